@@ -1,0 +1,54 @@
+# `make help` lists what there is. Settings: PROFILE, STUDY, DEVICE, MAX_STEPS, SEEDS, OVERRIDES.
+PYTHON  ?= python3
+VENV    ?= .venv
+RUN     := $(VENV)/bin/python
+PROFILE ?= auto
+DEVICE  ?= auto
+STUDY   ?=
+SEEDS   ?=
+MAX_STEPS ?=
+OVERRIDES ?=
+DATA    ?= set5 set12 set14 bsd300
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data reproduce report test lint format bench clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed  ## create .venv and install everything into it
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed" if sys.version_info < (3, 10) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+data: setup  ## download the data sets (DATA="set5 set12 set14 bsd300")
+	$(RUN) -m asyrepro.get_data $(DATA)
+
+reproduce: setup  ## train, evaluate, and make every table and figure (PROFILE, STUDY, DEVICE, SEEDS)
+	$(RUN) -m asyrepro.reproduce profile=$(PROFILE) runtime.device=$(DEVICE) \
+	  $(if $(STUDY),study=$(STUDY)) $(if $(SEEDS),seeds=$(SEEDS)) \
+	  $(if $(MAX_STEPS),max_steps=$(MAX_STEPS)) $(OVERRIDES)
+
+report: setup  ## make a study's tables, figures and verdicts again (STUDY)
+	$(RUN) -m asyrepro.report study=$(or $(STUDY),$(error give STUDY=name))
+
+test: setup  ## run the test suite
+	$(RUN) -m pytest
+
+lint: setup  ## check style and formatting
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+format: setup  ## put style and formatting right
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+bench: setup  ## measure speed as ratios within one run
+	$(RUN) scripts/bench.py
+
+clean:  ## remove .venv and caches; data and results stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find asyrepro tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,128 @@
+"""Random training patches, drawn in batches on the training device.
+
+All images lie decoded, 8 bits a channel, in one flat tensor a kind (labels, and degraded images
+where these are fixed). A batch is one gather: the index of every pixel of every patch is computed
+from the random image, corner and orientation. There are no worker processes and no copies between
+host and device, and one seed gives one sequence of patches, whatever the loss.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from asyrepro.errors import ConfigError, DataError
+from asyrepro.tasks import Task, to_float
+
+
+class _Stack:
+    """Images of different sizes, one behind the other in a flat uint8 tensor."""
+
+    def __init__(self, images: list[Tensor], device: torch.device):
+        self.channels = images[0].shape[0]
+        sizes = torch.tensor([image.shape[-2:] for image in images], dtype=torch.int64)
+        lengths = torch.tensor([image.numel() for image in images], dtype=torch.int64)
+        self.offset = (lengths.cumsum(0) - lengths).to(device)
+        self.height, self.width = sizes.to(device).unbind(1)
+        self.pixels = torch.cat([image.reshape(-1) for image in images]).to(device)
+
+    def gather(self, image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Pixels at ``rows``, ``columns`` (each (N, P, P)) of the N chosen images, in [0, 1]."""
+        width = self.width[image][:, None, None]
+        first = self.offset[image][:, None, None] + rows * width + columns
+        plane = (self.height * self.width)[image][:, None, None, None]
+        planes = torch.arange(self.channels, device=plane.device)[None, :, None, None] * plane
+        return to_float(self.pixels[first[:, None] + planes])
+
+
+class PatchSampler:
+    """An endless source of batches (input, label).
+
+    Args:
+        images: decoded images, uint8 (C, H, W), of any sizes.
+        task: degradation and channels.
+        patch: side of a label patch in pixels; for super-resolution a multiple of the scale.
+        batch: patches a batch.
+        seed: of the one generator that draws images, corners, orientations and noise.
+        device: where the images are kept and the batches made.
+        augment: draw one of the eight flips and rotations for each patch.
+
+    Raises:
+        ConfigError: a patch or batch size that cannot be.
+        DataError: no images, or images that are smaller than a patch.
+    """
+
+    def __init__(
+        self,
+        images: list[Tensor],
+        task: Task,
+        *,
+        patch: int,
+        batch: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        augment: bool = True,
+    ):
+        if patch < 1 or batch < 1:
+            raise ConfigError(f"patch is {patch} and batch is {batch}; both must be at least 1")
+        if patch % task.scale:
+            raise ConfigError(f"patch is {patch}; it must be a multiple of the scale {task.scale}")
+        if not images:
+            raise DataError("the training set has no images")
+        self.task, self.batch, self.augment = task, batch, augment
+        self.device = torch.device(device)
+        self.side = patch // task.scale + 2 * task.margin  # in pixels of the stored image
+        labels = [task.label(image) for image in images]
+        smallest = min(min(label.shape[-2:]) for label in labels)
+        if smallest < self.side * task.scale:
+            raise DataError(
+                f"a patch needs {self.side * task.scale} pixels a side with its margin, but the "
+                f"smallest training image has {smallest}: choose a smaller patch"
+            )
+        self._labels = _Stack(labels, self.device)
+        fixed = [task.stored(label) for label in labels]
+        self._stored = self._labels if fixed[0] is None else _Stack(fixed, self.device)
+        # Images are drawn in proportion to their area, so that every pixel is as likely.
+        area = (self._labels.height * self._labels.width).cpu()
+        self._cumulative = (area.cumsum(0) / area.sum()).to(self.device, torch.float32)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+
+    def __iter__(self) -> PatchSampler:
+        return self
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        """One batch: the network's input and the label (N, C, patch, patch), float32 in [0, 1]."""
+        draws = torch.rand(4, self.batch, generator=self.generator, device=self.device)
+        last = len(self._cumulative) - 1
+        image = torch.searchsorted(self._cumulative, draws[0].contiguous(), right=True).clamp(
+            max=last
+        )
+        stack, side, margin, scale = self._stored, self.side, self.task.margin, self.task.scale
+        top = (draws[1] * (stack.height[image] - side + 1)).long()
+        left = (draws[2] * (stack.width[image] - side + 1)).long()
+        turn = (draws[3] * 8).long() if self.augment else torch.zeros_like(image)
+        stored = stack.gather(image, *_window(top, left, side, turn))
+        if stack is self._labels:
+            label = stored
+        else:
+            top, left, width = (top + margin) * scale, (left + margin) * scale, side - 2 * margin
+            label = self._labels.gather(image, *_window(top, left, width * scale, turn))
+        return self.task.inputs(stored, self.generator), label
+
+    def state_dict(self) -> dict:
+        """What a checkpoint needs to continue the same sequence."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.generator.set_state(state["generator"].cpu())
+
+
+def _window(top: Tensor, left: Tensor, side: int, turn: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns (N, side, side) of square windows in one of eight orientations (0-7)."""
+    ramp = torch.arange(side, device=top.device)
+    y, x = ramp[None, :, None], ramp[None, None, :]
+    turn = turn[:, None, None]
+    y, x = torch.where(turn % 2 == 1, x, y), torch.where(turn % 2 == 1, y, x)
+    y = torch.where(turn // 2 % 2 == 1, side - 1 - y, y)
+    x = torch.where(turn // 4 == 1, side - 1 - x, x)
+    return top[:, None, None] + y, left[:, None, None] + x

@@ -1,0 +1,21 @@
+"""Errors that a user can put right.
+
+Entry points print them as one line, ``error: ...``, and exit with status 2; anything else is a
+bug and keeps its traceback.
+"""
+
+
+class UserError(Exception):
+    """What was asked for cannot be done as asked; the message says what to change."""
+
+
+class ConfigError(UserError):
+    """A setting is unknown, out of range or contradicts another."""
+
+
+class DataError(UserError):
+    """An image, archive or data set is missing, damaged or not what it should be."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint is missing, damaged, or belongs to another network or run."""

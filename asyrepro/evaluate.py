@@ -1,0 +1,84 @@
+"""Evaluate trained weights on a test set.
+
+    python -m asyrepro.evaluate checkpoint=results/quick/table4/mse/seed0/weights.pt testset=set12
+
+Further settings: output=FILE.csv (save the rows), device=auto, data=FOLDER, download=true, and
+task.scale=, task.sigma= to evaluate under another degradation than the training's.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import hydra
+import pandas as pd
+from omegaconf import OmegaConf
+
+from asyrepro import cell, checkpoint, evaluation
+from asyrepro.data import catalogue
+from asyrepro.errors import ConfigError, UserError
+
+DEFAULTS = {
+    "checkpoint": None,
+    "testset": None,
+    "output": None,
+    "device": "auto",
+    "data": None,
+    "download": True,
+    "task": {},
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line; returns the exit status."""
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return 0 if arguments else 2
+    try:
+        _evaluate(_options(arguments))
+    except (UserError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _options(arguments: list[str]):
+    given = OmegaConf.from_dotlist(arguments)
+    unknown = [key for key in given if key not in DEFAULTS]
+    if unknown:
+        raise ConfigError(f"unknown setting {unknown[0]!r}; there are {', '.join(DEFAULTS)}")
+    options = OmegaConf.merge(DEFAULTS, given)
+    for key in ("checkpoint", "testset"):
+        if options[key] is None:
+            raise ConfigError(f"{key}= is missing; see python -m asyrepro.evaluate --help")
+    return options
+
+
+def _evaluate(options) -> None:
+    device = cell.choose_device(options.device)
+    network, task, cfg = cell.load(options.checkpoint, device)
+    if options.task:
+        task = hydra.utils.instantiate(OmegaConf.merge(cfg.task, options.task))
+    where = {"root": options.data, "download": options.download}
+    testset = catalogue.test_set(options.testset, mode=task.mode, **where)
+    about = {"model": cfg.model.name, "dataset": cfg.dataset.name}
+    trained = about | {"loss": cfg.loss.name, "seed": cfg.seed}
+    found = [
+        trained | row
+        for row in evaluation.evaluate(network, testset, task, device=device, progress=True)
+    ]
+    found += [
+        about | {"loss": task.baseline} | row
+        for row in evaluation.evaluate_baseline(testset, task)
+    ]
+    shown = pd.DataFrame(found).drop(columns=["model", "dataset", "seed"])
+    print(f"{cfg.model.name}, {cfg.loss.name}, seed {cfg.seed}, on {testset.title}")
+    print(shown.to_string(index=False, float_format="%.4f"))
+    means = shown.groupby("loss", sort=False).mean(numeric_only=True)
+    print(f"\nmean\n{means.to_string(float_format='%.4f')}")
+    if options.output:
+        checkpoint.write_text(options.output, cell.to_csv(found, cell.COLUMNS))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,48 @@
+"""Fetch data sets: ``python -m asyrepro.get_data bsd300 set12``; ``--list`` shows what is here."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from asyrepro.data import catalogue
+from asyrepro.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit status: 0, or 2 where a data set cannot be had."""
+    parser = argparse.ArgumentParser(prog="python -m asyrepro.get_data", description=__doc__)
+    parser.add_argument("names", metavar="NAME", nargs="*", help="data sets, as --list names them")
+    parser.add_argument(
+        "--root",
+        help="folder to look in and to download to (default: look in ASYREPRO_DATA and data/, "
+        "download to data/)",
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="print each data set, where it is, its size and source"
+    )
+    options = parser.parse_args(arguments)
+    if not options.names and not options.list:
+        parser.error("name at least one data set, or ask for --list")
+    status = 0
+    for name in options.names:
+        try:
+            print(f"{name}: {catalogue.provide(name, options.root)}")
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            status = 2
+    if options.list:
+        try:
+            print(catalogue.listing(options.root))
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            status = 2
+    return status
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)

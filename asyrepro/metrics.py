@@ -1,0 +1,202 @@
+"""Image quality of one whole image: PSNR, SSIM, RMSE, NRMSE, and the literature's luma variants.
+
+The tables' metrics (:func:`psnr`, :func:`ssim`, :func:`rmse`, :func:`nrmse`) are scikit-image's
+with ``data_range=1`` and otherwise its defaults, on the network's own channels, without clipping,
+rounding or border cut. What the paper's tables call RMSE is not its eq. (9) but NRMSE, the RMSE
+divided by the reference's root mean square: compare ``nrmse`` with that column, not ``rmse``.
+
+:func:`literature` is what super-resolution papers report on Set5 and Set14, as MATLAB computes it.
+
+Images are NumPy arrays or torch tensors, (H, W) or (C, H, W), floating point in [0, 1]; the
+arithmetic is float64. Errors shared by all functions here:
+
+- TypeError: an image is not floating point.
+- ValueError: shapes differ or are not (H, W) or (C, H, W), values are NaN or infinite, the
+  reference is far outside [0, 1], or an image is smaller than SSIM's window.
+"""
+
+import math
+
+import numpy as np
+import torch
+from skimage.metrics import (
+    normalized_root_mse,
+    peak_signal_noise_ratio,
+    structural_similarity,
+)
+
+Image = np.ndarray | torch.Tensor
+
+WINDOW = 7  # scikit-image's default SSIM window, uniform
+LITERATURE_WINDOW = 11  # Gaussian, sigma 1.5 (Wang et al., 2004)
+LUMA = (65.481, 128.553, 24.966)  # MATLAB's rgb2ycbcr, first row
+LUMA_OFFSET = 16
+
+
+def psnr(reference: Image, output: Image) -> float:
+    """Peak signal-to-noise ratio in dB with MAX = 1, eq. (6). Identical images give inf."""
+    return _psnr(*_pair(reference, output))
+
+
+def ssim(reference: Image, output: Image) -> float:
+    """Structural similarity, eq. (7)-(8): 7 x 7 uniform window, mean over the channels."""
+    return _ssim(*_pair(reference, output))
+
+
+def rmse(reference: Image, output: Image) -> float:
+    """Root mean square error, eq. (9)."""
+    return _rmse(*_pair(reference, output))
+
+
+def nrmse(reference: Image, output: Image) -> float:
+    """RMSE divided by the reference's root mean square: the column "RMSE" of the paper's tables.
+
+    Undefined for an all-black reference: returns NaN.
+    """
+    return _nrmse(*_pair(reference, output))
+
+
+def all_metrics(reference: Image, output: Image) -> dict[str, float]:
+    """The four metrics of a table's row: psnr, ssim, rmse and nrmse."""
+    pair = _pair(reference, output)
+    return {
+        "psnr": _psnr(*pair),
+        "ssim": _ssim(*pair),
+        "rmse": _rmse(*pair),
+        "nrmse": _nrmse(*pair),
+    }
+
+
+def rgb_to_luma(rgb: Image) -> Image:
+    """ITU-R BT.601 luma of RGB in [0, 1], as MATLAB's rgb2ycbcr: from 16/255 to 235/255.
+
+    (..., 3, H, W) becomes (..., 1, H, W), of the same kind and type, not rounded.
+    """
+    floating = rgb.is_floating_point() if isinstance(rgb, torch.Tensor) else rgb.dtype.kind == "f"
+    if not floating:
+        raise TypeError(f"luma needs RGB in [0, 1], not {rgb.dtype}: divide 8-bit images by 255")
+    if rgb.ndim < 3 or rgb.shape[-3] != 3:
+        raise ValueError(f"luma needs RGB images (..., 3, H, W), not shape {tuple(rgb.shape)}")
+    red, green, blue = (rgb[..., channel : channel + 1, :, :] for channel in range(3))
+    return (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue + LUMA_OFFSET) / 255
+
+
+def literature(reference: Image, output: Image, border: int) -> dict[str, float]:
+    """PSNR and SSIM of 8-bit luma in [16, 235], as published for Set5 and Set14.
+
+    Both images are clipped to [0, 1] and rounded to 8 bits. RGB is then converted to luma and
+    rounded again; an image of one channel is taken to be that luma already. ``border`` pixels,
+    usually the scale, are cut on each side. SSIM has a Gaussian window of 11 x 11 px, sigma 1.5,
+    population covariance, and averages over windows that lie wholly inside the image.
+
+    Returns:
+        ``{"psnr_y": dB, "ssim_y": ...}``
+
+    Raises:
+        ValueError: also if the border is negative or leaves less than 11 x 11 px, or the images
+            have neither one nor three channels.
+    """
+    reference, output = (_luma_8bit(image) for image in _pair(reference, output))
+    if border < 0:
+        raise ValueError(f"border is {border} px, but must not be negative")
+    height, width = (side - 2 * border for side in reference.shape)
+    if min(height, width) < LITERATURE_WINDOW:
+        raise ValueError(
+            f"without its border of {border} px the image is {max(height, 0)} x {max(width, 0)} "
+            f"px, smaller than SSIM's window of {LITERATURE_WINDOW} x {LITERATURE_WINDOW}: use a "
+            "larger image or a smaller border"
+        )
+    inside = (slice(border, border + height), slice(border, border + width))
+    reference, output = reference[inside], output[inside]
+    similarity = structural_similarity(
+        reference,
+        output,
+        data_range=1,
+        gaussian_weights=True,  # scikit-image's radius is int(3.5 * 1.5 + 0.5) = 5 px: 11 x 11
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
+    return {"psnr_y": _psnr(reference, output), "ssim_y": float(similarity)}
+
+
+def _psnr(reference: np.ndarray, output: np.ndarray) -> float:
+    with np.errstate(divide="ignore"):  # identical images: 1 / 0 = inf
+        return float(peak_signal_noise_ratio(reference, output, data_range=1))
+
+
+def _ssim(reference: np.ndarray, output: np.ndarray) -> float:
+    height, width = reference.shape[-2:]
+    if min(height, width) < WINDOW:
+        raise ValueError(
+            f"the images are {height} x {width} px, smaller than SSIM's window of {WINDOW} x "
+            f"{WINDOW}: use larger images, or psnr, rmse and nrmse alone"
+        )
+    channels = 0 if reference.ndim == 3 else None
+    return float(structural_similarity(reference, output, data_range=1, channel_axis=channels))
+
+
+def _rmse(reference: np.ndarray, output: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((reference - output) ** 2)))
+
+
+def _nrmse(reference: np.ndarray, output: np.ndarray) -> float:
+    if not reference.any():
+        return math.nan
+    return float(normalized_root_mse(reference, output))
+
+
+def _pair(reference: Image, output: Image) -> tuple[np.ndarray, np.ndarray]:
+    """Both images as checked float64 arrays."""
+    reference, output = _array("reference", reference), _array("output", output)
+    if reference.shape != output.shape:
+        raise ValueError(
+            f"reference {reference.shape} and output {output.shape} differ in shape: crop or "
+            "resize one of them"
+        )
+    lowest, highest = reference.min(), reference.max()
+    if lowest < -0.5 or highest > 1.5:
+        raise ValueError(
+            f"reference has values from {lowest:.4g} to {highest:.4g}, far outside [0, 1]: scale "
+            "it to [0, 1] (divide 8-bit images by 255)"
+        )
+    return reference, output
+
+
+def _array(name: str, image: Image) -> np.ndarray:
+    if isinstance(image, torch.Tensor):
+        image = image.detach().cpu()
+        image = image.double().numpy() if image.is_floating_point() else image.numpy()
+    image = np.asarray(image)
+    if not np.issubdtype(image.dtype, np.floating):
+        raise TypeError(
+            f"{name} has type {image.dtype}, but must be floating point with values in [0, 1]: "
+            "divide 8-bit images by 255"
+        )
+    if image.ndim not in (2, 3) or image.size == 0:
+        raise ValueError(
+            f"{name} has shape {image.shape}, but must be one image (H, W) or (C, H, W): pass the "
+            "images of a batch one by one"
+        )
+    if not np.isfinite(image).all():
+        raise ValueError(
+            f"{name} holds NaN or infinite values: it cannot be scored; if it is a network's "
+            "output, its training has diverged"
+        )
+    return image.astype(np.float64)
+
+
+def _luma_8bit(image: np.ndarray) -> np.ndarray:
+    """8-bit luma in [16, 235] / 255, (H, W), of an RGB image or one that is luma already."""
+    if image.ndim == 2:
+        image = image[None]
+    if len(image) not in (1, 3):
+        raise ValueError(f"luma needs an image of 1 or 3 channels, not {len(image)}")
+    image = _round_8bit(image)
+    if len(image) == 3:
+        image = _round_8bit(rgb_to_luma(image))
+    return image[0]
+
+
+def _round_8bit(image: np.ndarray) -> np.ndarray:
+    """To the nearest of 0/255 ... 255/255, halves up as in MATLAB's uint8."""
+    return np.floor(np.clip(image, 0, 1) * 255 + 0.5) / 255

@@ -1,0 +1,158 @@
+"""GRUNet: the denoiser of DPHSIR, a 3-D quasi-recurrent U-Net.
+
+Lai, Wei, Fu, "Deep plug-and-play prior for hyperspectral image restoration", Neurocomputing 481,
+2022 (arXiv 2209.08240), the "gated recurrent convolutional U-Net"; quasi-recurrent pooling from
+Wei, Fu, Huang, "3-D Quasi-Recurrent Neural Network for Hyperspectral Image Denoising", IEEE TNNLS
+32(1), 2021.
+
+An image of D spectral bands is a volume: D = 1 for grey, 3 for RGB, tens for hyperspectral. 3-D
+convolutions look across space and neighbouring bands; quasi-recurrent pooling then carries a
+state along all bands, one way or the other in alternating layers and both ways in the first and
+last. Channels 16, 32, 64, 128, 256 on five levels; 14,278,451 parameters in 35 tensors (34 kernels
+and the last layer's bias). The authors' decoder uses transposed convolutions of stride 1, which
+are ordinary convolutions with the kernel mirrored: the same network, written here as convolutions.
+"""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class QuasiRecurrent(nn.Module):
+    """3-D convolution followed by quasi-recurrent ("f-") pooling along the bands.
+
+    The convolution gives a candidate z = tanh(.) and a forget gate f = sigmoid(.); band after band
+    the state is h_d = f_d h_(d-1) + (1 - f_d) z_d, from h_0 = 0. ``reverse`` goes from the last
+    band to the first. A bidirectional layer has one gate for each way and adds the two states.
+
+    Input and output are (N, C, D, H, W); or (N, C, H, W), a single band: then the kernel acts
+    through its middle slice only (its other slices meet padding) and the state is (1 - f) z, so a
+    2-D convolution gives the same result.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 3,
+        stride: int = 1,
+        bias: bool = False,
+        bidirectional: bool = False,
+    ):
+        super().__init__()
+        self.parts = 3 if bidirectional else 2  # the candidate and one or two gates
+        self.stride, self.padding = stride, kernel // 2
+        self.conv = nn.Conv3d(
+            in_channels,
+            out_channels * self.parts,
+            kernel,
+            stride=(1, stride, stride),
+            padding=self.padding,
+            bias=bias,
+        )
+
+    def forward(self, x: Tensor, reverse: bool = False) -> Tensor:
+        if x.ndim == 4:
+            kernel = self.conv.weight[:, :, self.padding]
+            maps = F.conv2d(x, kernel, self.conv.bias, self.stride, self.padding)
+            candidate, *gates = maps.chunk(self.parts, dim=1)
+            keep = sum(torch.sigmoid(-gate) for gate in gates)  # 1 - f, summed over directions
+            return torch.tanh(candidate) * keep
+        candidate, *gates = self.conv(x).chunk(self.parts, dim=1)
+        candidate = torch.tanh(candidate)
+        if len(gates) == 2:
+            return self._pool(candidate, gates[0], False) + self._pool(candidate, gates[1], True)
+        return self._pool(candidate, gates[0], reverse)
+
+    @staticmethod
+    def _pool(candidate: Tensor, gate: Tensor, reverse: bool) -> Tensor:
+        forget = torch.sigmoid(gate)
+        bands = list(zip(forget.unbind(2), candidate.unbind(2), strict=True))
+        state, states = torch.zeros_like(bands[0][1]), []
+        for f, z in reversed(bands) if reverse else bands:
+            state = f * state + (1 - f) * z
+            states.append(state)
+        return torch.stack(states[::-1] if reverse else states, dim=2)
+
+
+class Block(nn.Module):
+    """Two 3x3x3 layers and, beside them, a 1x1x1 layer, added."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.layer1 = QuasiRecurrent(in_channels, out_channels)
+        self.layer2 = QuasiRecurrent(out_channels, out_channels)
+        self.shortcut = QuasiRecurrent(in_channels, out_channels, kernel=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer2(self.layer1(x)) + self.shortcut(x)
+
+
+def enlarge(x: Tensor) -> Tensor:
+    """Twice the height and width: trilinear (bilinear for one band), corners aligned."""
+    if x.ndim == 4:
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+    return F.interpolate(x, scale_factor=(1, 2, 2), mode="trilinear", align_corners=True)
+
+
+class GRUNet(nn.Module):
+    """Denoise an image of any number of bands, given the noise level at every pixel.
+
+    Args:
+        width: channels of the first level; each of the four levels below doubles them.
+        zero_last: start the last layer at zero, so that the untrained network returns its input.
+
+    Shapes: (N, 2, D, H, W), the image and its noise-level map (the standard deviation, in the
+    image's units), -> (N, D, H, W), the bands as channels. Any H and W: the image is padded inside
+    to multiples of 16 by repeating its border, and the result cropped.
+    """
+
+    def __init__(self, width: int = 16, zero_last: bool = True):
+        super().__init__()
+        widths = [width * 2**level for level in range(5)]
+        pairs = list(pairwise(widths))
+        self.first = QuasiRecurrent(2, width, bidirectional=True)
+        self.down = nn.ModuleList(QuasiRecurrent(a, a, stride=2) for a, _ in pairs)
+        self.encoder = nn.ModuleList(Block(a, b) for a, b in pairs)
+        self.up = nn.ModuleList(QuasiRecurrent(b, a) for a, b in reversed(pairs))
+        self.decoder = nn.ModuleList(Block(b, a) for a, b in reversed(pairs))
+        self.last = QuasiRecurrent(width, 1, bias=True, bidirectional=True)
+        if zero_last:
+            nn.init.zeros_(self.last.conv.weight)
+            nn.init.zeros_(self.last.conv.bias)
+
+    def forward(self, x: Tensor, plain: bool = False) -> Tensor:
+        """Denoised image (N, D, H, W); ``plain`` keeps to the 3-D path when D = 1 as well."""
+        if x.ndim != 5 or x.shape[1] != 2:
+            raise ValueError(
+                f"GRUNet expects (N, 2, D, H, W), the image and its noise-level map, got "
+                f"{tuple(x.shape)}"
+            )
+        n, _, d, h, w = x.shape
+        image = x[:, 0]
+        if h % 16 or w % 16:
+            x = F.pad(x.flatten(1, 2), (0, -w % 16, 0, -h % 16), mode="replicate")
+            x = x.unflatten(1, (2, d))
+        if d == 1 and not plain:
+            x = x.squeeze(2).contiguous(memory_format=torch.channels_last)
+        noise = self._noise(x).reshape(n, d, *x.shape[-2:])
+        return image + noise[..., :h, :w]
+
+    def _noise(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        skips = []
+        for down, block in zip(self.down, self.encoder, strict=True):
+            skips.append(x)
+            x = block(down(x, reverse=True))
+        for up, block in zip(self.up, self.decoder, strict=True):
+            x = up(enlarge(x), reverse=True)
+            x = block(torch.cat((skips.pop(), x), dim=1))
+        return self.last(x)
+
+    def to(self, *args, **kwargs):
+        """As ``nn.Module.to``; ``channels_last``, meant for 4-D parameters, finds none here."""
+        if kwargs.get("memory_format") is torch.channels_last:
+            kwargs.pop("memory_format")
+        return super().to(*args, **kwargs)

@@ -1,0 +1,11 @@
+"""The paper as data: its tables, what they say about themselves, and its claims.
+
+- :mod:`.tables`: Tables 2-5 as numbers, and the brightness of each test image that they betray;
+- :mod:`.identify`: which images those are, searched for in any folder of images;
+- :mod:`.audit`: what the numbers show and what they do not;
+- :mod:`.claims`: the paper's claims, each with its place and how it is tested.
+"""
+
+from .tables import LOSSES, MODELS, TABLES, constants, tables, test_images
+
+__all__ = ["LOSSES", "MODELS", "TABLES", "constants", "tables", "test_images"]

@@ -1,0 +1,132 @@
+"""Tables 2-5 as numbers, and the image constants hidden in them.
+
+For one test image the ratio ``10^(-PSNR/20) / RMSE`` of the printed values is the same for all
+four losses. With MAX = 1 the numerator is the root-mean-square error of eq. (9), so the printed
+"RMSE" is that error divided by something that depends on the image alone: the ratio itself. It is
+the root mean square of the reference image in [0, 1], which is what
+``skimage.metrics.normalized_root_mse`` divides by unless told otherwise. It identifies the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+TABLES = (2, 3, 4, 5)
+MODELS = {2: "srcnn", 3: "edsr", 4: "dncnn", 5: "dphsir"}
+LOSSES = ("mae", "mse", "asy_mae", "asy_mse")
+
+_TEST_IMAGES = {
+    # Table 4: Set12 without its first two images.
+    4: ("set12", [f"{number:02d}" for number in range(3, 13)]),
+    # Table 5: ten images of the BSD300 test split, grey.
+    5: (
+        "bsd300",
+        [
+            *("227092", "143090", "302008", "123074", "103070"),
+            *("167062", "14037", "253055", "241004", "126007"),
+        ],
+    ),
+}
+
+
+@cache
+def _read() -> pd.DataFrame:
+    frame = pd.read_csv(Path(__file__).with_name("tables.csv"))
+    return frame[["table", "model", "image", "loss", "psnr", "ssim", "rmse"]]
+
+
+def tables() -> pd.DataFrame:
+    """Tables 2-5 of the paper, one row a printed cell: 160 rows.
+
+    Returns:
+        A frame with columns ``table`` (2-5), ``model``, ``image`` (1-10, the paper's "No."),
+        ``loss`` (mae, mse, asy_mae, asy_mse), ``psnr`` (dB), ``ssim`` and ``rmse``. ``rmse`` is
+        the printed column, which is not eq. (9) but the error divided by the reference's RMS.
+    """
+    return _read().copy()
+
+
+def test_images(table: int) -> list[str]:
+    """File names (without ending) of a table's ten test images, in the paper's order.
+
+    Known for Table 4 (Set12) and Table 5 (BSD300 test split, grey); Tables 2 and 3 share ten
+    images that are not known, and raise a ``ValueError``.
+    """
+    if table not in _TEST_IMAGES:
+        raise ValueError(
+            f"the test images of Table {table} are not known; ask for table 4 or 5 "
+            "(`python -m asyrepro.identify FOLDER` searches a folder for those of Tables 2 and 3)"
+        )
+    return list(_TEST_IMAGES[table][1])
+
+
+test_images.__test__ = False  # not a test, whatever its name makes pytest think
+
+
+def test_set_name(table: int) -> str:
+    """The data set that Table 4's or 5's test images come from: "set12" or "bsd300"."""
+    return _TEST_IMAGES[table][0]
+
+
+test_set_name.__test__ = False
+
+
+def ratios(frame: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The ratio 1/k of every printed cell, with the interval that rounding leaves it.
+
+    All printed values have five decimals, but for three RMSE of Table 2 that have six.
+
+    Args:
+        frame: rows as :func:`tables` gives them (default: all of them).
+
+    Returns:
+        The rows with columns ``rmse_eq9`` (= 10^(-PSNR/20)), ``k`` (= rmse / rmse_eq9), ``rms``
+        (= 1/k), ``low`` and ``high``: the bounds of 1/k if both numbers were rounded correctly.
+    """
+    frame = tables() if frame is None else frame.copy()
+    six_decimals = (frame["rmse"] * 1e5 - (frame["rmse"] * 1e5).round()).abs() > 1e-3
+    half = np.where(six_decimals, 0.5e-6, 0.5e-5)
+    frame["rmse_eq9"] = 10 ** (-frame["psnr"] / 20)
+    frame["k"] = frame["rmse"] / frame["rmse_eq9"]
+    frame["rms"] = 1 / frame["k"]
+    frame["low"] = 10 ** (-(frame["psnr"] + 0.5e-5) / 20) / (frame["rmse"] + half)
+    frame["high"] = 10 ** (-(frame["psnr"] - 0.5e-5) / 20) / (frame["rmse"] - half)
+    return frame
+
+
+def constants(table: int | Iterable[int]) -> pd.DataFrame:
+    """The ten image constants 1/k of a table: the RMS brightness of its test images in [0, 1].
+
+    Args:
+        table: a table's number, or several that share their images: ``(2, 3)``.
+
+    Returns:
+        A frame indexed by ``image`` (1-10) with ``value`` (the mean over the losses) and the
+        interval ``low`` ... ``high`` that the rounding of all printed values leaves in common.
+        Where none is left (one image of Tables 2 and 3 together misses by 1e-6, the precision
+        of float32 metrics) the two bounds change places, so that ``low <= high`` always holds.
+    """
+    numbers = [table] if isinstance(table, int) else list(table)
+    unknown = sorted(set(numbers) - set(TABLES))
+    if unknown or not numbers:
+        raise ValueError(f"tables must be among {TABLES}, not {unknown or numbers}")
+    return _constants(tuple(sorted(numbers))).copy()
+
+
+@cache
+def _constants(numbers: tuple[int, ...]) -> pd.DataFrame:
+    rows = ratios()
+    groups = rows[rows["table"].isin(numbers)].groupby("image")
+    low, high = groups["low"].max(), groups["high"].min()
+    return pd.DataFrame(
+        {
+            "value": groups["rms"].mean(),
+            "low": np.minimum(low, high),
+            "high": np.maximum(low, high),
+        }
+    )

@@ -1,0 +1,41 @@
+"""Make the tables, figures and verdicts of a study: ``python -m asyrepro.report study=NAME``.
+
+``study`` may be given several times; ``results=FOLDER`` is where studies are kept. Everything is
+made from the study's metrics.csv (rebuilt from its run folders where these are there); the
+pictures also need the trained weights and the test images, and stay as they are without.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from asyrepro.errors import ConfigError, UserError
+from asyrepro import study
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line; returns the exit status."""
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return 0 if arguments else 2
+    try:
+        results, studies = Path("results"), []
+        for item in arguments:
+            key, _, value = item.partition("=")
+            if key == "results":
+                results = Path(value)
+            elif key == "study" and value:
+                studies.append(value)
+            else:
+                raise ConfigError(f"{item!r} is not understood: give study=NAME")
+        for name in studies:
+            study.build(results / name)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,409 @@
+"""The tidy table of a study, ``results/<study>/metrics.csv``: one row = one image of one run.
+
+Every table, figure and page is made from this file and the paper's own numbers, by way of
+:func:`summarise`, which averages the seeds of one of the paper's tables.
+"""
+
+import csv
+import io
+import os
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from asyrepro import paper
+from asyrepro.errors import DataError
+
+METRICS = ("psnr", "ssim", "rmse", "nrmse")
+COLUMNS = (
+    *("table", "model", "dataset", "loss", "seed", "image", *METRICS),
+    *("testset", "psnr_y", "ssim_y", "config", "iterations", "device", "versions"),
+)
+REQUIRED = COLUMNS[:10]
+INTEGERS = ("table", "seed", "iterations")
+FLOATS = (*METRICS, "psnr_y", "ssim_y")
+ROW_KEY = ["table", "testset", "model", "dataset", "loss", "seed", "image"]
+
+BASELINES = ("bicubic", "noisy")
+PAPER_LOSSES = ("mae", "mse", "asy_mae", "asy_mse")
+CONTROLS = tuple(
+    f"asy_{base}_{kind}"
+    for kind in ("table1", "normalized", "shuffled", "inverted")
+    for base in ("mae", "mse")
+)
+LOSS_ORDER = (*BASELINES, *PAPER_LOSSES, *CONTROLS)
+
+MODEL_TITLES = {"srcnn": "SRCNN", "edsr": "EDSR", "dncnn": "DnCNN", "dphsir": "DPHSIR"}
+TASK_TITLES = {
+    2: "Super-resolution",
+    3: "Super-resolution",
+    4: "Denoising",
+    5: "Denoising",
+}
+PAPER_MODELS = {2: "srcnn", 3: "edsr", 4: "dncnn", 5: "dphsir"}
+PAPER_DATASETS = {2: "bsd300", 3: "bsd300", 4: "div2k", 5: "div2k"}
+DATASET_TITLES = {
+    "bsd300": "BSD300",
+    "bsd400": "BSD400 (train and test images of BSDS500)",
+    "div2k": "DIV2K",
+    "bundled": "bundled stand-in data",
+}
+STAND_IN = "bundled stand-in data"
+
+PAPER_IMAGES = {table: tuple(paper.test_images(table)) for table in (4, 5)}  # in its order
+
+
+def loss_title(loss: str) -> str:
+    """``asy_mae`` -> ``Asy_MAE``, as the paper's column heads are written."""
+    words = loss.split("_")
+    upper = {"mae": "MAE", "mse": "MSE", "asy": "Asy"}
+    return "_".join(upper.get(word, word) for word in words)
+
+
+def loss_rank(loss: str) -> tuple[int, str]:
+    """Sort key: baselines, the paper's four, the controls, then any other by name."""
+    return (LOSS_ORDER.index(loss) if loss in LOSS_ORDER else len(LOSS_ORDER), loss)
+
+
+# --------------------------------------------------------------------------- reading and writing
+
+
+def load(study_dir) -> pd.DataFrame:
+    """The tidy table of a study, validated.
+
+    ``table``, ``seed`` and ``iterations`` are nullable integers, the metrics float64, all else str
+    (image names keep their leading zeros). Rows stand in the file's order, which within a table and
+    loss is the paper's order of images.
+
+    Raises:
+        DataError: metrics.csv is missing, empty or damaged; the message names the file and line.
+    """
+    path = Path(study_dir) / "metrics.csv"
+    if not path.is_file():
+        raise DataError(
+            f"{path} is missing: run the study first, or rebuild the file from its run folders "
+            f"with `python -m asyrepro.report`."
+        )
+    return read_rows(path)
+
+
+def read_rows(path) -> pd.DataFrame:
+    """Read and validate one CSV of rows (metrics.csv, a run's rows.csv, or baselines).
+
+    Raises:
+        DataError: see :func:`load`.
+    """
+    path = Path(path)
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            lines = [line for line in csv.reader(file, strict=True) if line]
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing.") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is damaged ({error}): delete and remake it.") from None
+    if not lines:
+        raise DataError(f"{path} is empty: delete it and run what makes it again.")
+    head, *body = lines
+    missing = [column for column in REQUIRED if column not in head]
+    if missing:
+        raise DataError(f"{path} lacks the column(s) {', '.join(missing)}: it is not such a table.")
+    if not body:
+        raise DataError(f"{path} has no rows: delete it and run what makes it again.")
+    for number, line in enumerate(body, start=2):
+        if len(line) != len(head):
+            raise DataError(
+                f"{path}, line {number}: {len(line)} values for {len(head)} columns; the file was "
+                f"cut off or damaged, delete and remake it."
+            )
+    frame = pd.DataFrame(body, columns=head, dtype=str)
+    for column in INTEGERS:
+        frame[column] = _numbers(frame, column, path, whole=True).astype("Int64")
+    for column in FLOATS:
+        frame[column] = _numbers(frame, column, path)
+    for column in COLUMNS:
+        if column not in frame.columns:
+            frame[column] = ""
+    for column in METRICS[:3]:  # NRMSE is undefined for an all-black label
+        _refuse(frame[column].isna(), path, f"no value for {column}")
+    for column in ("model", "loss", "image"):
+        _refuse(frame[column] == "", path, f"no value for {column}")
+    unseeded = frame["seed"].isna() & ~frame["loss"].isin(BASELINES)
+    _refuse(unseeded, path, "no seed, which only a baseline row may lack")
+    _refuse(frame.duplicated(ROW_KEY), path, "the same image of the same run a second time")
+    extra = sorted(set(frame.columns) - set(COLUMNS))
+    return frame[[*COLUMNS, *extra]]
+
+
+def collect(study_dir) -> pd.DataFrame:
+    """Rebuild ``metrics.csv`` from the study's run folders and baselines, and return it.
+
+    Reads ``<table>/<loss>/seed<k>/rows.csv`` and ``baselines/*.csv``. Rows are sorted by table,
+    test set, model, training set, loss and seed; within these they keep their file's order, which
+    is the paper's order of images. The metrics are written with six decimals, so that the same run
+    folders give the same bytes. The file is replaced in one step.
+
+    Raises:
+        DataError: no rows at all, a damaged file, or two files that hold the same run.
+    """
+    study_dir = Path(study_dir)
+    paths = sorted(
+        [*study_dir.glob("*/*/seed*/rows.csv"), *study_dir.glob("baselines/*.csv")],
+        key=lambda path: path.relative_to(study_dir).as_posix(),
+    )
+    if not paths:
+        raise DataError(
+            f"{study_dir} holds no results (no <table>/<loss>/seed<k>/rows.csv): run the study "
+            f"first, with `make reproduce` or `python -m asyrepro.train`."
+        )
+    frame = pd.concat([read_rows(path) for path in paths], ignore_index=True)
+    twice = frame.duplicated(ROW_KEY)
+    if twice.any():
+        row = frame[twice].iloc[0]
+        raise DataError(
+            f"{study_dir}: two files hold rows of the same run (model {row['model']}, loss "
+            f"{row['loss']}, seed {row['seed']}, image {row['image']}); delete one of them."
+        )
+    extra = sorted(set(frame.columns) - set(COLUMNS))
+    frame = _sorted(frame)[[*COLUMNS, *extra]]
+    text = frame.to_csv(index=False, float_format="%.6f", lineterminator="\n")
+    write_bytes(study_dir / "metrics.csv", text.encode())
+    return load(study_dir)
+
+
+def write_bytes(path, data: bytes) -> Path:
+    """Write a file in one step: a reader sees the old content or the new, never a part."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
+    def key(position):
+        row = frame.iloc[position]
+        return (
+            99 if pd.isna(row["table"]) else int(row["table"]),
+            *(row[column] or "" for column in ("testset", "model", "dataset")),
+            loss_rank(row["loss"]),
+            -1 if pd.isna(row["seed"]) else int(row["seed"]),
+        )  # sorted() is stable: rows of one run stay in their order
+
+    return frame.iloc[sorted(range(len(frame)), key=key)].reset_index(drop=True)
+
+
+def _numbers(frame: pd.DataFrame, column: str, path: Path, whole: bool = False) -> pd.Series:
+    if column not in frame.columns:
+        return pd.Series(np.nan, index=frame.index, dtype="float64")
+    text = frame[column].str.strip()
+    values = pd.to_numeric(text.where(text != ""), errors="coerce").astype("float64")
+    wrong = values.isna() & (text != "")
+    if whole:
+        wrong |= values.notna() & (values != values.round())
+    if wrong.any():
+        kind = "a whole number" if whole else "a number"
+        raise DataError(
+            f"{path}, line {_line(wrong)}: {column} is {text[wrong].iloc[0]!r}, not {kind}; the "
+            f"file is damaged, delete and remake it."
+        )
+    return values
+
+
+def _refuse(wrong: pd.Series, path: Path, what: str) -> None:
+    if wrong.any():
+        raise DataError(f"{path}, line {_line(wrong)}: {what}; the file is damaged, remake it.")
+
+
+def _line(wrong: pd.Series) -> int:
+    """Line in the file of the first row marked (the header is line 1)."""
+    return int(np.flatnonzero(wrong.to_numpy())[0]) + 2
+
+
+# ------------------------------------------------------------------------------- one table's data
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One of the paper's tables as a study measured it, seeds averaged.
+
+    Attributes:
+        table: 2 ... 5.
+        model, dataset: network, and training set.
+        images: names in the paper's order.
+        losses: the losses present, canonical order, baseline excluded.
+        baseline: "bicubic", "noisy", or None if absent.
+        seeds: seeds of each loss (ascending).
+        iterations: the distinct training lengths, ascending.
+        stand_in: whether bundled stand-in data was trained or tested on.
+        same_images: whether ``images`` are those that the paper's table was measured on.
+        paper: the paper's numbers, or None; index like ``images`` (by name where the images are the
+            same, else by position), columns (loss, metric) with metric psnr, ssim, nrmse.
+        rows: the tidy rows behind it.
+    """
+
+    table: int
+    model: str
+    dataset: str
+    images: tuple[str, ...]
+    losses: tuple[str, ...]
+    baseline: str | None
+    seeds: dict[str, tuple[int, ...]]
+    iterations: tuple[int, ...]
+    stand_in: bool
+    same_images: bool
+    paper: pd.DataFrame | None
+    rows: pd.DataFrame
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The losses beyond the paper's four."""
+        return tuple(loss for loss in self.losses if loss not in PAPER_LOSSES)
+
+    @property
+    def model_title(self) -> str:
+        return MODEL_TITLES.get(self.model, self.model)
+
+    @cached_property
+    def _wide(self) -> pd.DataFrame:
+        """Images x (metric, loss, seed)."""
+        rows = self.rows.assign(seed=self.rows["seed"].fillna(-1).astype(int))
+        wide = rows.pivot(index="image", columns=["loss", "seed"], values=list(METRICS))
+        return wide.reindex(self.images)
+
+    def per_seed(self, loss: str, metric: str) -> pd.DataFrame:
+        """Images x seeds; NaN where a seed lacks an image. Baselines have one column, -1."""
+        if loss not in (*self.losses, self.baseline):
+            return pd.DataFrame(index=self.images, dtype=float)
+        return self._wide[metric][loss]
+
+    def values(self, loss: str, metric: str) -> np.ndarray:
+        """Mean over seeds, one value per image in the order of ``images``; NaN where missing."""
+        return self.per_seed(loss, metric).mean(axis=1).to_numpy(dtype=float)
+
+    def change(self, loss: str, base: str, metric: str) -> np.ndarray:
+        """``loss - base`` per image, averaged over the seeds that both have (runs are paired)."""
+        return self.change_per_seed(loss, base, metric).mean(axis=1).to_numpy(dtype=float)
+
+    def change_per_seed(self, loss: str, base: str, metric: str) -> pd.DataFrame:
+        """``loss - base``, images x common seeds."""
+        ours, theirs = self.per_seed(loss, metric), self.per_seed(base, metric)
+        common = [seed for seed in ours.columns if seed in theirs.columns]
+        return ours[common] - theirs[common]
+
+    def mean(self, loss: str, metric: str) -> float:
+        """Mean over the images; NaN unless all of them are there."""
+        return float(self.values(loss, metric).mean())
+
+    def paper_values(self, loss: str, metric: str) -> np.ndarray:
+        """The paper's numbers in the order of ``images``; NaN where it has none."""
+        if self.paper is None or (loss, metric) not in self.paper.columns:
+            return np.full(len(self.images), np.nan)
+        return self.paper[(loss, metric)].to_numpy(dtype=float)
+
+
+def base_of(loss: str) -> str:
+    """``asy_mse_shuffled`` -> ``mse``: the loss that a weighted one is compared with."""
+    return "mse" if "mse" in loss.split("_") else "mae"
+
+
+def summarise(
+    frame: pd.DataFrame, table: int, published: pd.DataFrame | None = None
+) -> Summary | None:
+    """Gather one of the paper's tables from the tidy table, or None if it has no rows.
+
+    Args:
+        frame: as :func:`load` returns it.
+        table: 2 ... 5.
+        published: the paper's numbers (``asyrepro.paper.tables()``: columns table, image 1 ... 10,
+            loss, psnr, ssim and rmse, which is NRMSE in truth), or None.
+
+    Raises:
+        DataError: the table's rows mix networks or training sets, which no mean may hide.
+    """
+    rows = frame[(frame["table"] == table).fillna(False)]
+    if rows.empty:
+        return None
+    networks = rows[~rows["loss"].isin(BASELINES)]
+    described = rows if networks.empty else networks
+    for column in ("model", "dataset"):
+        found = sorted(set(described[column]))
+        if len(found) > 1:
+            raise DataError(
+                f"table {table} mixes the {'networks' if column == 'model' else 'training sets'} "
+                f"{', '.join(found)}: give each a study of its own."
+            )
+    model, dataset = described["model"].iloc[0], described["dataset"].iloc[0]
+    rows = rows[rows["model"] == model]
+    _refuse_twice(rows, table)
+
+    images = tuple(dict.fromkeys(rows["image"]))
+    stand_in = bool((rows[["dataset", "testset"]] == "bundled").any(axis=None))
+    same = not stand_in and set(images) <= set(PAPER_IMAGES.get(table, ()))
+    if same:
+        images = tuple(image for image in PAPER_IMAGES[table] if image in images)
+    present = sorted(set(rows["loss"]), key=loss_rank)
+    baselines = [loss for loss in present if loss in BASELINES]
+    losses = tuple(loss for loss in present if loss not in BASELINES)
+    return Summary(
+        table=table,
+        model=model,
+        dataset=dataset,
+        images=images,
+        losses=losses,
+        baseline=baselines[0] if baselines else None,
+        seeds={
+            loss: tuple(sorted(int(s) for s in set(rows.loc[rows["loss"] == loss, "seed"])))
+            for loss in losses
+        },
+        iterations=tuple(sorted(int(i) for i in set(networks["iterations"].dropna()))),
+        stand_in=stand_in,
+        same_images=same,
+        paper=_paper_rows(published, table, images, same),
+        rows=rows,
+    )
+
+
+def _refuse_twice(rows: pd.DataFrame, table: int) -> None:
+    twice = rows.duplicated(["loss", "seed", "image"])
+    if twice.any():
+        row = rows[twice].iloc[0]
+        raise DataError(
+            f"table {table} has two results for loss {row['loss']}, seed {row['seed']}, image "
+            f"{row['image']} (on other test sets?): give each a study of its own."
+        )
+
+
+def _paper_rows(published, table: int, images: tuple[str, ...], same: bool) -> pd.DataFrame | None:
+    if published is None:
+        return None
+    rows = published[published["table"].astype(int) == table]
+    if rows.empty:
+        return None
+    rows = rows.assign(number=rows["image"].astype(int)).rename(columns={"rmse": "nrmse"})
+    wide = rows.pivot(index="number", columns="loss", values=["psnr", "ssim", "nrmse"])
+    wide = wide.swaplevel(axis=1)
+    if same:
+        numbers = [PAPER_IMAGES[table].index(image) + 1 for image in images]
+    else:
+        numbers = range(1, len(images) + 1)
+    wide = wide.reindex(numbers)
+    wide.index = pd.Index(images, name="image")
+    return wide
+
+
+def to_csv_bytes(frame: pd.DataFrame) -> bytes:
+    """CSV with six decimals and Unix line ends."""
+    text = io.StringIO()
+    frame.to_csv(text, index=False, float_format="%.6f", lineterminator="\n")
+    return text.getvalue().encode()

@@ -1,0 +1,70 @@
+"""A study's folder: from its cells to tables, figures and verdicts."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from asyrepro import cell, evaluation, report
+from asyrepro.data import catalogue
+from asyrepro.errors import CheckpointError, DataError
+from asyrepro.report import mechanism, verdicts
+from asyrepro.report.results import PAPER_MODELS
+
+MODES = {2: "luma", 3: "rgb", 4: "grey", 5: "grey"}
+
+
+def build(study: Path | str, log=print) -> None:
+    """Make everything that can be made from what the study's folder holds.
+
+    metrics.csv, profiles.csv, tables/ and figures/, verdicts.md. The figures that show images need
+    the cells' weights and the test images; where these are missing they are left as they are.
+
+    Raises:
+        DataError: the folder holds no results, or a file in it is damaged.
+    """
+    study = Path(study)
+    if not study.is_dir():
+        raise DataError(f"there is no study at {study}: run it first, or check its name")
+    bundled = _bundled_tables(study)
+    report.build(
+        study,
+        log,
+        restored=lambda table, loss, seed, image: _restored(study, table, loss, seed, image),
+        testset=lambda table: _test_images(table, table in bundled),
+    )
+    mechanism.collect(study)
+    verdicts.write(study)
+    log(f"verdicts: {study / 'verdicts.md'}")
+
+
+def _bundled_tables(study: Path) -> set[int]:
+    frame = report.load(study) if (study / "metrics.csv").is_file() else report.collect(study)
+    return set(frame.loc[frame["dataset"] == "bundled", "table"].dropna())
+
+
+@cache
+def _test_images(table: int, bundled: bool):
+    """The test images that a table was made on, or None if they are not here."""
+    name = "bundled" if bundled else f"table{table}"
+    try:
+        return catalogue.test_set(name, mode=MODES[table], download=False)
+    except DataError:
+        return None
+
+
+def _restored(study: Path, table: int, loss: str, seed: int, image: str):
+    """(degraded, output, label) as arrays (H, W) or (H, W, 3); None without weights or image."""
+    path = study / f"table{table}" / loss / f"seed{seed}" / "weights.pt"
+    if not path.is_file():
+        return None
+    try:
+        network, task, cfg = cell.load(path)
+    except CheckpointError:
+        return None
+    images = _test_images(table, cfg.testset == "bundled")
+    if images is None or image not in images.names or cfg.model.name != PAPER_MODELS[table]:
+        return None
+    found = images.images[images.names.index(image)]
+    trio = evaluation.restore(network, task, found, image)
+    return tuple(part.permute(1, 2, 0).squeeze(-1).numpy() for part in trio)

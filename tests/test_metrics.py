@@ -1,0 +1,256 @@
+"""Metrics against hand-worked and published numbers."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from scipy.signal import convolve2d
+from skimage import data
+
+from asyrepro.metrics import all_metrics, literature, nrmse, psnr, rgb_to_luma, rmse, ssim
+
+
+@pytest.fixture(scope="module")
+def photograph() -> np.ndarray:
+    """A real RGB photograph, float64, (3, 60, 70)."""
+    return data.astronaut()[40:100, 180:250].transpose(2, 0, 1) / 255
+
+
+def noisy(image: np.ndarray, sigma: float = 0.05) -> np.ndarray:
+    return image + np.random.default_rng(0).normal(0, sigma, image.shape)
+
+
+# --- the tables' metrics -------------------------------------------------------------------------
+
+
+def test_constant_error_of_a_tenth_is_20_db():
+    reference = np.full((3, 8, 9), 0.5)
+    scores = all_metrics(reference, reference + 0.1)
+    assert scores["psnr"] == pytest.approx(20)
+    assert scores["rmse"] == pytest.approx(0.1)
+    assert scores["nrmse"] == pytest.approx(0.2)  # 0.1 / 0.5
+
+
+def test_rmse_and_nrmse_by_hand():
+    reference, output = np.array([[0.0, 0.6], [0.8, 0.0]]), np.array([[0.0, 0.6], [0.5, 0.4]])
+    # squared errors 0, 0, 0.09, 0.16: mean 0.0625; squared reference: mean 0.25
+    assert rmse(reference, output) == pytest.approx(0.25)
+    assert nrmse(reference, output) == pytest.approx(0.5)
+    assert psnr(reference, output) == pytest.approx(10 * math.log10(16))
+
+
+def test_ssim_of_flat_images_by_hand():
+    # no variance: SSIM is its luminance term (2 * 0.5 * 0.6 + 1e-4) / (0.25 + 0.36 + 1e-4)
+    reference = np.full((9, 9), 0.5)
+    assert ssim(reference, reference + 0.1) == pytest.approx(0.6001 / 0.6101, abs=1e-9)
+
+
+def test_ssim_is_eq_8_over_7x7_windows(photograph):
+    reference, output = photograph[0], noisy(photograph)[0]
+    windows = [
+        np.lib.stride_tricks.sliding_window_view(x, (7, 7)).reshape(-1, 49)
+        for x in (reference, output)
+    ]
+    mean = [x.mean(axis=1) for x in windows]
+    var = [x.var(axis=1, ddof=1) for x in windows]
+    deviations = [x - m[:, None] for x, m in zip(windows, mean, strict=True)]
+    cov = (deviations[0] * deviations[1]).sum(axis=1) / 48
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mean[0] * mean[1] + c1) / (mean[0] ** 2 + mean[1] ** 2 + c1)
+    contrast_structure = (2 * cov + c2) / (var[0] + var[1] + c2)
+    expected = (luminance * contrast_structure).mean()
+    assert ssim(reference, output) == pytest.approx(expected, abs=1e-9)
+
+
+def test_ssim_of_rgb_is_the_mean_over_channels(photograph):
+    output = noisy(photograph)
+    channels = [ssim(photograph[c], output[c]) for c in range(3)]
+    assert ssim(photograph, output) == pytest.approx(np.mean(channels))
+
+
+def test_psnr_and_nrmse_are_tied_by_the_references_brightness(photograph):
+    # nrmse / 10^(-psnr / 20) = 1 / RMS of the reference: what identifies the paper's images
+    for sigma in (0.02, 0.1):
+        scores = all_metrics(photograph, noisy(photograph, sigma))
+        k = scores["nrmse"] / 10 ** (-scores["psnr"] / 20)
+        assert 1 / k == pytest.approx(math.sqrt((photograph**2).mean()))
+        assert scores["rmse"] == pytest.approx(10 ** (-scores["psnr"] / 20))
+
+
+def test_output_is_neither_clipped_nor_rounded():
+    reference = np.ones((8, 8))
+    assert rmse(reference, reference + 0.0301) == pytest.approx(0.0301)
+
+
+def test_perfect_match_without_a_warning(photograph):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scores = all_metrics(photograph, photograph)
+        published = literature(photograph, photograph, border=3)
+    assert scores == pytest.approx({"psnr": math.inf, "ssim": 1, "rmse": 0, "nrmse": 0})
+    assert published == pytest.approx({"psnr_y": math.inf, "ssim_y": 1})
+
+
+def test_nrmse_of_a_black_reference_is_nan_without_a_warning():
+    black = np.zeros((8, 8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert math.isnan(nrmse(black, black + 0.1))
+        assert math.isnan(nrmse(black, black))
+
+
+def test_all_metrics_are_the_single_ones(photograph):
+    output = noisy(photograph)
+    functions = {"psnr": psnr, "ssim": ssim, "rmse": rmse, "nrmse": nrmse}
+    expected = {name: function(photograph, output) for name, function in functions.items()}
+    scores = all_metrics(photograph, output)
+    assert scores == expected
+    assert all(type(score) is float for score in scores.values())
+
+
+def test_tensors_arrays_and_shapes_are_equivalent(photograph):
+    grey, output = photograph[0], noisy(photograph)[0]
+    expected = all_metrics(grey, output)
+    assert all_metrics(grey[None], output[None]) == pytest.approx(expected)
+    as_tensors = torch.from_numpy(grey)[None], torch.from_numpy(output)[None].requires_grad_()
+    assert all_metrics(*as_tensors) == pytest.approx(expected)
+    # One reference in float32, one output as autocast leaves it
+    half = torch.from_numpy(output).bfloat16()
+    assert psnr(grey.astype(np.float32), half) == pytest.approx(expected["psnr"], abs=0.05)
+
+
+# --- luma and the literature's metrics -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rgb", "luma"),
+    [  # MATLAB's documentation of rgb2ycbcr: luma from 16 to 235
+        ((0, 0, 0), 16),
+        ((1, 1, 1), 235),
+        ((1, 0, 0), 81.481),
+        ((0, 1, 0), 144.553),
+        ((0, 0, 1), 40.966),
+    ],
+)
+def test_luma_of_primary_colours(rgb, luma):
+    pixel = np.array(rgb, dtype=float).reshape(3, 1, 1)
+    assert rgb_to_luma(pixel).shape == (1, 1, 1)
+    assert rgb_to_luma(pixel).item() * 255 == pytest.approx(luma)
+    batch = torch.tensor(pixel, dtype=torch.float32)[None]
+    assert rgb_to_luma(batch).shape == (1, 1, 1, 1)
+    assert rgb_to_luma(batch).dtype == torch.float32
+    assert rgb_to_luma(batch).item() * 255 == pytest.approx(luma, rel=1e-6)
+
+
+def test_literature_takes_rgb_through_8_bit_luma():
+    # black against white: luma 16 against 235, an error of 219 / 255
+    black = np.zeros((3, 20, 20))
+    expected = 20 * math.log10(255 / 219)
+    assert literature(black, black + 1, border=2)["psnr_y"] == pytest.approx(expected)
+    # pure red, 81.481, is rounded to 81
+    red = black.copy()
+    red[0] = 1
+    expected = 20 * math.log10(255 / (81 - 16))
+    assert literature(black, red, border=0)["psnr_y"] == pytest.approx(expected)
+
+
+def test_literature_clips_and_rounds_the_output():
+    reference = np.full((20, 20), 100 / 255)
+    assert literature(reference, reference + 0.49 / 255, border=0)["psnr_y"] == math.inf
+    # halves are rounded up, as by MATLAB's uint8: 100.5 -> 101, 101.5 -> 102
+    for level in (100, 101):
+        output = np.full((20, 20), (level + 0.5) / 255)
+        expected = 20 * math.log10(255 / (level + 1 - 100))
+        assert literature(reference, output, border=0)["psnr_y"] == pytest.approx(expected)
+    white = np.ones((1, 20, 20))
+    assert literature(white, white + 0.2, border=0)["psnr_y"] == math.inf
+
+
+def test_literature_takes_one_channel_as_luma(photograph):
+    luma, output = (np.round(255 * rgb_to_luma(x)) / 255 for x in (photograph, photograph**1.1))
+    rounded = np.round(255 * photograph**1.1) / 255
+    expected = literature(photograph, rounded, border=3)
+    # the output's luma differs by its rounding as RGB only
+    assert literature(luma, output, border=3) == pytest.approx(expected, rel=2e-3)
+    assert literature(luma[0], output[0], border=3) == literature(luma, output, border=3)
+
+
+def test_literature_cuts_the_border():
+    reference = np.full((24, 30), 0.2)
+    output = reference.copy()
+    output[:4] = output[-4:] = 0.9
+    output[:, :4] = output[:, -4:] = 0.9
+    assert literature(reference, output, border=4)["psnr_y"] == math.inf
+    assert literature(reference, output, border=3)["psnr_y"] < 30
+
+
+def test_literature_ssim_is_wangs(photograph):
+    """The reference implementation's arithmetic: 11 x 11 Gaussian of sigma 1.5, 'valid' windows."""
+    levels = np.round(255 * photograph[0])
+    output = np.clip(np.round(255 * noisy(photograph)[0]), 0, 255)
+    axis = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    window = np.outer(axis, axis) / axis.sum() ** 2
+
+    def blur(x):
+        return convolve2d(x, window, mode="valid")
+
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    mu1, mu2 = blur(levels), blur(output)
+    var1, var2 = blur(levels**2) - mu1**2, blur(output**2) - mu2**2
+    cov = blur(levels * output) - mu1 * mu2
+    similarity = (2 * mu1 * mu2 + c1) * (2 * cov + c2)
+    similarity /= (mu1**2 + mu2**2 + c1) * (var1 + var2 + c2)
+    score = literature(levels / 255, output / 255, border=0)["ssim_y"]
+    assert score == pytest.approx(similarity.mean(), abs=1e-9)
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "metric", [psnr, ssim, rmse, nrmse, all_metrics, lambda a, b: literature(a, b, 0)]
+)
+@pytest.mark.parametrize(
+    ("reference", "output", "error", "message"),
+    [
+        (np.zeros((3, 20, 20)), np.zeros((1, 20, 20)), ValueError, "differ in shape"),
+        (np.zeros((20, 20)), np.zeros((1, 20, 20)), ValueError, "differ in shape"),
+        (np.zeros((2, 3, 20, 20)), np.zeros((2, 3, 20, 20)), ValueError, "one by one"),
+        (np.zeros((0, 20)), np.zeros((0, 20)), ValueError, "must be one image"),
+        (np.zeros((20, 20)), np.full((20, 20), np.nan), ValueError, "output holds NaN"),
+        (np.full((20, 20), np.inf), np.zeros((20, 20)), ValueError, "reference holds NaN"),
+        (np.full((20, 20), 200.0), np.zeros((20, 20)), ValueError, "from 200 to 200.*by 255"),
+        (np.zeros((20, 20), np.uint8), np.zeros((20, 20)), TypeError, "reference has type uint8"),
+        (torch.zeros(20, 20), torch.zeros(20, 20).long(), TypeError, "output has type int64"),
+    ],
+)
+def test_bad_images_are_refused(metric, reference, output, error, message):
+    with pytest.raises(error, match=message):
+        metric(reference, output)
+
+
+def test_images_smaller_than_the_ssim_window_are_refused():
+    image = np.zeros((3, 6, 40))
+    with pytest.raises(ValueError, match="6 x 40 px, smaller than SSIM's window of 7 x 7: use"):
+        ssim(image, image)
+    assert psnr(image, image + 0.1) == pytest.approx(20)
+    with pytest.raises(ValueError, match=r"border of 4 px the image is 10 x 12 px.*11 x 11"):
+        literature(np.zeros((18, 20)), np.zeros((18, 20)), border=4)
+
+
+def test_literature_refuses_other_channels_and_negative_borders():
+    with pytest.raises(ValueError, match="1 or 3 channels, not 4"):
+        literature(np.zeros((4, 20, 20)), np.zeros((4, 20, 20)), border=0)
+    with pytest.raises(ValueError, match="border is -1 px"):
+        literature(np.zeros((20, 20)), np.zeros((20, 20)), border=-1)
+
+
+def test_luma_refuses_what_is_not_rgb_in_0_1():
+    with pytest.raises(ValueError, match=r"not shape \(1, 4, 4\)"):
+        rgb_to_luma(np.zeros((1, 4, 4)))
+    with pytest.raises(TypeError, match="divide 8-bit images by 255"):
+        rgb_to_luma(np.zeros((3, 4, 4), np.uint8))
+    with pytest.raises(TypeError, match="divide 8-bit images by 255"):
+        rgb_to_luma(torch.zeros(3, 4, 4, dtype=torch.uint8))

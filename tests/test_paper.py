@@ -1,0 +1,204 @@
+"""The paper's numbers: every digit of Tables 2-5, and the constants hidden in them."""
+
+import hashlib
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asyrepro import paper
+from asyrepro.paper.tables import ratios, test_set_name
+
+# Sums over the ten images of each printed column, added up from the text of the paper as printed:
+# {table: {loss: (PSNR, SSIM, RMSE)}}.
+COLUMN_SUMS = {
+    2: {
+        "mae": ("277.33479", "8.48036", "0.66156"),
+        "mse": ("275.07071", "8.41509", "0.680050"),
+        "asy_mae": ("278.13327", "8.48422", "0.65624"),
+        "asy_mse": ("275.55635", "8.42467", "0.67646"),
+    },
+    3: {
+        "mae": ("256.07042", "8.43862", "0.81480"),
+        "mse": ("132.96716", "5.46878", "3.33111"),
+        "asy_mae": ("274.53929", "8.57256", "0.66960"),
+        "asy_mse": ("170.23450", "6.40111", "2.17529"),
+    },
+    4: {
+        "mae": ("298.60044", "8.56529", "0.61056"),
+        "mse": ("299.52049", "8.59925", "0.60413"),
+        "asy_mae": ("299.78118", "8.58449", "0.60248"),
+        "asy_mse": ("300.99094", "8.60863", "0.59414"),
+    },
+    5: {
+        "mae": ("319.10066", "8.57041", "0.57501"),
+        "mse": ("319.81528", "8.59292", "0.57096"),
+        "asy_mae": ("320.62886", "8.59136", "0.56586"),
+        "asy_mse": ("321.24072", "8.60259", "0.56158"),
+    },
+}
+# The same numbers the other way: sums over a row's four losses and three metrics.
+ROW_SUMS = {
+    2: "119.002508 120.037177 101.33791 120.829135 104.36375 "
+    "121.07506 119.83101 131.52039 96.84863 107.72820",
+    3: "88.55611 90.81683 83.01767 89.48160 83.57799 87.10165 88.63318 92.65361 80.58686 85.25774",
+    4: "126.18606 120.88656 124.89147 119.49927 120.37539 "
+    "132.32983 122.32394 123.29952 122.98408 122.88590",
+    5: "137.04700 135.46643 138.69848 121.51317 126.23713 "
+    "135.88973 135.42271 131.16232 128.99356 126.98568",
+}
+SHA256 = "7aa3d9b5c6fcb39d27c4078f51b2b82fdc44f36657e136836d3effe89a3f7a4a"
+
+
+def exact(values):
+    """The decimal numbers behind floats read from decimal text, added without rounding."""
+    return sum((Decimal(repr(float(value))) for value in values), Decimal(0))
+
+
+def test_four_tables_of_ten_images_and_four_losses():
+    frame = paper.tables()
+    assert list(frame) == ["table", "model", "image", "loss", "psnr", "ssim", "rmse"]
+    assert len(frame) == 160
+    assert not frame.duplicated(["table", "image", "loss"]).any()
+    assert set(map(tuple, frame[["table", "model"]].drop_duplicates().to_numpy())) == {
+        (2, "srcnn"),
+        (3, "edsr"),
+        (4, "dncnn"),
+        (5, "dphsir"),
+    }
+    assert set(frame["image"]) == set(range(1, 11))
+    assert set(frame["loss"]) == set(paper.LOSSES)
+
+
+def test_column_sums_are_those_of_the_printed_text():
+    frame = paper.tables()
+    for table, losses in COLUMN_SUMS.items():
+        for loss, sums in losses.items():
+            part = frame[(frame["table"] == table) & (frame["loss"] == loss)]
+            for metric, total in zip(("psnr", "ssim", "rmse"), sums, strict=True):
+                assert exact(part[metric]) == Decimal(total), (table, loss, metric)
+
+
+def test_row_sums_are_those_of_the_printed_text():
+    frame = paper.tables()
+    for table, sums in ROW_SUMS.items():
+        for image, total in enumerate(sums.split(), start=1):
+            part = frame[(frame["table"] == table) & (frame["image"] == image)]
+            found = exact(part[["psnr", "ssim", "rmse"]].to_numpy().ravel())
+            assert found == Decimal(total), (table, image)
+
+
+def test_file_is_unchanged():
+    path = Path(paper.__file__).with_name("tables.csv")
+    content = path.read_text(encoding="utf-8")  # whatever the line endings of the checkout
+    assert hashlib.sha256(content.encode()).hexdigest() == SHA256
+
+
+def test_tables_gives_a_copy():
+    frame = paper.tables()
+    frame.loc[0, "psnr"] = 0
+    assert paper.tables().loc[0, "psnr"] == 28.92492
+
+
+def common_interval(psnr, rmse, half):
+    """Width of the set of k that the rounding of all pairs allows; negative if there is none."""
+    psnr, rmse, half = map(np.asarray, (psnr, rmse, half))
+    low = (rmse - half) * 10 ** ((psnr - 0.5e-5) / 20)
+    high = (rmse + half) * 10 ** ((psnr + 0.5e-5) / 20)
+    return high.min() - low.max()
+
+
+def groups():
+    """(psnr, rmse, half a unit of rmse's last digit) of the four losses, for each image."""
+    for _, part in paper.tables().groupby(["table", "image"]):
+        rmse = part["rmse"].to_numpy()
+        six = np.array([len(repr(value).split(".")[1]) > 5 for value in rmse.tolist()])
+        yield part["psnr"].to_numpy(), rmse, np.where(six, 0.5e-6, 0.5e-5)
+
+
+def test_one_k_explains_all_four_losses_of_every_image():
+    widths = [common_interval(*group) for group in groups()]
+    assert len(widths) == 40
+    assert min(widths) > 0
+
+
+def test_k_alone_catches_a_wrong_digit_of_psnr_or_rmse():
+    """One more or less in the fourth decimal of RMSE, or the second of PSNR, breaks the k."""
+    missed = last = caught_last = 0
+    for psnr, rmse, half in groups():
+        for loss in range(4):
+            for column, places in (("rmse", (1e-1, 1e-2, 1e-3, 1e-4)), ("psnr", (1, 1e-1, 1e-2))):
+                for change in (sign * place for place in places for sign in (-1, 1)):
+                    changed = {"psnr": psnr.copy(), "rmse": rmse.copy()}
+                    changed[column][loss] += change
+                    if changed["rmse"].min() <= 0:
+                        continue
+                    missed += common_interval(changed["psnr"], changed["rmse"], half) >= 0
+            for change in (-1e-5, 1e-5):
+                changed = rmse.copy()
+                changed[loss] += change
+                last += 1
+                caught_last += common_interval(psnr, changed, half) < 0
+    assert missed == 0
+    assert caught_last / last > 0.7  # of the last digits; the sums above have them all
+
+
+def test_rmse_falls_where_psnr_rises():
+    for _, part in paper.tables().groupby(["table", "image"]):
+        ordered = part.sort_values("psnr")
+        assert (ordered["rmse"].diff().dropna() <= 0).all()
+
+
+def test_values_are_in_range():
+    frame = paper.tables()
+    assert frame["psnr"].between(12, 35).all()
+    assert frame["ssim"].between(0.5, 0.94).all()
+    assert frame["rmse"].between(0.034, 0.38).all()
+
+
+def test_ratios_worked_by_hand():
+    # Table 2, image 1, MAE: 10^(-28.92492/20) = 0.03579...; over 0.05455 it is 0.6561
+    row = ratios().iloc[0]
+    assert row["rmse_eq9"] == pytest.approx(np.exp(-28.92492 / 20 * np.log(10)))
+    assert row["rms"] == pytest.approx(0.65608, abs=5e-6)
+    assert row["k"] * row["rms"] == pytest.approx(1)
+    assert row["low"] < row["rms"] < row["high"]
+    # half a unit in 0.05455's last digit is 9.2e-5 of it, and PSNR's adds 5.8e-7
+    assert row["high"] / row["rms"] - 1 == pytest.approx(9.2e-5, rel=0.02)
+    # image 1, MSE has six decimals, a tenth of that uncertainty
+    assert ratios().iloc[1]["high"] / ratios().iloc[1]["rms"] - 1 == pytest.approx(9.5e-6, rel=0.02)
+
+
+def test_constants_of_tables_2_and_3():
+    known = [0.65606, 0.64496, 0.61276, 0.64908, 0.65473]
+    known += [0.66703, 0.66514, 0.64869, 0.66248, 0.64231]
+    assert paper.constants((2, 3))["value"].round(5).tolist() == known
+    two, three = paper.constants(2), paper.constants(3)
+    assert (two["value"] - three["value"]).abs().max() < 5e-5  # the same ten images
+
+
+def test_constants_have_their_uncertainty():
+    for table in (2, 3, 4, 5, (2, 3)):
+        frame = paper.constants(table)
+        assert frame.index.tolist() == list(range(1, 11))
+        assert (frame["low"] <= frame["high"]).all()
+        assert (frame["high"] - frame["low"]).max() < 2e-4
+        assert (frame["value"] - (frame["low"] + frame["high"]) / 2).abs().max() < 3e-5
+
+
+def test_constants_refuses_other_tables():
+    with pytest.raises(ValueError, match="among"):
+        paper.constants(1)
+    with pytest.raises(ValueError, match="among"):
+        paper.constants(())
+
+
+def test_test_images():
+    assert paper.test_images(4) == ["03", "04", "05", "06", "07", "08", "09", "10", "11", "12"]
+    assert paper.test_images(5)[0] == "227092"
+    assert len(set(paper.test_images(5))) == 10
+    assert (test_set_name(4), test_set_name(5)) == ("set12", "bsd300")
+    for table in (2, 3):
+        with pytest.raises(ValueError, match="not known"):
+            paper.test_images(table)
