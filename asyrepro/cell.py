@@ -25,6 +25,7 @@ from pathlib import Path
 import hydra
 import pandas as pd
 import torch
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -129,9 +130,20 @@ def finished(folder: Path | str) -> bool:
 
 def build(cfg: DictConfig, device: torch.device | str) -> tuple[nn.Module, Task]:
     """The network with the initial weights of ``cfg.seed``, and its task."""
-    task = hydra.utils.instantiate(cfg.task)
+    task = make(cfg.task)
     torch.manual_seed(cfg.seed)
-    return hydra.utils.instantiate(cfg.model.network).to(device), task
+    network = make(cfg.model.network).to(device)
+    if cfg.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    return network, task
+
+
+def make(node: DictConfig):
+    """The object that a node with ``_target_`` describes; ConfigError if it refuses its values."""
+    try:
+        return hydra.utils.instantiate(node)
+    except InstantiationException as error:
+        raise ConfigError(str(error.__cause__ or error).splitlines()[0]) from error
 
 
 def load(path: Path | str, device: torch.device | str = "cpu"):
@@ -161,10 +173,10 @@ def _train(cfg, folder, network, task, device) -> nn.Module:
     sampler = PatchSampler(
         images.images, task, patch=recipe.patch, batch=recipe.batch, seed=cfg.seed, device=device
     )
-    optimizer = hydra.utils.instantiate(recipe.optimizer)(
+    optimizer = make(recipe.optimizer)(
         parameter_groups(network, recipe.optimizer.lr, recipe.get("lr_scale"))
     )
-    scheduler = hydra.utils.instantiate(recipe.scheduler)(optimizer)
+    scheduler = make(recipe.scheduler)(optimizer)
     validation = None
     if recipe.validate_every:
         chosen = catalogue.test_set(cfg.validation, mode=task.mode, **where)
@@ -179,7 +191,7 @@ def _train(cfg, folder, network, task, device) -> nn.Module:
     torch.manual_seed(cfg.seed)  # for losses that draw (shuffled weights)
     trainer = Trainer(
         network,
-        hydra.utils.instantiate(cfg.loss.criterion).to(device),
+        make(cfg.loss.criterion).to(device),
         sampler,
         optimizer,
         scheduler,

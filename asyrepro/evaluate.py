@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sys
 
-import hydra
 import pandas as pd
 from omegaconf import OmegaConf
 
@@ -58,7 +57,7 @@ def _evaluate(options) -> None:
     device = cell.choose_device(options.device)
     network, task, cfg = cell.load(options.checkpoint, device)
     if options.task:
-        task = hydra.utils.instantiate(OmegaConf.merge(cfg.task, options.task))
+        task = cell.make(OmegaConf.merge(cfg.task, options.task))
     where = {"root": options.data, "download": options.download}
     testset = catalogue.test_set(options.testset, mode=task.mode, **where)
     about = {"model": cfg.model.name, "dataset": cfg.dataset.name}

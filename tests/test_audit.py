@@ -127,6 +127,7 @@ def test_edsr_with_mse_hardly_depends_on_the_image():
 
 
 def test_published_dncnn_has_its_published_means():
+    """Catches a mistyped digit; it does not replace a look at the article."""
     first_two = {15: (32.61, 34.97), 25: (30.18, 33.06), 50: (27.03, 30.00)}
     means = {15: 32.859, 25: 30.436, 50: 27.178}
     for sigma, values in audit.PUBLISHED_DNCNN.items():

@@ -285,6 +285,19 @@ def test_order_of_rows_does_not_matter(full, compared):
     pd.testing.assert_frame_equal(v.verdicts(mixed, PAPER), compared)
 
 
+@pytest.mark.parametrize("metric", ["psnr", "ssim", "nrmse"])
+def test_no_effect_is_not_supported_where_the_papers_is_excluded(metric):
+    larger = PAPER.copy()  # a paper with ten times the change, in every metric
+    asymmetric = larger["loss"] == "asy_mae"
+    base = larger["loss"] == "mae"
+    for name in ("psnr", "ssim", "rmse"):
+        before = larger.loc[base, name].to_numpy()
+        larger.loc[asymmetric, name] = before + 10 * (larger.loc[asymmetric, name] - before)
+    found = row(v.verdicts(study(seed=6), larger), metric)
+    assert found["verdict"] == "not supported"
+    assert abs(found["paper_change"]) > 10 * abs(found["change"])
+
+
 def test_one_seed_gives_no_verdict():
     frame = study({"asy_mae": 0.5}, seeds=1)
     found = v.verdicts(frame, PAPER)
@@ -310,6 +323,12 @@ def test_runs_without_a_partner_are_left_out_and_named():
     found = row(v.verdicts(frame, PAPER))
     assert found["seeds"] == 6 and found["images"] == 10
     assert "seeds 2, 4" in found["reason"] and "different lengths: seeds 7" in found["reason"]
+
+
+def test_unknown_lengths_of_training_do_not_matter():
+    frame = study({"asy_mae": 0.1}, seeds=6)
+    unknown = frame.assign(iterations=pd.array([None] * len(frame), dtype="Int64"))
+    pd.testing.assert_frame_equal(v.verdicts(unknown, PAPER), v.verdicts(frame, PAPER))
 
 
 def test_baselines_and_other_test_sets_play_no_part():
@@ -348,6 +367,10 @@ def test_up_to():
     assert (found["verdict"], found["image"]) == ("supported", "07")
     assert found["lower"] < found["measured"] < found["upper"]
     assert found["measured"] == pytest.approx(0.6, abs=0.1)
+    wide = frame[frame["image"] == "07"].pivot(index="seed", columns="loss", values="psnr")
+    error = (100 * wide["asy_mae"] / wide["mae"]).std(ddof=1) / 10**0.5
+    # ten images: t(1 - 0.025 / 10, 9 degrees of freedom) = 3.690 in printed tables
+    assert found["measured"] - found["lower"] == pytest.approx(3.690 * error, rel=1e-3)
     assert v.up_to(frame, "psnr", 1.7)["verdict"] == "not supported"
     assert v.up_to(frame[frame["seed"] < 4], "psnr", 0.5)["verdict"] == "undecided"
     assert v.up_to(frame[frame["seed"] < 1], "psnr", 0.5)["verdict"] == "no verdict possible"

@@ -26,7 +26,7 @@ RADAR_TITLES = {
 }
 SHEET_BYTES = 350_000
 PICTURE_BYTES = 400_000
-METHOD_BYTES = 550_000  # error maps look like noise, and compress like it
+DENSE_BYTES = 550_000  # many pictures, or error maps, which compress like noise
 
 
 # ------------------------------------------------------------------------------------ radar charts
@@ -379,7 +379,7 @@ def outputs(label, panels: dict, stem, title: str) -> Figure:
             _show(ax, None if image is None else _enlarged(image, label))
             text = f"{name}{_psnr_text(name, label, image)}"
             _below(fig, x + width / 2, y, text)
-        style.save(fig, stem, max_bytes=PICTURE_BYTES)
+        style.save(fig, stem, max_bytes=DENSE_BYTES)
     return fig
 
 
@@ -518,7 +518,7 @@ def method(label, output, stem, title: str) -> Figure:
                 bar.ax.tick_params(length=2, width=0.4, labelsize=6, pad=1)
                 bar.locator = MaxNLocator(nbins=5)
                 bar.update_ticks()
-        style.save(fig, stem, max_bytes=METHOD_BYTES)
+        style.save(fig, stem, max_bytes=DENSE_BYTES)
     return fig
 
 

@@ -341,6 +341,7 @@ def paired(rows: pd.DataFrame, loss: str, against: str, value: str, columns="ima
         notes.append(f"left out, not complete for both losses: seeds {_list(either, both)}")
     if "iterations" in rows:
         length = rows.drop_duplicates(["loss", "seed"]).set_index(["loss", "seed"])["iterations"]
+        length = pd.to_numeric(length, errors="coerce").fillna(-1)  # unknown
         alike = [seed for seed in both if length[loss, seed] == length[against, seed]]
         if len(alike) < len(both):
             notes.append(f"left out, trained for different lengths: seeds {_list(both, alike)}")

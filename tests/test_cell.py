@@ -1,0 +1,217 @@
+"""One cell: its folder, its rows, and what it refuses."""
+
+import fcntl
+import subprocess
+import sys
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from asyrepro import cell, checkpoint, evaluate, reproduce
+from asyrepro.errors import CheckpointError, ConfigError
+from asyrepro.train import folder_of
+
+TINY = [
+    "experiment=table2_srcnn", "profile=smoke", "dataset=bundled", "recipe.steps=2",
+    "recipe.batch=1", "runtime.progress=false", "runtime.device=cpu", "seed=3",
+]  # fmt: skip
+
+
+def configured(*overrides, results="results"):
+    with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+        return compose("train", overrides=[*TINY, f"results={results}", *overrides])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished cell: (folder, configuration, rows)."""
+    root = tmp_path_factory.mktemp("results")
+    cfg = cell.resolve(configured("study=s", results=root))
+    folder = folder_of(cfg, [])
+    return folder, cfg, cell.run(cfg, folder)
+
+
+def test_a_cell_leaves_its_files_and_the_baseline(finished):
+    folder, _, rows = finished
+    assert folder.relative_to(folder.parents[3]).as_posix() == "s/table2/mae/seed3"
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {"config.yaml", "history.csv", "rows.csv", "profiles.csv", "weights.pt"}
+    assert "checkpoint.pt" not in names
+    assert len(rows) == 10
+    baseline = cell.read_rows(folder.parents[2] / "baselines" / "table2_bundled.csv")
+    assert [row["image"] for row in baseline] == [row["image"] for row in rows]
+    assert {row["loss"] for row in baseline} == {"bicubic"}
+
+
+def test_rows_say_what_they_are(finished):
+    folder, _, _ = finished
+    row = cell.read_rows(folder / "rows.csv")[0]
+    assert list(row) == cell.COLUMNS
+    expected = {"table": "2", "model": "srcnn", "dataset": "bundled", "loss": "mae", "seed": "3"}
+    assert {key: row[key] for key in expected} == expected
+    assert row["testset"] == "bundled" and row["iterations"] == "2" and row["device"] == "cpu"
+    assert f"torch {torch.__version__.split('+')[0]}" in row["versions"]
+    assert float(row["rmse"]) == pytest.approx(10 ** (-float(row["psnr"]) / 20), rel=1e-4)
+
+
+def test_the_stored_configuration_names_no_folder_of_this_machine(finished):
+    folder, _, _ = finished
+    text = (folder / "config.yaml").read_text()
+    assert str(folder.parents[3]) not in text and "runtime" not in text
+
+
+def test_a_finished_cell_is_not_trained_again(finished):
+    folder, cfg, rows = finished
+    before = (folder / "weights.pt").stat().st_mtime_ns
+    again = cell.run(cfg, folder)
+    assert [row["psnr"] for row in again] == [f"{row['psnr']:.7f}" for row in rows]
+    assert (folder / "weights.pt").stat().st_mtime_ns == before
+
+
+def test_weights_are_read_back_and_score_the_same(finished, capsys):
+    folder, _, rows = finished
+    arguments = [f"checkpoint={folder / 'weights.pt'}", "testset=bundled", "device=cpu"]
+    output = folder.parent / "rows.csv"
+    assert evaluate.main([*arguments, f"output={output}"]) == 0
+    again = cell.read_rows(output)
+    assert [r["psnr"] for r in again[:10]] == [f"{row['psnr']:.7f}" for row in rows]
+    assert {r["loss"] for r in again[10:]} == {"bicubic"}
+    assert "astronaut_face" in capsys.readouterr().out
+
+
+def test_another_configuration_is_refused_and_named(finished):
+    folder, _, _ = finished
+    cfg = cell.resolve(configured("recipe.optimizer.lr=0.5"))
+    message = r"another configuration \(recipe.optimizer.lr was 0.001, now 0.5\); choose another"
+    with pytest.raises(ConfigError, match=message):
+        cell.run(cfg, folder)
+
+
+def test_where_and_how_a_run_is_carried_out_is_not_its_identity():
+    plain = cell.identity(configured())
+    assert cell.identity(configured("runtime.compile=true", "study=other")) == plain
+    for change in ("seed=4", "loss=mse", "task.scale=2", "recipe.batch=2", "amp=false"):
+        assert cell.identity(configured(change)) != plain
+
+
+def test_a_folder_in_use_is_left_alone(finished):
+    folder, cfg, _ = finished
+    with open(folder / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(cell.InUse, match="another process is working in"):
+            cell.run(cfg, folder)
+
+
+def test_one_seed_gives_one_initialisation_for_all_losses():
+    digests = {
+        checkpoint.digest(cell.build(configured(f"loss={loss}"), "cpu")[0].state_dict())
+        for loss in ("mae", "mse", "asy_mae", "asy_mse_shuffled")
+    }
+    assert len(digests) == 1
+    other = cell.build(configured("seed=4"), "cpu")[0].state_dict()
+    assert checkpoint.digest(other) not in digests
+
+
+def test_weights_of_an_unfinished_training_are_not_evaluated(tmp_path):
+    checkpoint.save(tmp_path / "checkpoint.pt", {"network": {}})
+    with pytest.raises(CheckpointError, match="unfinished training; give a weights.pt"):
+        cell.load(tmp_path / "checkpoint.pt")
+
+
+def test_max_steps_shortens_the_schedule_too():
+    cfg = cell.resolve(configured("recipe.steps=100", "max_steps=20"))
+    assert cfg.recipe.steps == cfg.recipe.scheduler.total_steps == 20
+    with pytest.raises(ConfigError, match="max_steps is 0; it must be at least 1"):
+        cell.resolve(configured("max_steps=0"))
+
+
+def test_fallback_takes_the_stand_in_for_training_and_test_images(tmp_path, monkeypatch):
+    monkeypatch.delenv("ASYREPRO_DATA", raising=False)
+    monkeypatch.setattr("asyrepro.data.catalogue.home", lambda: tmp_path)
+    wanted = configured("dataset=div2k", "fallback=true", "runtime.download=false")
+    cfg = cell.resolve(wanted)
+    assert (cfg.dataset.name, cfg.testset, cfg.validation) == (
+        "bundled", "bundled", "bundled_validation",
+    )  # fmt: skip
+    plain = cell.resolve(configured("dataset=bsd300", "runtime.download=false"))
+    assert plain.dataset.name == "bsd300"  # asked for by name: no stand-in
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["experiment=table2_srcnn", "loss=mae", "seed=3"], "table2"),
+        (["task.scale=2", "seed=3", "runtime.device=cpu"], "table2,task.scale=2"),
+        (["+loss.criterion.quartile=0.75"], "table2,loss.criterion.quartile=0.75"),
+        (["task.sigma=15", "recipe=cpu/srcnn"], "table2,recipe=cpu.srcnn,task.sigma=15"),
+    ],
+)
+def test_settings_of_a_sweep_become_part_of_the_folder(overrides, name):
+    assert folder_of(configured(), overrides).parts == ("results", "smoke", name, "mae", "seed3")
+
+
+def test_every_experiment_profile_and_loss_composes():
+    groups = {
+        group: sorted(p.stem for p in (cell.CONFIGS / group).glob("*.yaml"))
+        for group in ("experiment", "profile", "loss")
+    }
+    assert len(groups["loss"]) == 12
+    for profile in groups["profile"]:
+        listed = OmegaConf.load(cell.CONFIGS / "profile" / f"{profile}.yaml")
+        assert set(listed.losses) <= set(groups["loss"])
+        for experiment in listed.experiments:
+            with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+                overrides = [f"experiment={experiment}", f"profile={profile}"]
+                cfg = cell.resolve(compose("train", overrides=overrides))
+            network, task = cell.build(cfg, "cpu")
+            assert cfg.recipe.patch % task.scale == 0
+            assert cfg.cell == f"table{cfg.table}" and cfg.testset == cfg.cell
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [("gpu7", "there is no device 'gpu7'"), ("cuda", "PyTorch finds no CUDA here")],
+)
+def test_a_device_that_is_not_there(device, message):
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("CUDA is here")
+    with pytest.raises(ConfigError, match=message):
+        cell.choose_device(device)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["profile=fast"], "there is no profile 'fast'; there are cpu, full, quick, smoke"),
+        (["profile=smoke", "seeds="], "seeds= needs at least one value"),
+        (["profile=smoke", "losses=mea"], "mea"),
+        (["profile=smoke", "max_steps=-1"], "max_steps is -1; it must be at least 1"),
+    ],
+)
+def test_reproduce_says_what_is_wrong(arguments, message, capsys):
+    assert reproduce.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["testset=set5"], "checkpoint= is missing"),
+        (["checkpoint=none.pt", "testset=set5"], "there is no checkpoint at none.pt"),
+        (["checkpoint=x", "tset=set5"], "unknown setting 'tset'; there are checkpoint"),
+    ],
+)
+def test_evaluate_says_what_is_wrong(arguments, message, capsys):
+    assert evaluate.main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_train_exits_with_one_sentence(tmp_path):
+    command = [sys.executable, "-m", "asyrepro.train", *TINY, "task.scale=5", f"results={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("scale is 5; it must be one of 2, 3, 4")
+    assert "Traceback" not in done.stderr
