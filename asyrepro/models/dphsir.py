@@ -30,6 +30,11 @@ class QuasiRecurrent(nn.Module):
     Input and output are (N, C, D, H, W); or (N, C, H, W), a single band: then the kernel acts
     through its middle slice only (its other slices meet padding) and the state is (1 - f) z, so a
     2-D convolution gives the same result.
+
+    Weights start random in the middle slice, with the spread that keeps a signal's size through
+    the gate (2, as f starts near 1/2) and the tanh (5/3), and zero in the others: each band is
+    first treated as a grey image, and the pooling alone couples bands. Torch's default spread
+    would shrink a grey image sixfold in every layer.
     """
 
     def __init__(
@@ -52,6 +57,11 @@ class QuasiRecurrent(nn.Module):
             padding=self.padding,
             bias=bias,
         )
+        nn.init.zeros_(self.conv.weight)
+        spread = 2 * nn.init.calculate_gain("tanh") / (in_channels * kernel**2) ** 0.5
+        nn.init.normal_(self.conv.weight[:, :, self.padding], std=spread)
+        if bias:
+            nn.init.zeros_(self.conv.bias)
 
     def forward(self, x: Tensor, reverse: bool = False) -> Tensor:
         if x.ndim == 4:
@@ -121,7 +131,6 @@ class GRUNet(nn.Module):
         self.last = QuasiRecurrent(width, 1, bias=True, bidirectional=True)
         if zero_last:
             nn.init.zeros_(self.last.conv.weight)
-            nn.init.zeros_(self.last.conv.bias)
 
     def forward(self, x: Tensor, plain: bool = False) -> Tensor:
         """Denoised image (N, D, H, W); ``plain`` keeps to the 3-D path when D = 1 as well."""

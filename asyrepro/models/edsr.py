@@ -38,8 +38,7 @@ class EDSR(nn.Module):
 
     head -> residual blocks -> convolution, added to the head's output -> pixel shuffle -> tail.
     The mean colour is taken off at the entrance and put back at the exit. There is no skip
-    connection from the image itself. Weights start as torch's default for convolutions, which is
-    what the authors' own PyTorch code uses.
+    connection from the image itself.
 
     Args:
         scale: 2, 3 or 4 (x4 as two steps of x2).
@@ -47,6 +46,11 @@ class EDSR(nn.Module):
         channels: feature maps; 64 is EDSR-baseline, 256 the full EDSR.
         residual_scaling: factor on each block's residual; 0.1 keeps the full EDSR stable.
         image_channels: 3 for RGB; otherwise the mean over DIV2K's three colours is used.
+        init: how the weights start.
+            ``"nearest"``: as ``"torch"``, except that a few feature maps carry the colours past the
+            blocks to the output, so that training starts at the image with its pixels repeated
+            instead of first having to learn colours and places.
+            ``"torch"``: torch's default for convolutions, as in the authors' own PyTorch code.
 
     Shapes: (N, image_channels, h, w) -> (N, image_channels, scale * h, scale * w), any h and w.
     """
@@ -58,8 +62,13 @@ class EDSR(nn.Module):
         channels: int = 64,
         residual_scaling: float = 1.0,
         image_channels: int = 3,
+        init: str = "nearest",
     ):
         super().__init__()
+        if channels < image_channels:
+            raise ValueError(f"EDSR needs at least {image_channels} channels, got {channels}")
+        if init not in ("nearest", "torch"):
+            raise ValueError(f"init is nearest or torch, not {init!r}")
         if scale not in (2, 3, 4):
             raise ValueError(f"EDSR enlarges 2, 3 or 4 times, not {scale}")
         self.scale = scale
@@ -82,6 +91,28 @@ class EDSR(nn.Module):
             ]
         self.upsample = nn.Sequential(*steps)
         self.tail = nn.Conv2d(channels, image_channels, 3, padding=1)
+        if init == "nearest":
+            self._start_at_nearest()
+
+    @torch.no_grad()
+    def _start_at_nearest(self) -> None:
+        """Let the first ``image_channels`` feature maps hold the image and repeat its pixels."""
+
+        def copy(layer: nn.Conv2d, outputs: int, factor: int = 1) -> None:
+            """The first ``outputs`` maps are copies of the inputs, each ``factor**2`` times."""
+            layer.weight[:outputs] = 0
+            layer.bias[:outputs] = 0
+            for output in range(outputs):
+                layer.weight[output, output // factor**2, 1, 1] = 1
+
+        colours = self.image_channels
+        copy(self.head, colours)
+        self.body_end.weight[:colours] = 0
+        self.body_end.bias[:colours] = 0
+        for convolution, shuffle in zip(self.upsample[::2], self.upsample[1::2], strict=True):
+            factor = shuffle.upscale_factor
+            copy(convolution, colours * factor**2, factor)
+        copy(self.tail, colours)
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarged image (N, C, scale * h, scale * w) of a small image (N, C, h, w)."""
