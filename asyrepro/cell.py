@@ -29,7 +29,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from asyrepro import checkpoint, evaluation
+from asyrepro import checkpoint, evaluation, files
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.errors import CheckpointError, ConfigError
@@ -108,7 +108,7 @@ def run(cfg: DictConfig, folder: Path | str) -> list[dict]:
     with _locked(folder):
         _claim(cfg, folder)
         if finished(folder):
-            checkpoint.remove(folder / CHECKPOINT)
+            files.remove(folder / CHECKPOINT)
             return read_rows(folder / "rows.csv")
         device = _prepare(cfg)
         network, task = build(cfg, device)
@@ -119,7 +119,7 @@ def run(cfg: DictConfig, folder: Path | str) -> list[dict]:
         if profile is not None:
             mechanism.save(profile, folder / "profiles.csv")
         write_rows(folder / "rows.csv", rows)
-        checkpoint.remove(folder / CHECKPOINT)
+        files.remove(folder / CHECKPOINT)
         return rows
 
 
@@ -262,7 +262,7 @@ def _claim(cfg: DictConfig, folder: Path) -> None:
                 "choose another study=..., or delete the folder"
             )
     else:
-        checkpoint.write_text(path, _yaml(cfg))
+        files.write_text(path, _yaml(cfg))
 
 
 def _difference(cfg: DictConfig, path: Path) -> str:
@@ -305,7 +305,7 @@ def _prepare(cfg: DictConfig) -> torch.device:
 
 
 def choose_device(name: str) -> torch.device:
-    """"auto" -> CUDA if there is one, else the CPU; anything else as PyTorch names devices."""
+    """ "auto" -> CUDA if there is one, else the CPU; anything else as PyTorch names devices."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -325,7 +325,7 @@ def fast_bfloat16(device: torch.device) -> bool:
 
 
 def device_name(device: torch.device) -> str:
-    """"cpu", or the GPU's name."""
+    """ "cpu", or the GPU's name."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
@@ -337,7 +337,7 @@ def versions() -> str:
 
 def write_rows(path: Path, rows: list[dict]) -> None:
     """Write rows of the tidy table atomically."""
-    checkpoint.write_text(path, to_csv(rows, COLUMNS))
+    files.write_text(path, to_csv(rows, COLUMNS))
 
 
 def read_rows(path: Path) -> list[dict]:

@@ -1,43 +1,22 @@
-"""Files that are either whole or not there: checkpoints, weights, small texts.
+"""Saving and loading checkpoints and weights.
 
-Everything is written beside its place under a temporary name, flushed to the disk and renamed, so
-a process that is killed at any moment leaves the old file or the new one. Checkpoints are read
-with ``weights_only=True``: a file from a stranger can hold tensors and numbers, never code.
+They are written atomically, and read with ``weights_only=True``: a file from a stranger can hold
+tensors and numbers, never code.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
 import pickle
 from pathlib import Path
 
 import torch
 
 from asyrepro.errors import CheckpointError
+from asyrepro.files import write_bytes
 
 FORMAT = 1
-
-
-def write_bytes(path: Path | str, content: bytes) -> None:
-    """Write a file atomically and durably; the folder is created if need be."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path | str, content: str) -> None:
-    """Write a UTF-8 text file atomically."""
-    write_bytes(path, content.encode())
 
 
 def save(path: Path | str, state: dict) -> None:
@@ -99,8 +78,3 @@ def digest(weights: dict) -> str:
         sha.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}".encode())
         sha.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return sha.hexdigest()
-
-
-def remove(path: Path | str) -> None:
-    """Delete a file if it is there."""
-    Path(path).unlink(missing_ok=True)

@@ -13,7 +13,7 @@ import sys
 import pandas as pd
 from omegaconf import OmegaConf
 
-from asyrepro import cell, checkpoint, evaluation
+from asyrepro import cell, evaluation, files
 from asyrepro.data import catalogue
 from asyrepro.errors import ConfigError, UserError
 
@@ -67,8 +67,7 @@ def _evaluate(options) -> None:
         for row in evaluation.evaluate(network, testset, task, device=device, progress=True)
     ]
     found += [
-        about | {"loss": task.baseline} | row
-        for row in evaluation.evaluate_baseline(testset, task)
+        about | {"loss": task.baseline} | row for row in evaluation.evaluate_baseline(testset, task)
     ]
     shown = pd.DataFrame(found).drop(columns=["model", "dataset", "seed"])
     print(f"{cfg.model.name}, {cfg.loss.name}, seed {cfg.seed}, on {testset.title}")
@@ -76,7 +75,7 @@ def _evaluate(options) -> None:
     means = shown.groupby("loss", sort=False).mean(numeric_only=True)
     print(f"\nmean\n{means.to_string(float_format='%.4f')}")
     if options.output:
-        checkpoint.write_text(options.output, cell.to_csv(found, cell.COLUMNS))
+        files.write_text(options.output, cell.to_csv(found, cell.COLUMNS))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from asyrepro import cell, checkpoint
+from asyrepro import cell, files
 from asyrepro.errors import UserError
 
 CONFIGS = str(Path(__file__).parents[1] / "configs")
@@ -48,7 +48,7 @@ def main(cfg: DictConfig) -> None:
     try:
         done = cell.finished(folder)
         rows = cell.run(cell.resolve(cfg), folder)
-        checkpoint.remove(folder / "failed.txt")
+        files.remove(folder / "failed.txt")
         print(f"{folder}: {'already finished, ' if done else ''}{summary(rows)}", flush=True)
     except cell.InUse as busy:
         print(f"{folder}: skipped, {busy}", flush=True)
@@ -64,7 +64,7 @@ def _give_up(sweep: bool, folder: Path, reason: str) -> None:
     """End the process, or in a sweep leave a note and let the other cells go on."""
     if not sweep:
         sys.exit(2)
-    checkpoint.write_text(folder / "failed.txt", reason + "\n")
+    files.write_text(folder / "failed.txt", reason + "\n")
 
 
 def summary(rows: list[dict]) -> str:

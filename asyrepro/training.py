@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from asyrepro import checkpoint
+from asyrepro import checkpoint, files
 from asyrepro.errors import CheckpointError, UserError
 
 CHECKPOINT = "checkpoint.pt"
@@ -195,7 +195,7 @@ class Trainer:
             "history": self.history,
         }
         checkpoint.save(self.folder / CHECKPOINT, state)
-        checkpoint.write_text(self.folder / HISTORY, history_csv(self.history))
+        files.write_text(self.folder / HISTORY, history_csv(self.history))
 
     def resume(self) -> bool:
         """Take up the folder's checkpoint if there is one; True if so."""

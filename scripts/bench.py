@@ -18,7 +18,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from asyrepro import cell, checkpoint
+from asyrepro import cell, files
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.losses import AsymmetricLoss
@@ -46,9 +46,9 @@ def main(names: list[str]) -> None:
     folder = Path("results/bench")
     about = f"{cell.device_name(device)}, {torch.get_num_threads()} threads; {cell.versions()}"
     text = f"# Speed, as ratios within one run\n\n`make bench` on {about}\n\n{markdown(table)}\n"
-    checkpoint.write_text(folder / "bench.md", text)
-    checkpoint.write_text(folder / "bench.csv", table.to_csv(index=False))
-    checkpoint.write_text(folder / "step_times.csv", pd.DataFrame(times).to_csv(index=False))
+    files.write_text(folder / "bench.md", text)
+    files.write_text(folder / "bench.csv", table.to_csv(index=False))
+    files.write_text(folder / "step_times.csv", pd.DataFrame(times).to_csv(index=False))
     print(text)
 
 
@@ -95,7 +95,9 @@ def bench(name: str, device: torch.device) -> tuple[list[dict], list[dict]]:
     ]
     if name == "dphsir":
         pairs.append(("speed-up of grey images' 2-D path, forward", "forward 3-D", "forward D=1"))
-    rows = [{"network": name, "what": what, **ratio(seconds[a], seconds[b])} for what, a, b in pairs]
+    rows = [
+        {"network": name, "what": what, **ratio(seconds[a], seconds[b])} for what, a, b in pairs
+    ]
     times = [
         {"model": name, "loss": loss, "step_ms": 1e3 * value, "repetition": number}
         for loss in losses

@@ -116,7 +116,7 @@ def test_one_seed_gives_one_initialisation_for_all_losses():
 
 def test_weights_of_an_unfinished_training_are_not_evaluated(tmp_path):
     checkpoint.save(tmp_path / "checkpoint.pt", {"network": {}})
-    with pytest.raises(CheckpointError, match="unfinished training; give a weights.pt"):
+    with pytest.raises(CheckpointError, match=r"unfinished training; give a weights\.pt"):
         cell.load(tmp_path / "checkpoint.pt")
 
 
@@ -165,7 +165,7 @@ def test_every_experiment_profile_and_loss_composes():
             with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
                 overrides = [f"experiment={experiment}", f"profile={profile}"]
                 cfg = cell.resolve(compose("train", overrides=overrides))
-            network, task = cell.build(cfg, "cpu")
+            _, task = cell.build(cfg, "cpu")
             assert cfg.recipe.patch % task.scale == 0
             assert cfg.cell == f"table{cfg.table}" and cfg.testset == cfg.cell
 

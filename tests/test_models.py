@@ -403,8 +403,8 @@ def test_bfloat16_autocast(small):
     with torch.autocast("cpu", torch.bfloat16):
         output = network(x)
     assert output.shape == expected
-    # 8 bits of mantissa, a few layers
-    torch.testing.assert_close(output.float(), exact, rtol=0.05, atol=0.05)
+    # 8 bits of mantissa: 0.4 % a rounding, a few dozen roundings
+    assert (output - exact).abs().mean() < 0.02 * exact.abs().max()
     output.float().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 

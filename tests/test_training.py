@@ -131,7 +131,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
             self.calls += 1
             return super().forward(output, label) * (math.nan if self.calls > 12 else 1)
 
-    with pytest.raises(Diverged, match="no longer finite at step 15 .*smaller learning rate"):
+    with pytest.raises(Diverged, match=r"no longer finite at step 15 .*smaller learning rate"):
         trainer(tmp_path, criterion=Breaks()).run()
     assert checkpoint.load(tmp_path / CHECKPOINT)["step"] == 10
 
@@ -192,7 +192,8 @@ def test_sigkill_and_restart_give_the_same_weights(tmp_path):
     again = subprocess.run([*command, f"results={tmp_path / 'cut'}"], **quiet)
     assert again.returncode == 0, again.stderr
     first, second = (
-        checkpoint.load(root / folder / "weights.pt") for root in map(tmp_path.joinpath, ["whole", "cut"])
+        checkpoint.load(root / folder / "weights.pt")
+        for root in map(tmp_path.joinpath, ["whole", "cut"])
     )
     assert checkpoint.digest(first["network"]) == checkpoint.digest(second["network"])
     for name in ("rows.csv", "config.yaml"):

@@ -31,10 +31,10 @@ class QuasiRecurrent(nn.Module):
     through its middle slice only (its other slices meet padding) and the state is (1 - f) z, so a
     2-D convolution gives the same result.
 
-    Weights start random in the middle slice, with the spread that keeps a signal's size through
-    the gate (2, as f starts near 1/2) and the tanh (5/3), and zero in the others: each band is
-    first treated as a grey image, and the pooling alone couples bands. Torch's default spread
-    would shrink a grey image sixfold in every layer.
+    Weights start random in the middle slice and zero in the others: each band is first treated as
+    a grey image, and the pooling alone couples bands. The spread, 2.5 / sqrt(inputs), makes up for
+    the gate, which starts near 1/2, and for some of the tanh. Torch's default would shrink a grey
+    image sixfold in every layer; 10/3 (2 for the gate, 5/3 for tanh) amplifies rounding errors.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class QuasiRecurrent(nn.Module):
             bias=bias,
         )
         nn.init.zeros_(self.conv.weight)
-        spread = 2 * nn.init.calculate_gain("tanh") / (in_channels * kernel**2) ** 0.5
+        spread = 2.5 / (in_channels * kernel**2) ** 0.5
         nn.init.normal_(self.conv.weight[:, :, self.padding], std=spread)
         if bias:
             nn.init.zeros_(self.conv.bias)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from asyrepro.errors import ConfigError, UserError
 from asyrepro import study
+from asyrepro.errors import ConfigError, UserError
 
 
 def main(arguments: list[str]) -> int:

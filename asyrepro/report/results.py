@@ -6,8 +6,6 @@ Every table, figure and page is made from this file and the paper's own numbers,
 
 import csv
 import io
-import os
-import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +15,7 @@ import pandas as pd
 
 from asyrepro import paper
 from asyrepro.errors import DataError
+from asyrepro.files import write_bytes
 
 METRICS = ("psnr", "ssim", "rmse", "nrmse")
 COLUMNS = (
@@ -172,22 +171,6 @@ def collect(study_dir) -> pd.DataFrame:
     text = frame.to_csv(index=False, float_format="%.6f", lineterminator="\n")
     write_bytes(study_dir / "metrics.csv", text.encode())
     return load(study_dir)
-
-
-def write_bytes(path, data: bytes) -> Path:
-    """Write a file in one step: a reader sees the old content or the new, never a part."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
 
 
 def _sorted(frame: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from asyrepro.report.results import write_bytes
+from asyrepro.files import write_bytes
 
 WIDTH = 6.9  # inches
 

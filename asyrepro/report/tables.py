@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from asyrepro.files import write_bytes
 from asyrepro.report.results import (
     DATASET_TITLES,
     METRICS,
@@ -23,7 +24,6 @@ from asyrepro.report.results import (
     loss_title,
     summarise,
     to_csv_bytes,
-    write_bytes,
 )
 
 CELL = ("psnr", "ssim", "nrmse")

@@ -1,0 +1,76 @@
+"""From cells to a study's tables, figures and verdicts."""
+
+import hashlib
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from asyrepro import cell, study
+from asyrepro.report import __main__ as command
+from asyrepro.train import folder_of
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A results folder with a study of two cells on the bundled images."""
+    root = tmp_path_factory.mktemp("results")
+    for loss in ("mae", "asy_mae"):
+        overrides = [
+            "experiment=table2_srcnn", "profile=smoke", "dataset=bundled", "recipe.steps=1",
+            "recipe.validate_every=0", "runtime.progress=false", "runtime.device=cpu",
+            "study=two", f"loss={loss}", f"results={root}",
+        ]  # fmt: skip
+        with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+            cfg = cell.resolve(compose("train", overrides=overrides))
+        cell.run(cfg, folder_of(cfg, []))
+    study.build(root / "two", log=lambda _: None)
+    return root
+
+
+def digests(folder):
+    made = [p for p in folder.rglob("*") if p.is_file() and "seed0" not in p.parts]
+    return {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in made
+    }
+
+
+def test_everything_is_made(results):
+    found = set(digests(results / "two"))
+    figures = ("fig3", "fig4", "fig5", "fig6", "fig1_2", "forest_table2", "mechanism_table2")
+    assert found >= {f"figures/{name}.{end}" for name in figures for end in ("png", "pdf")}
+    assert found >= {f"tables/table2.{end}" for end in ("csv", "md", "tex")}
+    assert found >= {"metrics.csv", "profiles.csv", "verdicts.md", "verdicts.csv", "claims.csv"}
+
+
+def test_the_same_cells_give_the_same_bytes(results):
+    before = digests(results / "two")
+    (results / "two" / "metrics.csv").unlink()
+    assert command.main(["study=two", f"results={results}"]) == 0
+    assert digests(results / "two") == before
+
+
+def test_stand_in_data_is_named_and_one_seed_gives_no_verdict(results):
+    assert "bundled stand-in data" in (results / "two" / "tables" / "table2.md").read_text()
+    verdicts = (results / "two" / "verdicts.md").read_text()
+    assert "bundled stand-in data" in verdicts
+    assert "no verdict possible" in verdicts
+
+
+def test_the_tidy_table_has_a_row_an_image_and_run_and_the_baseline(results):
+    lines = (results / "two" / "metrics.csv").read_text().splitlines()
+    head, rows = lines[0].split(","), [line.split(",") for line in lines[1:]]
+    assert head[:10] == "table model dataset loss seed image psnr ssim rmse nrmse".split()
+    assert sorted({row[3] for row in rows}) == ["asy_mae", "bicubic", "mae"]
+    assert len(rows) == 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["study=none"], "there is no study at"),
+        (["sudy=two"], "'sudy=two' is not understood: give study=NAME"),
+    ],
+)
+def test_what_cannot_be_reported(results, arguments, message, capsys):
+    assert command.main([*arguments, f"results={results}"]) == 2
+    assert message in capsys.readouterr().err
