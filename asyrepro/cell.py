@@ -217,7 +217,7 @@ def _evaluate(cfg, network, task, device) -> tuple[list[dict], pd.DataFrame | No
     """Rows of the table's test set and the benchmarks, and the error profile of the first."""
     where = {"root": cfg.runtime.data, "download": cfg.runtime.download}
     wanted = [(cfg.testset, cfg.table)] if cfg.testset else []
-    wanted += [(name, None) for name in cfg.benchmarks if cfg.profile.benchmarks]
+    wanted += [(name, None) for name in cfg.benchmarks if name in cfg.profile.benchmarks]
     common = {"model": cfg.model.name, "dataset": cfg.dataset.name}
     made_by = {
         "config": identity(cfg),
