@@ -45,7 +45,7 @@ IDENTITY = (  # the settings that make a run what it is: two runs that agree in 
 VALIDATION_SIDE = 160  # pixels of the centre crops that validation while training looks at
 COLUMNS = [
     "table", "model", "dataset", "loss", "seed", "image", "psnr", "ssim", "rmse", "nrmse",
-    "testset", "psnr_y", "ssim_y", "config", "iterations", "device", "versions",
+    "testset", "psnr_y", "ssim_y", "variant", "config", "iterations", "device", "versions",
 ]  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def run(cfg: DictConfig, folder: Path | str) -> list[dict]:
         device = _prepare(cfg)
         network, task = build(cfg, device)
         trained = _train(cfg, folder, network, task, device)
-        rows, profile = _evaluate(cfg, trained, task, device)
+        rows, profile = _evaluate(cfg, folder, trained, task, device)
         weights = {k: v.cpu() for k, v in trained.state_dict().items()}
         checkpoint.save(folder / "weights.pt", {"network": weights, "config": _yaml(cfg)})
         if profile is not None:
@@ -121,6 +121,11 @@ def run(cfg: DictConfig, folder: Path | str) -> list[dict]:
         write_rows(folder / "rows.csv", rows)
         files.remove(folder / CHECKPOINT)
         return rows
+
+
+def variant_of(folder: Path | str) -> str:
+    """The settings of a sweep that are part of a cell's folder name, as "task.scale=2"; or ""."""
+    return Path(folder).parents[1].name.partition(",")[2]
 
 
 def finished(folder: Path | str) -> bool:
@@ -213,13 +218,15 @@ def _train(cfg, folder, network, task, device) -> nn.Module:
     return trainer.run()
 
 
-def _evaluate(cfg, network, task, device) -> tuple[list[dict], pd.DataFrame | None]:
+def _evaluate(cfg, folder, network, task, device) -> tuple[list[dict], pd.DataFrame | None]:
     """Rows of the table's test set and the benchmarks, and the error profile of the first."""
+    variant = variant_of(folder)
     where = {"root": cfg.runtime.data, "download": cfg.runtime.download}
     wanted = [(cfg.testset, cfg.table)] if cfg.testset else []
     wanted += [(name, None) for name in cfg.benchmarks if name in cfg.profile.benchmarks]
     common = {"model": cfg.model.name, "dataset": cfg.dataset.name}
     made_by = {
+        "variant": variant,
         "config": identity(cfg),
         "iterations": cfg.recipe.steps,
         "device": device_name(device),
@@ -235,12 +242,14 @@ def _evaluate(cfg, network, task, device) -> tuple[list[dict], pd.DataFrame | No
             rows.append(about | evaluation.row(image, output, label, task, name) | made_by)
             if name == cfg.testset:
                 profiles.append(mechanism.profile_rows(label, output, **about, image=image))
-        _write_baseline(cfg, testset, task, {"table": table, **common})
+        _write_baseline(folder, testset, task, {"table": table, **common, "variant": variant})
     return rows, pd.concat(profiles) if profiles else None
 
 
-def _write_baseline(cfg, testset, task, about) -> None:
-    path = Path(cfg.results) / cfg.study / "baselines" / f"{cfg.cell}_{testset.name}.csv"
+def _write_baseline(folder, testset, task, about) -> None:
+    """Once for all losses and seeds: results/<study>/baselines/<cell>_<test set>.csv."""
+    study, name = folder.parents[2], folder.parents[1].name
+    path = study / "baselines" / f"{name}_{testset.name}.csv"
     if path.is_file():
         return
     about |= {"loss": task.baseline, "versions": versions()}

@@ -27,7 +27,8 @@ from asyrepro.data import catalogue
 from asyrepro.errors import ConfigError, UserError
 from asyrepro.train import folder_of
 
-LISTS = {"experiments": "experiment", "losses": "loss", "seeds": "seed"}
+# The first varies slowest: a study that is cut off has whole seeds, which can be compared.
+LISTS = {"seeds": "seed", "experiments": "experiment", "losses": "loss"}
 
 
 def main(arguments: list[str]) -> int:
@@ -48,9 +49,9 @@ def _reproduce(arguments: list[str]) -> int:
     sweep = {name: _values(name, lists, overrides) for name in LISTS}
     cells = [
         (cfg, folder_of(cfg, chosen))
+        for seed in sweep["seeds"]
         for experiment in sweep["experiments"]
         for loss in sweep["losses"]
-        for seed in sweep["seeds"]
         for chosen in [[f"experiment={experiment}", f"loss={loss}", f"seed={seed}", *overrides]]
         for cfg in [_compose(chosen)]
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from asyrepro import cell, evaluation, report
 from asyrepro.data import catalogue
 from asyrepro.errors import CheckpointError, DataError
-from asyrepro.report import mechanism, verdicts
+from asyrepro.report import mechanism, results, verdicts
 from asyrepro.report.results import PAPER_MODELS
 
 MODES = {2: "luma", 3: "rgb", 4: "grey", 5: "grey"}
@@ -26,7 +26,8 @@ def build(study: Path | str, log=print) -> None:
     study = Path(study)
     if not study.is_dir():
         raise DataError(f"there is no study at {study}: run it first, or check its name")
-    bundled = _bundled_tables(study)
+    frame = results.plain(report.rows(study, log=lambda _: None))
+    bundled = set(frame.loc[frame["dataset"] == "bundled", "table"].dropna())
     report.build(
         study,
         log,
@@ -34,13 +35,9 @@ def build(study: Path | str, log=print) -> None:
         testset=lambda table: _test_images(table, table in bundled),
     )
     mechanism.collect(study)
-    verdicts.write(study)
-    log(f"verdicts: {study / 'verdicts.md'}")
-
-
-def _bundled_tables(study: Path) -> set[int]:
-    frame = report.load(study) if (study / "metrics.csv").is_file() else report.collect(study)
-    return set(frame.loc[frame["dataset"] == "bundled", "table"].dropna())
+    if frame["table"].notna().any():
+        verdicts.write(study)
+        log(f"verdicts: {study / 'verdicts.md'}")
 
 
 @cache

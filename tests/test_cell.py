@@ -184,7 +184,7 @@ def test_a_device_that_is_not_there(device, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["profile=fast"], "there is no profile 'fast'; there are cpu, full, quick, smoke, srcnn_seeds"),
+        (["profile=fast"], "no profile 'fast'; there are cpu, full, quick, smoke, srcnn_seeds"),
         (["profile=smoke", "seeds="], "seeds= needs at least one value"),
         (["profile=smoke", "losses=mea"], "mea"),
         (["profile=smoke", "max_steps=-1"], "max_steps is -1; it must be at least 1"),

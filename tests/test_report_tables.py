@@ -366,7 +366,7 @@ def test_collect_without_results_says_what_to_do(tmp_path):
 
 # ------------------------------------------------------------------------------------ damaged files
 
-GOOD = "4,dncnn,bsd400,mae,0,03,30.1,0.8,0.03,0.05,table4,,,abc,500,cpu,x"
+GOOD = "4,dncnn,bsd400,mae,0,03,30.1,0.8,0.03,0.05,table4,,,,abc,500,cpu,x"
 
 
 def test_the_good_line_is_read(tmp_path):
@@ -381,8 +381,8 @@ def test_the_good_line_is_read(tmp_path):
         ("", "is empty"),
         (HEAD + "\n", "has no rows"),
         (HEAD.replace(",nrmse", "") + "\n", "lacks the column"),
-        (f"{HEAD}\n{GOOD}\n{GOOD[:-20]}", "line 3: 11 values for 17 columns"),
-        (f"{HEAD}\n{GOOD},1,2\n{GOOD},1,2\n", "line 2: 19 values for 17 columns"),
+        (f"{HEAD}\n{GOOD}\n{GOOD[:-20]}", "line 3: 11 values for 18 columns"),
+        (f"{HEAD}\n{GOOD},1,2\n{GOOD},1,2\n", "line 2: 19 values for 18 columns"),
         (f'{HEAD}\n{GOOD}\n"{GOOD}\n', "damaged"),
         (f"{HEAD}\n{GOOD.replace('30.1', 'thirty')}\n", "line 2: psnr is 'thirty'"),
         (f"{HEAD}\n{GOOD.replace('30.1', '')}\n", "line 2: no value for psnr"),

@@ -12,17 +12,17 @@ from asyrepro.train import folder_of
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """A results folder with a study of two cells on the bundled images."""
+    """A results folder with a study of two cells and one variant, on the bundled images."""
     root = tmp_path_factory.mktemp("results")
-    for loss in ("mae", "asy_mae"):
+    for loss, sweep in (("mae", []), ("asy_mae", []), ("mae", ["task.scale=2"])):
         overrides = [
             "experiment=table2_srcnn", "profile=smoke", "dataset=bundled", "recipe.steps=1",
             "recipe.validate_every=0", "runtime.progress=false", "runtime.device=cpu",
-            "study=two", f"loss={loss}", f"results={root}",
+            "study=two", f"loss={loss}", f"results={root}", *sweep,
         ]  # fmt: skip
         with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
             cfg = cell.resolve(compose("train", overrides=overrides))
-        cell.run(cfg, folder_of(cfg, []))
+        cell.run(cfg, folder_of(cfg, sweep))
     study.build(root / "two", log=lambda _: None)
     return root
 
@@ -59,9 +59,25 @@ def test_stand_in_data_is_named_and_one_seed_gives_no_verdict(results):
 def test_the_tidy_table_has_a_row_an_image_and_run_and_the_baseline(results):
     lines = (results / "two" / "metrics.csv").read_text().splitlines()
     head, rows = lines[0].split(","), [line.split(",") for line in lines[1:]]
-    assert head[:10] == "table model dataset loss seed image psnr ssim rmse nrmse".split()
-    assert sorted({row[3] for row in rows}) == ["asy_mae", "bicubic", "mae"]
-    assert len(rows) == 30
+    assert ",".join(head[:10]) == "table,model,dataset,loss,seed,image,psnr,ssim,rmse,nrmse"
+    kinds = {(row[3], row[head.index("variant")]) for row in rows}
+    plain, double = "", "task.scale=2"
+    assert kinds == {
+        *(("bicubic", plain), ("mae", plain), ("asy_mae", plain)),
+        *(("bicubic", double), ("mae", double)),
+    }
+    assert len(rows) == 50
+
+
+def test_variants_of_a_sweep_stay_out_of_the_tables(results):
+    values = {}
+    for line in (results / "two" / "metrics.csv").read_text().splitlines()[1:]:
+        row = line.split(",")
+        if row[3] == "bicubic" and row[5] == "moon":
+            values["task.scale=2" in row] = row[6]
+    table = (results / "two" / "tables" / "table2.csv").read_text()
+    assert float(values[True]) > float(values[False]) + 1  # x2 is easier than x3
+    assert values[False] in table and values[True] not in table
 
 
 @pytest.mark.parametrize(

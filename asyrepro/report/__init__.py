@@ -14,7 +14,7 @@ from asyrepro.report.results import (
     summarise,
 )
 
-__all__ = ["build", "collect", "load", "summarise"]
+__all__ = ["build", "collect", "load", "rows", "summarise"]
 
 RADAR_FIGURES = {2: "fig4", 3: "fig7", 4: "fig9", 5: "fig10"}
 # Where two tables share their images the first one's are drawn: EDSR's are in colour.
@@ -46,7 +46,7 @@ def build(
     from asyrepro import paper
 
     study_dir = Path(study_dir)
-    frame = _rows(study_dir, log)
+    frame = rows(study_dir, log)
     published = paper.tables()
     written = [study_dir / "metrics.csv"]
     written += tables.write_tables(frame, study_dir / "tables", published)
@@ -67,7 +67,7 @@ def build(
     return written
 
 
-def _rows(study_dir: Path, log):
+def rows(study_dir: Path, log=print):
     """Collect; a study of which only metrics.csv was kept is read as it is."""
     has_runs = any(study_dir.glob("*/*/seed*/rows.csv"))
     if not has_runs and (study_dir / "metrics.csv").is_file():

@@ -177,6 +177,7 @@ def collect(study_dir) -> Path | None:
     """Join the profiles.csv of a study's run folders into the study's own; None without any."""
     study_dir = Path(study_dir)
     paths = sorted(study_dir.glob("*/*/seed*/profiles.csv"))
+    paths = [path for path in paths if "," not in path.parents[2].name]  # no sweep's variants
     if not paths:
         return None
     return save(pd.concat([load(path) for path in paths]), study_dir / "profiles.csv")

@@ -20,12 +20,12 @@ from asyrepro.files import write_bytes
 METRICS = ("psnr", "ssim", "rmse", "nrmse")
 COLUMNS = (
     *("table", "model", "dataset", "loss", "seed", "image", *METRICS),
-    *("testset", "psnr_y", "ssim_y", "config", "iterations", "device", "versions"),
+    *("testset", "psnr_y", "ssim_y", "variant", "config", "iterations", "device", "versions"),
 )
 REQUIRED = COLUMNS[:10]
 INTEGERS = ("table", "seed", "iterations")
 FLOATS = (*METRICS, "psnr_y", "ssim_y")
-ROW_KEY = ["table", "testset", "model", "dataset", "loss", "seed", "image"]
+ROW_KEY = ["table", "testset", "model", "dataset", "variant", "loss", "seed", "image"]
 
 BASELINES = ("bicubic", "noisy")
 PAPER_LOSSES = ("mae", "mse", "asy_mae", "asy_mse")
@@ -178,7 +178,7 @@ def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
         row = frame.iloc[position]
         return (
             99 if pd.isna(row["table"]) else int(row["table"]),
-            *(row[column] or "" for column in ("testset", "model", "dataset")),
+            *(row[column] or "" for column in ("testset", "model", "dataset", "variant")),
             loss_rank(row["loss"]),
             -1 if pd.isna(row["seed"]) else int(row["seed"]),
         )  # sorted() is stable: rows of one run stay in their order
@@ -295,6 +295,16 @@ class Summary:
         return self.paper[(loss, metric)].to_numpy(dtype=float)
 
 
+def plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the experiments as they are configured, without a sweep's variants of them.
+
+    A variant (column ``variant``, as "task.scale=2") is in metrics.csv, but in no table or verdict.
+    """
+    if "variant" not in frame.columns:
+        return frame
+    return frame[frame["variant"].isna() | (frame["variant"] == "")]
+
+
 def base_of(loss: str) -> str:
     """``asy_mse_shuffled`` -> ``mse``: the loss that a weighted one is compared with."""
     return "mse" if "mse" in loss.split("_") else "mae"
@@ -314,7 +324,8 @@ def summarise(
     Raises:
         DataError: the table's rows mix networks or training sets, which no mean may hide.
     """
-    rows = frame[(frame["table"] == table).fillna(False)]
+    rows = plain(frame)
+    rows = rows[(rows["table"] == table).fillna(False)]
     if rows.empty:
         return None
     networks = rows[~rows["loss"].isin(BASELINES)]

@@ -1041,7 +1041,7 @@ def write(
     from asyrepro.report import mechanism  # it builds on the statistics above
 
     study_dir = Path(study_dir)
-    metrics = results.load(study_dir) if metrics is None else metrics
+    metrics = results.plain(results.load(study_dir) if metrics is None else metrics)
     paper = paper_tables() if paper is None else paper
     stand_in = bool(
         any(

@@ -1,0 +1,40 @@
+"""The study command: its plan, its exit status, and a cell that fails."""
+
+import csv
+import os
+import subprocess
+import sys
+
+
+def run(tmp_path, *settings):
+    command = [
+        sys.executable, "-m", "asyrepro.reproduce", "profile=smoke", "study=s",
+        "experiments=table2_srcnn", "losses=mae,asy_mae", "runtime.device=cpu",
+        "runtime.progress=false", "runtime.download=false", f"results={tmp_path}", *settings,
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ASYREPRO_DATA": str(tmp_path)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_cell_that_fails_is_reported_and_the_others_are_kept(tmp_path):
+    # Gradients of this size overflow, so both trainings diverge ...
+    broken = run(tmp_path, "recipe.optimizer.lr=1e30", "losses=mae")
+    assert broken.returncode == 1
+    assert "the loss is no longer finite at step" in broken.stderr
+    assert "failed: " in broken.stderr and "seed0" in broken.stderr
+    assert "0 of 1 cells" in broken.stdout
+
+    # ... and the same study goes on once the cause is mended and the folder deleted.
+    [folder] = tmp_path.glob("s/*/mae")
+    subprocess.run(["rm", "-r", folder], check=True)
+    whole = run(tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    assert "profile  smoke" in whole.stdout and "trained on bundled stand-in data" in whole.stdout
+    assert "2, of which 0 done and 2 to do" in whole.stdout
+    rows = list(csv.DictReader((tmp_path / "s" / "metrics.csv").open()))
+    assert [row["loss"] for row in rows] == ["bicubic"] * 10 + ["mae"] * 10 + ["asy_mae"] * 10
+    assert (tmp_path / "s" / "figures" / "fig4.png").exists()
+
+    again = run(tmp_path)
+    assert again.returncode == 0
+    assert "2, of which 2 done and 0 to do" in again.stdout
