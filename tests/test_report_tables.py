@@ -382,7 +382,7 @@ def test_the_good_line_is_read(tmp_path):
         (HEAD + "\n", "has no rows"),
         (HEAD.replace(",nrmse", "") + "\n", "lacks the column"),
         (f"{HEAD}\n{GOOD}\n{GOOD[:-20]}", "line 3: 11 values for 18 columns"),
-        (f"{HEAD}\n{GOOD},1,2\n{GOOD},1,2\n", "line 2: 19 values for 18 columns"),
+        (f"{HEAD}\n{GOOD},1,2\n{GOOD},1,2\n", "line 2: 20 values for 18 columns"),
         (f'{HEAD}\n{GOOD}\n"{GOOD}\n', "damaged"),
         (f"{HEAD}\n{GOOD.replace('30.1', 'thirty')}\n", "line 2: psnr is 'thirty'"),
         (f"{HEAD}\n{GOOD.replace('30.1', '')}\n", "line 2: no value for psnr"),
