@@ -75,8 +75,9 @@ def resolve(cfg: DictConfig) -> DictConfig:
         except catalogue.NotAvailable:
             cfg.dataset = OmegaConf.load(CONFIGS / "dataset" / f"{cfg.dataset.instead}.yaml")
     if cfg.dataset.name == "bundled":
-        cfg.testset = "bundled" if cfg.testset else None
-        cfg.validation, cfg.benchmarks = "bundled_validation", []
+        cfg.validation = "bundled_validation"
+        if cfg.table is not None and cfg.testset:  # no table mixes real and stand-in images
+            cfg.testset, cfg.benchmarks = "bundled", []
     return cfg
 
 
@@ -329,8 +330,9 @@ def choose_device(name: str) -> torch.device:
 def fast_bfloat16(device: torch.device) -> bool:
     """Whether the device computes in bfloat16 itself; a CPU without it emulates it slowly."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # PyTorch has no public name for this; a version without the private one means float32.
+    return device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
 
 
 def device_name(device: torch.device) -> str:
