@@ -33,7 +33,7 @@ from asyrepro import checkpoint, evaluation, files
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.errors import CheckpointError, ConfigError
-from asyrepro.report import mechanism
+from asyrepro.report import mechanism, results
 from asyrepro.tasks import Task
 from asyrepro.training import CHECKPOINT, Trainer, parameter_groups
 
@@ -43,10 +43,7 @@ IDENTITY = (  # the settings that make a run what it is: two runs that agree in 
     "channels_last",
 )  # fmt: skip
 VALIDATION_SIDE = 160  # pixels of the centre crops that validation while training looks at
-COLUMNS = [
-    "table", "model", "dataset", "loss", "seed", "image", "psnr", "ssim", "rmse", "nrmse",
-    "testset", "psnr_y", "ssim_y", "variant", "config", "iterations", "device", "versions",
-]  # fmt: skip
+COLUMNS = list(results.COLUMNS)
 
 
 def resolve(cfg: DictConfig) -> DictConfig:
@@ -315,7 +312,7 @@ def _prepare(cfg: DictConfig) -> torch.device:
 
 
 def choose_device(name: str) -> torch.device:
-    """ "auto" -> CUDA if there is one, else the CPU; anything else as PyTorch names devices."""
+    """CUDA if there is one, else the CPU, for "auto"; anything else as PyTorch names devices."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -336,7 +333,7 @@ def fast_bfloat16(device: torch.device) -> bool:
 
 
 def device_name(device: torch.device) -> str:
-    """ "cpu", or the GPU's name."""
+    """The GPU's name, or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 

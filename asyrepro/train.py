@@ -22,7 +22,6 @@ from omegaconf import DictConfig
 from asyrepro import cell, files
 from asyrepro.errors import UserError
 
-CONFIGS = str(Path(__file__).parents[1] / "configs")
 PLACED = (  # overrides that the run folder's name already shows, or that do not change the run
     "experiment", "loss", "seed", "study", "profile", "results", "fallback", "max_steps", "cell",
 )  # fmt: skip
@@ -40,7 +39,7 @@ def folder_of(cfg: DictConfig, overrides: list[str]) -> Path:
     return Path(cfg.results) / cfg.study / name / cfg.loss.name / f"seed{cfg.seed}"
 
 
-@hydra.main(version_base="1.3", config_path=CONFIGS, config_name="train")
+@hydra.main(version_base="1.3", config_path=str(cell.CONFIGS), config_name="train")
 def main(cfg: DictConfig) -> None:
     job = HydraConfig.get()
     sweep = job.mode == RunMode.MULTIRUN
