@@ -2,12 +2,13 @@
 
 A cell's folder holds
 
-    config.yaml    what was asked for, resolved
-    history.csv    the training's course
-    rows.csv       the metrics, written last: a folder that has it is finished
-    profiles.csv   squared and absolute error by grey value and gradient of the label
-    weights.pt     the trained weights
-    checkpoint.pt  while the training is under way
+    config.yaml      what was asked for, resolved
+    history.csv      the training's course
+    rows.csv         the metrics, written last: a folder that has it is finished
+    profiles.csv     squared and absolute error by grey value and gradient of the label
+    provenance.json  versions, device, flags and commit; hashes of data, weights and rows
+    weights.pt       the trained weights
+    checkpoint.pt    while the training is under way
 """
 
 from __future__ import annotations
@@ -17,31 +18,40 @@ import fcntl
 import hashlib
 import io
 import json
+import math
 import platform
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-import hydra
 import pandas as pd
 import torch
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from asyrepro import checkpoint, evaluation, files
+from asyrepro import (
+    checkpoint,
+    distributed,
+    evaluation,
+    files,
+    logger,
+    provenance,
+    settings,
+    whitening,
+)
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
-from asyrepro.errors import CheckpointError, ConfigError
+from asyrepro.errors import CheckpointError, ConfigError, UserError
 from asyrepro.report import mechanism, results
+from asyrepro.settings import CONFIGS, make
 from asyrepro.tasks import Task
 from asyrepro.training import CHECKPOINT, Trainer, parameter_groups
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 IDENTITY = (  # the settings that make a run what it is: two runs that agree in them are the same
     "model", "dataset", "task", "loss", "recipe", "seed", "testset", "validation", "amp",
     "channels_last",
 )  # fmt: skip
+PATCHES_WHITENED = 120  # patches that a layer's input is whitened on
 VALIDATION_SIDE = 160  # pixels of the centre crops that validation while training looks at
 COLUMNS = list(results.COLUMNS)
 
@@ -50,18 +60,20 @@ def resolve(cfg: DictConfig) -> DictConfig:
     """The configuration as it will be run: shortened, and with data sets that can be had.
 
     Raises:
+        ConfigError: see :func:`asyrepro.settings.check`; or there is no such device.
         DataError: a data set can neither be found nor downloaded, and ``fallback`` is false.
     """
-    cfg = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    with settings.explained():
+        cfg = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    settings.check(cfg)
+    device = choose_device(cfg.runtime.device)
     if cfg.max_steps is not None:
-        if cfg.max_steps < 1:
-            raise ConfigError(f"max_steps is {cfg.max_steps}; it must be at least 1")
         steps = min(cfg.recipe.steps, cfg.max_steps)
         if "total_steps" in cfg.recipe.scheduler:
             cfg.recipe.scheduler.total_steps = steps
         cfg.recipe.steps = steps
     if cfg.amp == "auto":
-        cfg.amp = fast_bfloat16(choose_device(cfg.runtime.device))
+        cfg.amp = fast_bfloat16(device)
     names = [cfg.testset] if cfg.testset else []
     while cfg.fallback and cfg.dataset.name != "bundled":
         try:
@@ -87,8 +99,9 @@ def _have(name: str, runtime: DictConfig) -> None:
 
 def identity(cfg: DictConfig) -> str:
     """A short hash of the settings that determine a run's weights and rows."""
-    plain = {key: OmegaConf.to_container(cfg, resolve=True)[key] for key in IDENTITY}
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    text = json.dumps({key: plain[key] for key in IDENTITY}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def run(cfg: DictConfig, folder: Path | str) -> list[dict]:
@@ -99,26 +112,57 @@ def run(cfg: DictConfig, folder: Path | str) -> list[dict]:
         folder: the cell's own folder.
 
     Raises:
-        ConfigError: the folder belongs to another configuration, or is in use.
+        ConfigError: the folder belongs to another configuration.
+        InUse: another process is working in the folder.
+        OutOfMemory: the network or a batch does not fit into the device's memory.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
-        _claim(cfg, folder)
-        if finished(folder):
-            files.remove(folder / CHECKPOINT)
-            return read_rows(folder / "rows.csv")
+    with ExitStack() as held:
+        rows = distributed.on_main(lambda: _open(cfg, folder, held))
+        if rows is not None:
+            return rows
         device = _prepare(cfg)
         network, task = build(cfg, device)
-        trained = _train(cfg, folder, network, task, device)
-        rows, profile = _evaluate(cfg, folder, trained, task, device)
-        weights = {k: v.cpu() for k, v in trained.state_dict().items()}
-        checkpoint.save(folder / "weights.pt", {"network": weights, "config": _yaml(cfg)})
-        if profile is not None:
-            mechanism.save(profile, folder / "profiles.csv")
-        write_rows(folder / "rows.csv", rows)
-        files.remove(folder / CHECKPOINT)
-        return rows
+        _check_fit(cfg, network, task, device)
+        distributed.on_main(lambda: _note_beginning(cfg, folder, device))
+        data = {}  # fingerprints of the data sets used
+        with _memory(_smaller_batch(cfg, device)):
+            trained = _train(cfg, folder, network, task, device, data)
+        return distributed.on_main(lambda: _finish(cfg, folder, trained, task, device, data))
+
+
+def _open(cfg: DictConfig, folder: Path, held: ExitStack) -> list[dict] | None:
+    """Hold the folder for this run; returns its rows if it is finished."""
+    held.enter_context(_locked(folder))
+    files.remove_leftovers(folder)
+    _claim(cfg, folder)
+    if not finished(folder):
+        return None
+    files.remove(folder / CHECKPOINT)
+    return read_rows(folder / "rows.csv")
+
+
+def _note_beginning(cfg: DictConfig, folder: Path, device: torch.device) -> None:
+    continued = (folder / CHECKPOINT).is_file()
+    provenance.begin(folder, _environment(cfg, device), continued=continued)
+
+
+def _finish(cfg, folder, trained, task, device, data) -> list[dict]:
+    """Evaluate the trained network, and write what the cell's folder is to hold."""
+    with _memory(
+        f"the test images do not fit into the memory of {device_name(device)}; the training "
+        "is done, and the same command with runtime.device=cpu evaluates it"
+    ):
+        rows, profile = _evaluate(cfg, folder, trained, task, device, data)
+    weights = {k: v.cpu() for k, v in trained.state_dict().items()}
+    checkpoint.save(folder / "weights.pt", {"network": weights, "config": _yaml(cfg)})
+    if profile is not None:
+        mechanism.save(profile, folder / "profiles.csv")
+    text = to_csv(rows, COLUMNS)
+    provenance.finish(folder, config=identity(cfg), data=data, weights=weights, rows=text)
+    files.write_text(folder / "rows.csv", text)
+    files.remove(folder / CHECKPOINT)
+    return rows
 
 
 def variant_of(folder: Path | str) -> str:
@@ -141,12 +185,23 @@ def build(cfg: DictConfig, device: torch.device | str) -> tuple[nn.Module, Task]
     return network, task
 
 
-def make(node: DictConfig):
-    """The object that a node with ``_target_`` describes; ConfigError if it refuses its values."""
+def _check_fit(cfg, network, task, device) -> None:
+    """Refuse, before any data is read, a network that does not fit its task, with a black patch."""
+    side = cfg.recipe.patch // task.scale + 2 * task.margin
+    channels = 3 if task.mode == "rgb" else 1
+    stored = torch.zeros(1, channels, side, side, device=device)
+    generator = torch.Generator(device).manual_seed(0)
     try:
-        return hydra.utils.instantiate(node)
-    except InstantiationException as error:
-        raise ConfigError(str(error.__cause__ or error).splitlines()[0]) from error
+        with torch.inference_mode():
+            output = network.eval()(task.inputs(stored, generator))
+    except ValueError as error:
+        raise ConfigError(f"{error}; or check model.input") from error
+    label = (1, channels, cfg.recipe.patch, cfg.recipe.patch)
+    if output.shape != label:
+        raise ConfigError(
+            f"the network returns {tuple(output.shape)} where the label is {label}, and no loss "
+            "compares these; check model.network and model.input"
+        )
 
 
 def load(path: Path | str, device: torch.device | str = "cpu"):
@@ -159,23 +214,25 @@ def load(path: Path | str, device: torch.device | str = "cpu"):
         CheckpointError: see :func:`asyrepro.checkpoint.load`.
     """
     state = checkpoint.load(path, device)
-    if "config" not in state:
-        raise CheckpointError(
-            f"{path} is a checkpoint of an unfinished training; give a weights.pt"
-        )
-    cfg = OmegaConf.create(state["config"])
-    network, task = build(cfg, device)
-    checkpoint.load_weights(network, state["network"], path)
+    cfg = checkpoint.configuration(state, path)
+    try:
+        network, task = build(cfg, device)
+    except ConfigError as error:
+        raise CheckpointError(f"{path} holds a configuration that cannot be: {error}") from error
+    checkpoint.load_weights(network, state.get("network"), path)
     return network.eval(), task, cfg
 
 
-def _train(cfg, folder, network, task, device) -> nn.Module:
+def _train(cfg, folder, network, task, device, data) -> nn.Module:
     recipe = cfg.recipe
     where = {"root": cfg.runtime.data, "download": cfg.runtime.download}
     images = catalogue.training_set(cfg.dataset.name, mode=task.mode, **where)
+    data[f"training {images.name}"] = images.fingerprint
     sampler = PatchSampler(
         images.images, task, patch=recipe.patch, batch=recipe.batch, seed=cfg.seed, device=device
     )
+    if recipe.get("whiten"):
+        _whiten(network, recipe.whiten, sampler)
     optimizer = make(recipe.optimizer)(
         parameter_groups(network, recipe.optimizer.lr, recipe.get("lr_scale"))
     )
@@ -183,6 +240,7 @@ def _train(cfg, folder, network, task, device) -> nn.Module:
     validation = None
     if recipe.validate_every:
         chosen = catalogue.test_set(cfg.validation, mode=task.mode, **where)
+        data[f"test {chosen.name}"] = chosen.fingerprint
         pairs = [
             tuple(part.to(device) for part in task.test_pair(_centre(image), name))
             for name, image in zip(chosen.names, chosen.images, strict=True)
@@ -192,9 +250,11 @@ def _train(cfg, folder, network, task, device) -> nn.Module:
             return evaluation.mean_psnr(trained, pairs)
 
     torch.manual_seed(cfg.seed)  # for losses that draw (shuffled weights)
+    criterion = make(cfg.loss.criterion).to(device)
+    distributed.check(recipe.batch, criterion)
     trainer = Trainer(
         network,
-        make(cfg.loss.criterion).to(device),
+        criterion,
         sampler,
         optimizer,
         scheduler,
@@ -213,10 +273,23 @@ def _train(cfg, folder, network, task, device) -> nn.Module:
         checkpoint_seconds=cfg.runtime.checkpoint_seconds,
         label=f"{cfg.cell} {cfg.loss.name} seed {cfg.seed}" if cfg.runtime.progress else None,
     )
-    return trainer.run()
+    with logger.opened(cfg.runtime.logger, folder) as trainer.logger:
+        return whitening.fold(trainer.run())
 
 
-def _evaluate(cfg, folder, network, task, device) -> tuple[list[dict], pd.DataFrame | None]:
+def _whiten(network: nn.Module, name: str, sampler: PatchSampler) -> None:
+    """Whiten the layer ``name``, which the network's input goes into, on the first patches."""
+    before = sampler.state_dict()
+    batches = math.ceil(PATCHES_WHITENED / sampler.batch)
+    inputs = torch.cat([next(sampler)[0] for _ in range(batches)])
+    sampler.load_state_dict(before)
+    try:
+        whitening.whiten(network.get_submodule(name), inputs)
+    except (AttributeError, ValueError) as error:
+        raise ConfigError(f"recipe.whiten is {name!r}: {error}") from error
+
+
+def _evaluate(cfg, folder, network, task, device, data) -> tuple[list[dict], pd.DataFrame | None]:
     """Rows of the table's test set and the benchmarks, and the error profile of the first."""
     variant = variant_of(folder)
     where = {"root": cfg.runtime.data, "download": cfg.runtime.download}
@@ -233,6 +306,7 @@ def _evaluate(cfg, folder, network, task, device) -> tuple[list[dict], pd.DataFr
     rows, profiles = [], []
     for name, table in wanted:
         testset = catalogue.test_set(name, mode=task.mode, **where)
+        data[f"test {name}"] = testset.fingerprint
         about = {"table": table, **common, "loss": cfg.loss.name, "seed": cfg.seed}
         for image, _, output, label in evaluation.outputs(
             network, testset, task, device, cfg.runtime.progress
@@ -290,8 +364,11 @@ def _flat(node, prefix="") -> dict:
 
 @contextmanager
 def _locked(folder: Path):
-    """Hold the folder for this process; ConfigError if another process works in it."""
-    with open(folder / ".lock", "w") as file:
+    """Hold the folder, made if need be, for this process; InUse if another one works in it."""
+    with files.storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".lock").touch()
+    with open(folder / ".lock", "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -299,8 +376,51 @@ def _locked(folder: Path):
         yield
 
 
+def in_use(folder: Path | str) -> bool:
+    """Whether a process, this one included, is working in a cell's folder."""
+    try:
+        with open(Path(folder) / ".lock") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 class InUse(ConfigError):
     """A cell that another process is working on."""
+
+
+class OutOfMemory(UserError):
+    """The device's memory is too small."""
+
+
+@contextmanager
+def _memory(advice: str):
+    """Within this, memory that runs out becomes OutOfMemory(advice)."""
+    try:
+        yield
+    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemory(advice) from error
+    except RuntimeError as error:
+        # A CPU's allocator, cuDNN and cuBLAS have no exception of their own for it.
+        if not any(words in str(error) for words in ("allocate memory", "ALLOC_FAILED")):
+            raise
+        raise OutOfMemory(advice) from error
+
+
+def _smaller_batch(cfg: DictConfig, device: torch.device) -> str:
+    batch, patch = cfg.recipe.batch, cfg.recipe.patch
+    if batch > 1:
+        less = f"recipe.batch={batch // 2}"
+        wrong = f"recipe.batch={batch}"
+    else:
+        less, wrong = f"a recipe.patch below {patch}", "a single patch"
+    return (
+        f"{wrong} does not fit into the memory of {device_name(device)}; try {less} for all cells "
+        "of the study (it is another recipe, so its results are not comparable with these)"
+    )
 
 
 def _prepare(cfg: DictConfig) -> torch.device:
@@ -308,7 +428,17 @@ def _prepare(cfg: DictConfig) -> torch.device:
         torch.set_num_threads(cfg.runtime.threads)
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = False  # float32 metrics are float32
-    return choose_device(cfg.runtime.device)
+    device = choose_device(cfg.runtime.device)
+    if device == torch.device("cuda"):
+        device = torch.device("cuda", distributed.gpu())
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def _environment(cfg: DictConfig, device: torch.device) -> dict:
+    chosen = {"amp": cfg.amp, "channels_last": cfg.channels_last, "compile": cfg.runtime.compile}
+    return provenance.environment(device, device_name(device), **chosen)
 
 
 def choose_device(name: str) -> torch.device:
@@ -316,11 +446,18 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
+        device = torch.device(str(name))
     except RuntimeError:
-        raise ConfigError(f"there is no device {name!r}; use auto, cpu, cuda or cuda:N") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps", "xpu"):
+        raise ConfigError(f"there is no device {name!r}; use auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device is {name}, but PyTorch finds no CUDA here; use device=cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device is {name}, but there are only {torch.cuda.device_count()} CUDA devices here, "
+            "counted from cuda:0"
+        )
     return device
 
 

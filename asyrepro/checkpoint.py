@@ -1,7 +1,8 @@
 """Saving and loading checkpoints and weights.
 
-They are written atomically, and read with ``weights_only=True``: a file from a stranger can hold
-tensors and numbers, never code.
+They are written atomically. A file may come from a stranger: it is read with ``weights_only=True``,
+its checksums are checked, and of the configuration in it only networks and tasks of this program
+are ever made, so that it can hold tensors and numbers, never code.
 """
 
 from __future__ import annotations
@@ -9,14 +10,30 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
+import yaml
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
 
 from asyrepro.errors import CheckpointError
 from asyrepro.files import write_bytes
 
 FORMAT = 1
+NEEDED = (
+    "model.name",
+    "model.network",
+    "task",
+    "dataset.name",
+    "loss.name",
+    "seed",
+    "channels_last",
+)
+
+LARGEST = 1024  # layers, channels or whatever else a network may have
 
 
 def save(path: Path | str, state: dict) -> None:
@@ -26,38 +43,139 @@ def save(path: Path | str, state: dict) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def load(path: Path | str, device: torch.device | str = "cpu") -> dict:
+def load(path: Path | str, device: torch.device | str = "cpu", needs: Iterable[str] = ()) -> dict:
     """Read what :func:`save` wrote.
+
+    Args:
+        path: the file.
+        device: where the tensors go.
+        needs: keys that it must have.
 
     Raises:
         CheckpointError: the file is missing, damaged, holds something other than tensors and
-            plain values, or was written by a newer version of this program.
+            plain values, was written by a newer version of this program, or lacks a key.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint at {path}")
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        content = io.BytesIO(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        _check_archive(content)
+        state = torch.load(content, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds more than tensors and plain values, or is damaged; it was not loaded"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is damaged or not a checkpoint: {error}") from error
-    if not isinstance(state, dict) or "format" not in state:
+    except MemoryError:
+        raise
+    # zipfile and torch raise a dozen kinds of exception on damaged files: all mean the same.
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} is damaged or not a checkpoint ({_reason(error)}); copy it again or delete it"
+        ) from error
+    if not isinstance(state, dict) or type(state.get("format")) is not int:
         raise CheckpointError(f"{path} is not a checkpoint of this program")
     if state["format"] != FORMAT:
         raise CheckpointError(
             f"{path} has format {state['format']}, this program reads {FORMAT}: update asyrepro"
         )
+    missing = [key for key in needs if key not in state]
+    if missing:
+        raise CheckpointError(f"{path} has no {missing[0]!r}: it is another kind of checkpoint")
     return state
+
+
+def _check_archive(content: io.BytesIO) -> None:
+    """Raise ValueError unless it is a zip archive as torch writes it, with the right checksums."""
+    with zipfile.ZipFile(content) as archive:
+        members = archive.infolist()
+        stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+        if not stored or sum(member.file_size for member in members) > len(content.getbuffer()):
+            raise ValueError("it is compressed, which no checkpoint is")
+        broken = archive.testzip()
+        if broken:
+            raise ValueError(f"wrong checksum of {broken}")
+    content.seek(0)
+
+
+def configuration(state: dict, path: Path | str) -> DictConfig:
+    """The configuration that a weights file holds as YAML, safe to be made into network and task.
+
+    Hydra calls whatever function a ``_target_`` names. In the nodes ``model.network`` and ``task``
+    only classes that asyrepro.models and asyrepro.tasks themselves define are let through.
+
+    Raises:
+        CheckpointError: there is no configuration, it cannot be read, or it names something else.
+    """
+    if "config" not in state:
+        raise CheckpointError(
+            f"{path} is a checkpoint of an unfinished training; give a weights.pt"
+        )
+    try:
+        cfg = _parsed(state["config"])
+        lacking = [name for name in NEEDED if OmegaConf.select(cfg, name) is None]
+    except Exception as error:  # yaml's and OmegaConf's are many
+        raise CheckpointError(
+            f"{path} holds no readable configuration ({_reason(error)}); copy it again"
+        ) from error
+    if lacking:
+        raise CheckpointError(f"{path} holds a configuration without {lacking[0]}; copy it again")
+    for name, package in (("model.network", "asyrepro.models"), ("task", "asyrepro.tasks")):
+        special = [v for k, v in _items(OmegaConf.select(cfg, name)) if str(k).startswith("_")]
+        if len(special) != 1 or not _defined_in(package, special[0]):
+            raise CheckpointError(
+                f"{path} asks for {special or 'nothing'} as its {name}, which is not of this "
+                "program; it was not made"
+            )
+    for key, value in _items(cfg.model.network):
+        if isinstance(value, int | float) and not abs(value) <= LARGEST:  # NaN neither
+            raise CheckpointError(
+                f"{path} describes a network with {key} = {value}; it was not made"
+            )
+    return cfg
+
+
+def _parsed(text: str) -> DictConfig:
+    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+        raise ValueError("it repeats parts of itself")  # of which a few lines can make gigabytes
+    return OmegaConf.create(OmegaConf.to_container(OmegaConf.create(text), resolve=True))
+
+
+def _items(node: object) -> Iterator[tuple]:
+    """All keys and values of a configuration's node, those further inside included."""
+    if OmegaConf.is_dict(node):
+        pairs = list(node.items())
+    else:
+        pairs = list(enumerate(node)) if OmegaConf.is_list(node) else []
+    for key, value in pairs:
+        yield key, value
+        yield from _items(value)
+
+
+def _defined_in(package: str, name: object) -> bool:
+    """Whether a dotted name is that of a class which a package of this program defines."""
+    if not isinstance(name, str) or not name.startswith(f"{package}."):
+        return False
+    try:
+        return get_class(name).__module__.startswith(package)
+    except Exception:  # no such module or class
+        return False
+
+
+def _reason(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(":.")
 
 
 def load_weights(network: torch.nn.Module, weights: dict, source: Path | str) -> None:
     """Copy a state dictionary into ``network``; CheckpointError if it belongs to another one."""
     own = network.state_dict()
+    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
+        raise CheckpointError(f"{source} holds no weights of a network")
     missing, extra = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
-    other = [k for k in own.keys() & weights.keys() if own[k].shape != weights[k].shape]
+    other = [name for name in own.keys() & weights.keys() if not _alike(own[name], weights[name])]
     if missing or extra or other:
         name = (missing or extra or sorted(other))[0]
         raise CheckpointError(
@@ -68,6 +186,15 @@ def load_weights(network: torch.nn.Module, weights: dict, source: Path | str) ->
     if broken:
         raise CheckpointError(f"{source} holds weights that are not finite ({broken[0]})")
     network.load_state_dict(weights)
+
+
+def _alike(own: torch.Tensor, other: object) -> bool:
+    return (
+        isinstance(other, torch.Tensor)
+        and (other.shape, other.layout) == (own.shape, own.layout)
+        and (other.dtype == own.dtype or (own.is_floating_point() and other.dtype == torch.half))
+        and not other.is_meta
+    )
 
 
 def digest(weights: dict) -> str:

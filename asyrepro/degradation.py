@@ -19,14 +19,14 @@ SCALES = (2, 3, 4)
 
 def check_scale(scale: int) -> int:
     """Return ``scale`` if it is one of 2, 3, 4; raise ValueError otherwise."""
-    if scale not in SCALES:
+    if not isinstance(scale, int) or scale not in SCALES:
         raise ValueError(f"scale is {scale}; it must be one of {', '.join(map(str, SCALES))}")
     return scale
 
 
 def check_sigma(sigma: float) -> float:
     """Return a noise level in 8-bit grey levels if it lies in [0, 255]; ValueError otherwise."""
-    if not 0 <= sigma <= 255:  # also refuses NaN
+    if not isinstance(sigma, int | float) or not 0 <= sigma <= 255:  # also refuses NaN
         raise ValueError(
             f"sigma is {sigma}; it must lie in [0, 255], as it is given in 8-bit grey levels"
         )

@@ -19,3 +19,7 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """A checkpoint is missing, damaged, or belongs to another network or run."""
+
+
+class StorageError(UserError, OSError):
+    """A file cannot be written: the disk is full, or the folder is read-only."""

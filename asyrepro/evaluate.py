@@ -13,7 +13,7 @@ import sys
 import pandas as pd
 from omegaconf import OmegaConf
 
-from asyrepro import cell, evaluation, files
+from asyrepro import cell, evaluation, files, settings
 from asyrepro.data import catalogue
 from asyrepro.errors import ConfigError, UserError
 
@@ -42,10 +42,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _options(arguments: list[str]):
+    for item in arguments:
+        if "=" not in item:
+            raise ConfigError(f"{item!r} is not understood: settings are given as name=value")
     given = OmegaConf.from_dotlist(arguments)
     unknown = [key for key in given if key not in DEFAULTS]
     if unknown:
-        raise ConfigError(f"unknown setting {unknown[0]!r}; there are {', '.join(DEFAULTS)}")
+        raise ConfigError(settings.no_such_choice("setting", unknown[0], list(DEFAULTS)))
     options = OmegaConf.merge(DEFAULTS, given)
     for key in ("checkpoint", "testset"):
         if options[key] is None:
@@ -56,6 +59,9 @@ def _options(arguments: list[str]):
 def _evaluate(options) -> None:
     device = cell.choose_device(options.device)
     network, task, cfg = cell.load(options.checkpoint, device)
+    unknown = [key for key in options.task if key not in cfg.task]
+    if unknown:
+        raise ConfigError(settings.no_such_choice("setting of the task", unknown[0], [*cfg.task]))
     if options.task:
         task = cell.make(OmegaConf.merge(cfg.task, options.task))
     where = {"root": options.data, "download": options.download}

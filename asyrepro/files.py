@@ -6,29 +6,68 @@ a process that is killed at any moment leaves the old file or the new one.
 
 from __future__ import annotations
 
+import errno
 import os
+from contextlib import contextmanager
 from pathlib import Path
+
+from asyrepro.errors import StorageError
+
+ADVICE = {
+    errno.ENOSPC: "make room on that disk",
+    errno.EDQUOT: "make room in your quota",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    errno.EROFS: "choose another folder (results=...)",
+    errno.EACCES: "choose another folder (results=...) or put its permissions right",
+    errno.EPERM: "choose another folder (results=...) or put its permissions right",
+}
+
+
+@contextmanager
+def storing(path: Path | str):
+    """Within this, what the system refuses to write becomes a StorageError that names the file."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        advice = ADVICE.get(error.errno, "check the disk")
+        raise StorageError(
+            f"{path} cannot be written: {error.strerror or error}; {advice}, and "
+            "run the same command again"
+        ) from error
 
 
 def write_bytes(path: Path | str, content: bytes) -> Path:
-    """Write a file atomically and durably; the folder is created if need be. Returns the path."""
+    """Write a file atomically and durably; the folder is created if need be. Returns the path.
+
+    Raises:
+        StorageError: the disk is full or read-only; what was there before is untouched.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
     return path
 
 
 def write_text(path: Path | str, content: str) -> Path:
     """Write a UTF-8 text file atomically. Returns the path."""
     return write_bytes(path, content.encode())
+
+
+def remove_leftovers(folder: Path | str) -> None:
+    """Delete what processes that were killed while writing into the folder have left there."""
+    for path in Path(folder).glob(".*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def remove(path: Path | str) -> None:

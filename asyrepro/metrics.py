@@ -5,7 +5,8 @@ with ``data_range=1`` and otherwise its defaults, on the network's own channels,
 rounding or border cut. What the paper's tables call RMSE is not its eq. (9) but NRMSE, the RMSE
 divided by the reference's root mean square: compare ``nrmse`` with that column, not ``rmse``.
 
-:func:`literature` is what super-resolution papers report on Set5 and Set14, as MATLAB computes it.
+:func:`literature` is what super-resolution papers report on Set5 and Set14, as MATLAB computes it;
+:mod:`asyrepro.conventions` has the other ways in which papers count.
 
 Images are NumPy arrays or torch tensors, (H, W) or (C, H, W), floating point in [0, 1]; the
 arithmetic is float64. Errors shared by all functions here:
@@ -16,6 +17,7 @@ arithmetic is float64. Errors shared by all functions here:
 """
 
 import math
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +28,7 @@ from skimage.metrics import (
 )
 
 Image = np.ndarray | torch.Tensor
+Same = TypeVar("Same", np.ndarray, torch.Tensor)
 
 WINDOW = 7  # scikit-image's default SSIM window, uniform
 LITERATURE_WINDOW = 11  # Gaussian, sigma 1.5 (Wang et al., 2004)
@@ -41,6 +44,16 @@ def psnr(reference: Image, output: Image) -> float:
 def ssim(reference: Image, output: Image) -> float:
     """Structural similarity, eq. (7)-(8): 7 x 7 uniform window, mean over the channels."""
     return _ssim(*_pair(reference, output))
+
+
+def gaussian_ssim(reference: Image, output: Image) -> float:
+    """SSIM as Wang et al. (IEEE TIP 13(4), 2004) and with them nearly all papers compute it.
+
+    Gaussian window of 11 x 11 px, sigma 1.5, population covariance, averaged over the windows that
+    lie wholly inside the image, then over the channels. MATLAB's own ``ssim()`` also counts the
+    5 px along the edges, where it repeats the outermost pixels.
+    """
+    return _gaussian_ssim(*_pair(reference, output))
 
 
 def rmse(reference: Image, output: Image) -> float:
@@ -67,7 +80,7 @@ def all_metrics(reference: Image, output: Image) -> dict[str, float]:
     }
 
 
-def rgb_to_luma(rgb: Image) -> Image:
+def rgb_to_luma(rgb: Same) -> Same:
     """ITU-R BT.601 luma of RGB in [0, 1], as MATLAB's rgb2ycbcr: from 16/255 to 235/255.
 
     (..., 3, H, W) becomes (..., 1, H, W), of the same kind and type, not rounded.
@@ -108,15 +121,12 @@ def literature(reference: Image, output: Image, border: int) -> dict[str, float]
         )
     inside = (slice(border, border + height), slice(border, border + width))
     reference, output = reference[inside], output[inside]
-    similarity = structural_similarity(
-        reference,
-        output,
-        data_range=1,
-        gaussian_weights=True,  # scikit-image's radius is int(3.5 * 1.5 + 0.5) = 5 px: 11 x 11
-        sigma=1.5,
-        use_sample_covariance=False,
-    )
-    return {"psnr_y": _psnr(reference, output), "ssim_y": float(similarity)}
+    return {"psnr_y": _psnr(reference, output), "ssim_y": _gaussian_ssim(reference, output)}
+
+
+def round_8bit(image: np.ndarray) -> np.ndarray:
+    """To the nearest of 0/255 ... 255/255, halves up as in MATLAB's uint8; clips to [0, 1]."""
+    return np.floor(np.clip(image, 0, 1) * 255 + 0.5) / 255
 
 
 def _psnr(reference: np.ndarray, output: np.ndarray) -> float:
@@ -125,14 +135,32 @@ def _psnr(reference: np.ndarray, output: np.ndarray) -> float:
 
 
 def _ssim(reference: np.ndarray, output: np.ndarray) -> float:
-    height, width = reference.shape[-2:]
-    if min(height, width) < WINDOW:
-        raise ValueError(
-            f"the images are {height} x {width} px, smaller than SSIM's window of {WINDOW} x "
-            f"{WINDOW}: use larger images, or psnr, rmse and nrmse alone"
-        )
+    _check_window(reference, WINDOW)
     channels = 0 if reference.ndim == 3 else None
     return float(structural_similarity(reference, output, data_range=1, channel_axis=channels))
+
+
+def _gaussian_ssim(reference: np.ndarray, output: np.ndarray) -> float:
+    _check_window(reference, LITERATURE_WINDOW)
+    similarity = structural_similarity(
+        reference,
+        output,
+        data_range=1,
+        channel_axis=0 if reference.ndim == 3 else None,
+        gaussian_weights=True,  # scikit-image's radius is int(3.5 * 1.5 + 0.5) = 5 px: 11 x 11
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
+    return float(similarity)
+
+
+def _check_window(image: np.ndarray, window: int) -> None:
+    height, width = image.shape[-2:]
+    if min(height, width) < window:
+        raise ValueError(
+            f"the images are {height} x {width} px, smaller than SSIM's window of {window} x "
+            f"{window}: use larger images, or psnr, rmse and nrmse alone"
+        )
 
 
 def _rmse(reference: np.ndarray, output: np.ndarray) -> float:
@@ -191,12 +219,7 @@ def _luma_8bit(image: np.ndarray) -> np.ndarray:
         image = image[None]
     if len(image) not in (1, 3):
         raise ValueError(f"luma needs an image of 1 or 3 channels, not {len(image)}")
-    image = _round_8bit(image)
+    image = round_8bit(image)
     if len(image) == 3:
-        image = _round_8bit(rgb_to_luma(image))
+        image = round_8bit(rgb_to_luma(image))
     return image[0]
-
-
-def _round_8bit(image: np.ndarray) -> np.ndarray:
-    """To the nearest of 0/255 ... 255/255, halves up as in MATLAB's uint8."""
-    return np.floor(np.clip(image, 0, 1) * 255 + 0.5) / 255

@@ -2,12 +2,17 @@
 
     python -m asyrepro.reproduce                               # quick, or full with CUDA
     python -m asyrepro.reproduce profile=cpu study=overnight seeds=0,1,2
-    python -m asyrepro.reproduce profile=quick hydra/launcher=joblib
+    python -m asyrepro.reproduce profile=quick hydra/launcher=processes
 
 It prints what it is going to do, runs a Hydra multirun of asyrepro.train over the profile's
 experiments, losses and seeds (cells that are finished are skipped, others continued), and makes
 the report. ``experiments=``, ``losses=`` and ``seeds=`` replace the profile's lists; every other
 override goes to asyrepro.train as it is.
+
+SIGTERM, Ctrl-C and runtime.max_minutes end the study after a checkpoint. Several processes may work
+on one study, and share its cells. Exit status: 0 the study is complete; 1 cells failed; 2 wrong
+settings, or results cannot be written; 75 not finished (the time limit, or other processes work on
+the rest); 143 SIGTERM, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -18,26 +23,28 @@ import time
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from asyrepro import cell, study
+from asyrepro import cell, distributed, settings, stopping, study
 from asyrepro.data import catalogue
 from asyrepro.errors import ConfigError, UserError
-from asyrepro.train import folder_of
+from asyrepro.train import failure, folder_of
 
 # The first varies slowest: a study that is cut off has whole seeds, which can be compared.
 LISTS = {"seeds": "seed", "experiments": "experiment", "losses": "loss"}
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command line; returns the exit status (0, 1 if cells failed, 2 for bad arguments)."""
+    """Run the command line; returns the exit status."""
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0
     try:
-        return _reproduce(arguments)
+        with stopping.handled():
+            return _reproduce(arguments)
+    except stopping.Stopped as stop:
+        print(f"{stop}; the same command continues the study", file=sys.stderr)
+        return stop.code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -45,40 +52,60 @@ def main(arguments: list[str]) -> int:
 
 def _reproduce(arguments: list[str]) -> int:
     started = time.time()
+    distributed.check_launcher(arguments)
     lists, overrides = _split(arguments)
+    plain = [item for item in overrides if not item.lstrip("+").startswith(("hydra/", "hydra."))]
     sweep = {name: _values(name, lists, overrides) for name in LISTS}
     cells = [
-        (cfg, folder_of(cfg, chosen))
+        (cfg, folder_of(cfg, chosen), chosen)
         for seed in sweep["seeds"]
         for experiment in sweep["experiments"]
         for loss in sweep["losses"]
-        for chosen in [[f"experiment={experiment}", f"loss={loss}", f"seed={seed}", *overrides]]
+        for chosen in [[f"experiment={experiment}", f"loss={loss}", f"seed={seed}", *plain]]
         for cfg in [_compose(chosen)]
     ]
     first = cells[0][0]
-    folder = Path(first.results) / first.study
-    todo = [folder for _, folder in cells if not cell.finished(folder)]
+    stopping.limit(first.runtime.max_minutes)
+    folder = Path(str(first.results)) / str(first.study)
+    todo = [path for _, path, _ in cells if not cell.finished(path)]
     _print_plan(cells, todo, folder)
     if todo:
         multirun = [f"{key}={','.join(sweep[name])}" for name, key in LISTS.items()]
-        command = [sys.executable, "-m", "asyrepro.train", "--multirun", *multirun, *overrides]
-        status = subprocess.run(command, check=False).returncode
-        if status < 0 or status == 130:
-            print("stopped; the same command continues where this one was cut off")
-            return 130
-    done = [folder for _, folder in cells if cell.finished(folder)]
-    if done:
+        status = _train(["--multirun", *multirun, *overrides])
+        if status not in (0, 1):
+            return status
+    rest = [(path, chosen) for _, path, chosen in cells if not cell.finished(path)]
+    if len(rest) < len(cells):
         study.build(folder)
-    failed = [folder for _, folder in cells if not cell.finished(folder)]
-    for path in failed:
+    busy = [path for path, _ in rest if cell.in_use(path)]
+    failed = [item for item in rest if item[0] not in busy and not cell.finished(item[0])]
+    for path in busy:
+        print(f"not finished: {path}: another process is working on it", file=sys.stderr)
+    for path, chosen in failed:
         note = path / "failed.txt"
-        reason = note.read_text().strip() if note.is_file() else "did not run to its end"
-        print(f"failed: {path}: {reason}", file=sys.stderr)
+        reason = note.read_text() if note.is_file() else failure("did not run to its end", chosen)
+        print(f"failed: {path}: {reason.rstrip()}", file=sys.stderr)
     minutes = (time.time() - started) / 60
-    print(f"{len(done)} of {len(cells)} cells, {minutes:.1f} minutes; results in {folder}")
+    done = len(cells) - len(rest)
+    print(f"{done} of {len(cells)} cells, {minutes:.1f} minutes; results in {folder}")
     if failed:
         print("the same command runs the failed cells again", file=sys.stderr)
-    return 1 if failed else 0
+        return 1
+    return stopping.UNFINISHED if busy else 0
+
+
+def _train(arguments: list[str]) -> int:
+    """Run asyrepro.train as a process of its own, which is stopped with this one."""
+    child = subprocess.Popen([sys.executable, "-m", "asyrepro.train", *arguments])
+    try:
+        status = child.wait()
+    except stopping.Stopped:
+        child.terminate()  # not its last words: it writes a checkpoint first
+        child.wait()
+        raise
+    if status < 0:
+        print(f"the training was killed (signal {-status}); the same command continues it")
+    return status if status >= 0 else 128 - status
 
 
 def _split(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
@@ -108,30 +135,27 @@ def _values(name: str, lists: dict[str, list[str]], overrides: list[str]) -> lis
     profile = plain[-1].removeprefix("profile=")
     path = cell.CONFIGS / "profile" / f"{profile}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
-        raise ConfigError(f"there is no profile {profile!r}; there are {known}")
+        known = sorted(path.stem for path in path.parent.glob("*.yaml"))
+        raise ConfigError(settings.no_such_choice("profile", profile, known))
     return [str(value) for value in OmegaConf.load(path)[name]]
 
 
 def _compose(overrides: list[str]) -> DictConfig:
     """The configuration of one cell, with data sets that can be had."""
-    plain = [item for item in overrides if not item.startswith("hydra/")]
-    try:
-        with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
-            cfg = compose("train", overrides=plain)
-        return cell.resolve(cfg)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
+    with settings.explained(*LISTS), initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+        return cell.resolve(compose("train", overrides=overrides))
 
 
-def _print_plan(cells: list[tuple[DictConfig, Path]], todo: list[Path], folder: Path) -> None:
+def _print_plan(
+    cells: list[tuple[DictConfig, Path, list[str]]], todo: list[Path], folder: Path
+) -> None:
     first = cells[0][0]
     device = cell.choose_device(first.runtime.device)
     print(f"study    {folder}")
     print(f"profile  {first.profile.name}")
     print(f"device   {cell.device_name(device)}, {'bfloat16' if first.amp else 'float32'}")
     shown = {}
-    for cfg, _ in cells:
+    for cfg, *_ in cells:
         shown.setdefault((cfg.cell, cfg.dataset.name, cfg.testset), cfg)
     for cfg in shown.values():
         data = "bundled stand-in data" if cfg.dataset.name == "bundled" else cfg.dataset.name

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from asyrepro import cell, evaluation, report
+from asyrepro import cell, evaluation, provenance, report
 from asyrepro.data import catalogue
 from asyrepro.errors import CheckpointError, DataError
-from asyrepro.report import mechanism, results, verdicts
+from asyrepro.report import mechanism, page, results, verdicts
 from asyrepro.report.results import PAPER_MODELS
 
 MODES = {2: "luma", 3: "rgb", 4: "grey", 5: "grey"}
@@ -17,8 +17,9 @@ MODES = {2: "luma", 3: "rgb", 4: "grey", 5: "grey"}
 def build(study: Path | str, log=print) -> None:
     """Make everything that can be made from what the study's folder holds.
 
-    metrics.csv, profiles.csv, tables/ and figures/, verdicts.md. The figures that show images need
-    the cells' weights and the test images; where these are missing they are left as they are.
+    metrics.csv, profiles.csv, tables/ and figures/, verdicts.md, index.html, reproducibility.json.
+    The figures that show images need the cells' weights and the test images; where these are
+    missing they are left as they are.
 
     Raises:
         DataError: the folder holds no results, or a file in it is damaged.
@@ -35,9 +36,12 @@ def build(study: Path | str, log=print) -> None:
         testset=lambda table: _test_images(table, table in bundled),
     )
     mechanism.collect(study)
+    provenance.collect(study)
     if frame["table"].notna().any():
         verdicts.write(study)
         log(f"verdicts: {study / 'verdicts.md'}")
+        page.write(study, lambda *which: _restored(study, *which))
+        log(f"page: {study / 'index.html'}")
 
 
 @cache

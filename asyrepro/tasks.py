@@ -12,6 +12,8 @@ from torch import Tensor
 
 from asyrepro import degradation
 from asyrepro.degradation import check_scale, check_sigma
+from asyrepro.errors import DataError
+from asyrepro.metrics import WINDOW
 
 MODES = ("rgb", "grey", "luma")
 MARGIN = 2  # low-resolution pixels that bicubic enlargement looks beyond a patch's border
@@ -90,7 +92,7 @@ class SuperResolution(Task):
         return degradation.enlarge(stored, self.scale)[..., border:-border, border:-border]
 
     def test_pair(self, image: Tensor, name: str) -> tuple[Tensor, Tensor]:
-        label = self.label(image)
+        label = check_size(self.label(image), name)
         small = to_float(self.stored(label))[None]
         inputs = degradation.enlarge(small, self.scale) if self.enlarged else small
         return inputs, to_float(label)[None]
@@ -121,7 +123,7 @@ class Denoising(Task):
         return self._with_map(degradation.add_noise(stored, self.sigma, generator))
 
     def test_pair(self, image: Tensor, name: str) -> tuple[Tensor, Tensor]:
-        label = to_float(image)[None]
+        label = to_float(check_size(image, name))[None]
         noise = degradation.test_noise(name, self.sigma, tuple(label.shape))
         return self._with_map(label + noise), label
 
@@ -132,6 +134,17 @@ class Denoising(Task):
         if not self.noise_map:
             return noisy
         return torch.stack([noisy, torch.full_like(noisy, self.sigma / 255)], dim=1)
+
+
+def check_size(label: Tensor, name: str) -> Tensor:
+    """Return a test label (C, H, W); raise DataError if it is too small to be measured."""
+    height, width = label.shape[-2:]
+    if min(height, width) < WINDOW:
+        raise DataError(
+            f"the test image {name!r} gives a label of {height} x {width} pixels; it must have "
+            f"{WINDOW} x {WINDOW} at least, the window of SSIM: use a larger one"
+        )
+    return label
 
 
 def check_mode(mode: str) -> str:

@@ -5,22 +5,30 @@
 
 A run folder, results/<study>/<cell>/<loss>/seed<k>/, is one cell of a study. A run that was cut
 off is continued, a finished one is skipped, and one whose configuration differs from its folder's
-is refused.
+is refused. SIGTERM, Ctrl-C and runtime.max_minutes end a run or a sweep after a checkpoint.
+
+Exit status: 0 done; 1 cells of a sweep failed; 2 wrong settings, or the one cell failed; 75 not
+finished (the time limit, or another process works on the cell); 143 SIGTERM, 130 Ctrl-C.
 """
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
+import time
 import traceback
 from pathlib import Path
 
 import hydra
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from asyrepro import cell, files
-from asyrepro.errors import UserError
+from asyrepro import cell, distributed, files, settings, stopping
+from asyrepro.errors import StorageError, UserError
 
 PLACED = (  # overrides that the run folder's name already shows, or that do not change the run
     "experiment", "loss", "seed", "study", "profile", "results", "fallback", "max_steps", "cell",
@@ -30,40 +38,107 @@ PLACED = (  # overrides that the run folder's name already shows, or that do not
 def folder_of(cfg: DictConfig, overrides: list[str]) -> Path:
     """The run folder; further overrides, as in a sweep over ``task.scale``, become part of it."""
     extra = [
-        item.lstrip("+~") for item in sorted(overrides)
+        item.lstrip("+~") for item in sorted(map(_as_in_a_sweep, overrides))
         if item.lstrip("+~").split("=")[0] not in PLACED and not item.startswith("runtime.")
     ]  # fmt: skip
     if cfg.table is None:
         extra = [item for item in extra if not item.startswith("model=")]
-    name = ",".join([cfg.cell, *(item.replace("/", ".") for item in extra)])
-    return Path(cfg.results) / cfg.study / name / cfg.loss.name / f"seed{cfg.seed}"
+    name = ",".join([str(cfg.cell), *(item.replace("/", ".") for item in extra)])
+    study = Path(str(cfg.results)) / str(cfg.study)  # study=2024 is a number
+    return study / name / str(cfg.loss.name) / f"seed{cfg.seed}"
+
+
+def _as_in_a_sweep(override: str) -> str:
+    """An override as Hydra writes it in a sweep: lr=1e-3 becomes lr=0.001."""
+    if "=" not in override:
+        return override
+    parsed = OverridesParser.create().parse_override(override)
+    return f"{parsed.get_key_element()}={parsed.get_value_element_as_str()}"
 
 
 @hydra.main(version_base="1.3", config_path=str(cell.CONFIGS), config_name="train")
 def main(cfg: DictConfig) -> None:
     job = HydraConfig.get()
     sweep = job.mode == RunMode.MULTIRUN
-    folder = folder_of(cfg, list(job.overrides.task))
+    here = job.runtime.choices["hydra/launcher"] == "basic"  # the sweep is this process
+    overrides = list(job.overrides.task)
+    folder = folder_of(cfg, overrides)
+    if not (here and distributed.main()):
+        cfg.runtime.progress = False  # bars of processes side by side would overwrite each other
     try:
-        done = cell.finished(folder)
-        rows = cell.run(cell.resolve(cfg), folder)
-        files.remove(folder / "failed.txt")
-        print(f"{folder}: {'already finished, ' if done else ''}{summary(rows)}", flush=True)
+        with stopping.handled():
+            stopping.limit(cfg.runtime.max_minutes)
+            done = cell.finished(folder)
+            rows = cell.run(cell.resolve(cfg), folder)
+            if distributed.main():
+                files.remove(folder / "failed.txt")
+                done = "already finished, " if done else ""
+                print(f"{folder}: {done}{summary(rows)}", flush=True)
+    except stopping.Stopped as stop:
+        if here:
+            raise
+        print(f"{folder}: {stop}", file=sys.stderr, flush=True)
     except cell.InUse as busy:
-        print(f"{folder}: skipped, {busy}", flush=True)
+        if distributed.main():
+            print(f"{folder}: skipped, {busy}", flush=True)
+        if not sweep:
+            sys.exit(stopping.UNFINISHED)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        _give_up(sweep, folder, str(error))
+        if distributed.says(str(error)):
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        alone = not sweep or distributed.size() > 1
+        if alone or (here and isinstance(error, StorageError)):  # which all cells would meet
+            sys.exit(2)
+        files.write_text(folder / "failed.txt", failure(error, overrides))
     except Exception as error:
         traceback.print_exc()
-        _give_up(sweep, folder, f"{type(error).__name__}: {error}")
+        if not sweep or distributed.size() > 1:
+            sys.exit(2)
+        reason = f"{type(error).__name__}: {error}"
+        files.write_text(folder / "failed.txt", failure(reason, overrides))
 
 
-def _give_up(sweep: bool, folder: Path, reason: str) -> None:
-    """End the process, or in a sweep leave a note and let the other cells go on."""
-    if not sweep:
-        sys.exit(2)
-    files.write_text(folder / "failed.txt", reason + "\n")
+def failure(reason: Exception | str, overrides: list[str]) -> str:
+    """Why a cell failed, and the command that runs just this cell again."""
+    python, here = Path(sys.executable), Path.cwd()
+    if python.is_relative_to(here):
+        python = python.relative_to(here)
+    return f"{reason}\n    {shlex.join([str(python), '-m', 'asyrepro.train', *overrides])}\n"
+
+
+def command_line(arguments: list[str]) -> int:
+    """Run one cell or a sweep, and name the cells of a sweep that failed. Returns the status."""
+    try:
+        distributed.check_launcher(arguments)
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
+        with stopping.handled(), settings.explained(), distributed.started():
+            if not {"-m", "--multirun"} & set(arguments):
+                main()
+                return 0
+            return _sweep(arguments)
+    except stopping.Stopped as stop:
+        if distributed.says(str(stop)):
+            print(f"{stop}; the same command continues it", file=sys.stderr)
+        return stop.code
+    except UserError as error:
+        if distributed.says(str(error)):
+            print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _sweep(arguments: list[str]) -> int:
+    common = ("results=", "study=", "profile=", "runtime.max_minutes=")
+    with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+        cfg = compose("train", overrides=[item for item in arguments if item.startswith(common)])
+    stopping.limit(cfg.runtime.max_minutes)
+    study, started = Path(str(cfg.results)) / str(cfg.study), time.time()
+    with files.storing(study), settings.explained():  # Hydra's MissingConfigException is an OSError
+        main()
+    notes = study.glob("*/*/seed*/failed.txt")
+    failed = [note for note in sorted(notes) if note.stat().st_mtime >= started]
+    for note in failed:
+        print(f"failed: {note.parent}: {note.read_text().rstrip()}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def summary(rows: list[dict]) -> str:
@@ -75,4 +150,4 @@ def summary(rows: list[dict]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command_line(sys.argv[1:]))

@@ -2,14 +2,13 @@
 
 The loop reads from top to bottom. What makes it fast is in plain sight: patches are made on the
 training device, in batches; bfloat16 autocast and channels_last; a fused optimiser; the loss is
-fetched from the device only when a line of the history is due.
+fetched from the device only when a line of the history or a checkpoint is due.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from asyrepro import checkpoint, files
+from asyrepro import checkpoint, distributed, files, stopping
 from asyrepro.errors import CheckpointError, UserError
 
 CHECKPOINT = "checkpoint.pt"
@@ -54,7 +53,9 @@ class Trainer:
         log_every: steps between lines of the history.
         validate: returns the validation PSNR in dB of a network, called every ``validate_every``
             steps and at the end.
-        checkpoint_seconds: time between checkpoints.
+        checkpoint_seconds: time between checkpoints; there is always one of the last step, and one
+            of the step at which the process was asked to end.
+        logger: called with the lines of the history that are new at a checkpoint.
         label: what the progress bar is called; None for no bar.
     """
 
@@ -76,14 +77,17 @@ class Trainer:
     validate: Callable[[nn.Module], float] | None = None
     validate_every: int = 0
     checkpoint_seconds: float = 60
+    logger: Callable[[list[dict]], None] | None = None
     label: str | None = ""
     step: int = field(default=0, init=False)
     seconds: float = field(default=0.0, init=False)
     history: list[dict] = field(default_factory=list, init=False)
+    reported: int = field(default=0, init=False)
 
     def __post_init__(self):
         self.folder = Path(self.folder)
         self.device = torch.device(self.device)
+        self.total = torch.zeros((), device=self.device)  # of the losses since the last log line
         self.average = None
         if self.ema is not None:
             self.average = torch.optim.swa_utils.AveragedModel(
@@ -106,22 +110,24 @@ class Trainer:
         Raises:
             Diverged: the loss became NaN or infinite; the last good checkpoint stays.
             CheckpointError: the folder's checkpoint is damaged or belongs to another run.
+            StorageError: the disk is full or read-only; the last checkpoint stays.
+            Stopped: the process was asked to end; the step is finished and in the checkpoint.
         """
         self.resume()
-        step_function = torch.compile(self.network) if self.compile else self.network
         if self.channels_last:
             self.network.to(memory_format=torch.channels_last)
+        step_function = distributed.parallel(self.network)
+        if self.compile:
+            step_function = torch.compile(step_function)
         self.network.train()
-        total = torch.zeros((), device=self.device)
-        logged, clock = self.step, time.perf_counter()
-        saved = clock
+        saved = clock = time.perf_counter()
         bar = tqdm(
             total=self.steps, initial=self.step, desc=self.label, unit="step",
             disable=self.label is None, dynamic_ncols=True, mininterval=0.5,
         )  # fmt: skip
-        with bar:
+        with bar, stopping.deferred():
             while self.step < self.steps:
-                inputs, label = next(self.sampler)
+                inputs, label = map(distributed.part, next(self.sampler))
                 if self.channels_last and inputs.ndim == 4:
                     inputs = inputs.contiguous(memory_format=torch.channels_last)
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
@@ -136,7 +142,7 @@ class Trainer:
                 self.scheduler.step()
                 if self.average is not None:
                     self.average.update_parameters(self.network)
-                total += loss.detach()
+                self.total += loss.detach()
                 self.step += 1
                 bar.update()
 
@@ -144,33 +150,46 @@ class Trainer:
                 validate = self.validate is not None and (
                     last or (self.validate_every and self.step % self.validate_every == 0)
                 )
-                if not (last or validate or self.step % self.log_every == 0):
+                log = last or validate or self.step % self.log_every == 0
+                late = time.perf_counter() - saved > self.checkpoint_seconds
+                save = last or distributed.anyone(late or stopping.requested(), self.step)
+                if not (log or save):
                     continue
-                mean = total.item() / (self.step - logged)
-                if not math.isfinite(mean):
-                    raise Diverged(
-                        f"the loss is no longer finite at step {self.step} (learning rate "
-                        f"{rate:.2g}); choose a smaller learning rate or set recipe.clip"
-                    )
-                elapsed = time.perf_counter() - clock
-                speed = self.sampler.batch * (self.step - logged) / elapsed
-                self.seconds += elapsed
-                row = {
-                    "step": self.step,
-                    "loss": mean,
-                    "lr": rate,
-                    "val_psnr": self._validate() if validate else None,
-                    "patches_per_second": speed,
-                    "seconds": self.seconds,
-                }
-                self.history.append(row)
-                bar.set_postfix_str(_describe(row, self.history))
-                total.zero_()
-                logged, clock = self.step, time.perf_counter()
-                if last or clock - saved > self.checkpoint_seconds:
-                    self.save()
-                    saved = clock = time.perf_counter()
+                distributed.average(self.total)
+                self._check_finite(rate)  # waits for the device
+                self.seconds += time.perf_counter() - clock
+                if log:
+                    self._log(rate, validate)
+                    bar.set_postfix_str(_describe(self.history))
+                if save:
+                    distributed.on_main(self.save)
+                    saved = time.perf_counter()
+                    distributed.check_stop(f"at step {self.step} of {self.steps}")
+                clock = time.perf_counter()
         return self.trained.eval()
+
+    def _check_finite(self, rate: float) -> None:
+        numbers = [self.total, *self.network.parameters()]
+        if not torch.stack([tensor.isfinite().all() for tensor in numbers]).all():
+            raise Diverged(
+                f"the loss is no longer finite at step {self.step} (learning rate "
+                f"{rate:.2g}); choose a smaller learning rate or set recipe.clip"
+            )
+
+    def _log(self, rate: float, validate: bool) -> None:
+        """Add a line to the history: the mean loss and the speed since the last line."""
+        before = self.history[-1] if self.history else {"step": 0, "seconds": 0.0}
+        steps, seconds = self.step - before["step"], self.seconds - before["seconds"]
+        row = {
+            "step": self.step,
+            "loss": self.total.item() / steps,
+            "lr": rate,
+            "val_psnr": distributed.on_main(self._validate) if validate else None,
+            "patches_per_second": self.sampler.batch * steps / seconds,
+            "seconds": self.seconds,
+        }
+        self.history.append(row)
+        self.total.zero_()
 
     def _validate(self) -> float:
         self.trained.eval()
@@ -179,11 +198,12 @@ class Trainer:
         return value
 
     def save(self) -> None:
-        """Write the checkpoint, then the history as far as the checkpoint goes."""
+        """Write the history, then the checkpoint: what a checkpoint holds is in the history."""
         state = {
             "signature": self.signature,
             "step": self.step,
             "seconds": self.seconds,
+            "total": self.total,
             "network": self.network.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "criterion": self.criterion.state_dict(),
@@ -194,19 +214,30 @@ class Trainer:
             "random_cuda": torch.cuda.get_rng_state(self.device) if self._cuda else None,
             "history": self.history,
         }
-        checkpoint.save(self.folder / CHECKPOINT, state)
+        if self.logger is not None:
+            self.logger(self.history[self.reported :])
+            self.reported = len(self.history)
         files.write_text(self.folder / HISTORY, history_csv(self.history))
+        checkpoint.save(self.folder / CHECKPOINT, state)
 
     def resume(self) -> bool:
         """Take up the folder's checkpoint if there is one; True if so."""
         path = self.folder / CHECKPOINT
-        if not path.exists():
+        needs = ("signature", "network", "optimizer", "scheduler", "sampler", "history")
+        state = distributed.on_main(
+            lambda: checkpoint.load(path, needs=needs) if path.exists() else None
+        )
+        if state is None:
             return False
-        state = checkpoint.load(path, self.device)
         if state["signature"] != self.signature:
             raise CheckpointError(
                 f"{path} belongs to a run with another configuration; choose another study, or "
                 "delete its folder to start again"
+            )
+        if "total" not in state:
+            raise CheckpointError(
+                f"{path} was written by an earlier version of this program, which this one cannot "
+                "continue; delete the file to train from the beginning"
             )
         checkpoint.load_weights(self.network, state["network"], path)
         if self.average is not None:
@@ -219,7 +250,9 @@ class Trainer:
         if self._cuda and state["random_cuda"] is not None:
             torch.cuda.set_rng_state(state["random_cuda"].cpu(), self.device)
         self.step, self.seconds = state["step"], state["seconds"]
+        self.total.copy_(state["total"])
         self.history = list(state["history"])
+        self.reported = len(self.history)
         return True
 
     @property
@@ -244,7 +277,8 @@ def _short(name: str, value: float | int | None) -> str | int:
     return f"{value:.{digits[name]}g}"
 
 
-def _describe(row: dict, history: list[dict]) -> str:
+def _describe(history: list[dict]) -> str:
+    row = history[-1]
     text = f"loss {row['loss']:.3g}, lr {row['lr']:.2g}, {row['patches_per_second']:.0f} patches/s"
     validated = [r["val_psnr"] for r in history if r["val_psnr"] is not None]
     return text + (f", val {validated[-1]:.2f} dB" if validated else "")

@@ -1,138 +1,391 @@
-"""Speed as ratios within one run: ``make bench``, or python scripts/bench.py [network ...].
+"""Speed, as ratios within one run, beside the goals: ``make bench``.
 
-Each pair is measured in turn (A B A B ...), so that a machine whose speed drifts slows both; the
-ratio is that of the medians, and the spread is the quartiles of the ratios pair by pair. Prints a
-table and writes results/bench/bench.{csv,md} and results/bench/step_times.csv (for the verdict on
-training time: copy it into a study). On the CPU it takes some minutes.
+    python scripts/bench.py                    # everything but "quick"
+    python scripts/bench.py training losses    # some sections
+    python scripts/bench.py quick              # the quick profile's 16 cells, by the clock
+
+Whatever is compared is measured in turn (A B A B ...), so that a machine whose speed drifts slows
+both. A value is the ratio of the medians; the spread is the quartiles of the ratios pair by pair.
+Prints the table and writes results/bench/: bench.md, bench.csv, and step_times.csv (the losses'
+step times, which the verdict on training time reads: copy it into a study). A section that is not
+run again keeps its rows. Needs a quiet machine, and 10 minutes on two CPU cores.
 """
 
 from __future__ import annotations
 
+import copy
+import os
+import platform
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from hydra import compose, initialize_config_dir
+from PIL import Image
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import transforms
 
-from asyrepro import cell, files
+from asyrepro import cell, evaluation, files
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.losses import AsymmetricLoss
+from asyrepro.training import Trainer
 
+FOLDER = Path("results/bench")
 NETWORKS = {
     "srcnn": "table2_srcnn",
     "edsr": "table3_edsr",
     "dncnn": "table4_dncnn",
     "dphsir": "table5_dphsir",
 }
+LOSSES = {
+    "mae": nn.L1Loss(),
+    "asy_mae": AsymmetricLoss("mae"),
+    "mse": nn.MSELoss(),
+    "asy_mse": AsymmetricLoss("mse"),
+}
 REPETITIONS = 15
+SECONDS = 0.4  # of work between two looks at the clock, about
 
 
-def main(names: list[str]) -> None:
+def main(names: list[str]) -> int:
     device = cell.choose_device("auto")
-    unknown = [name for name in names if name not in NETWORKS]
+    unknown = [name for name in names if name not in SECTIONS]
     if unknown:
-        sys.exit(f"error: there is no network {unknown[0]!r}; there are {', '.join(NETWORKS)}")
-    rows, times = [], []
-    for name in names or NETWORKS:
-        found, steps = bench(name, device)
-        rows += found
-        times += steps
-    table = pd.DataFrame(rows)
-    folder = Path("results/bench")
-    about = f"{cell.device_name(device)}, {torch.get_num_threads()} threads; {cell.versions()}"
-    text = f"# Speed, as ratios within one run\n\n`make bench` on {about}\n\n{markdown(table)}\n"
-    files.write_text(folder / "bench.md", text)
-    files.write_text(folder / "bench.csv", table.to_csv(index=False))
-    files.write_text(folder / "step_times.csv", pd.DataFrame(times).to_csv(index=False))
-    print(text)
+        print(f"error: no section {unknown[0]!r}; there are {', '.join(SECTIONS)}", file=sys.stderr)
+        return 2
+    torch.backends.cudnn.benchmark = True
+    for name in names or [name for name in SECTIONS if name != "quick"]:
+        print(f"{name} ...", flush=True)
+        rows = pd.DataFrame(SECTIONS[name](device))
+        rows.insert(0, "section", name)
+        rows["device"] = machine(device)
+        merge(rows, FOLDER / "bench.csv", ["section", "device"])
+        table = pd.read_csv(FOLDER / "bench.csv", keep_default_na=False)
+        files.write_text(FOLDER / "bench.md", markdown(table))
+        print(markdown(table[table["section"] == name]), flush=True)
+    return 0
 
 
-def bench(name: str, device: torch.device) -> tuple[list[dict], list[dict]]:
-    """The ratios of one network at its quick recipe, and its step times by loss."""
-    with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
-        cfg = compose("train", overrides=[f"experiment={NETWORKS[name]}", "profile=quick"])
-    cfg.dataset.name = "bundled"
-    cfg = cell.resolve(cfg)
-    network, task = cell.build(cfg, device)
-    images = catalogue.training_set("bundled", mode=task.mode).images
-    recipe = cfg.recipe
-    sampler = PatchSampler(
-        images, task, patch=recipe.patch, batch=recipe.batch, seed=0, device=device
-    )
-    fixed = next(sampler)
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-5, fused=True)
-    losses = {
-        "mae": nn.L1Loss(),
-        "asy_mae": AsymmetricLoss("mae"),
-        "mse": nn.MSELoss(),
-        "asy_mse": AsymmetricLoss("mse"),
-    }
+class Setup:
+    """A network at its quick recipe: everything that a training needs."""
 
-    def step(criterion: nn.Module, batch) -> None:
-        inputs, label = batch
-        with torch.autocast(device.type, torch.bfloat16, enabled=cfg.amp):
-            output = network(inputs)
-        optimizer.zero_grad(set_to_none=True)
+    def __init__(self, name: str, device: torch.device):
+        overrides = [f"experiment={NETWORKS[name]}", "profile=quick", "dataset=bundled"]
+        with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+            self.cfg = cell.resolve(compose("train", overrides=overrides))
+        self.device = device
+        self.network, self.task = cell.build(self.cfg, device)
+        self.images = catalogue.training_set("bundled", mode=self.task.mode).images
+        recipe = self.cfg.recipe
+        self.sampler = PatchSampler(
+            self.images, self.task, patch=recipe.patch, batch=recipe.batch, seed=0, device=device
+        )
+        self.fixed = next(self.sampler)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-5, fused=True)
+        started = time.perf_counter()
+        for _ in range(6):
+            self.step()
+        self.steps = max(2, round(SECONDS * 6 / (time.perf_counter() - started)))
+
+    def step(self, criterion: nn.Module = LOSSES["mse"], plain: bool = False) -> None:
+        """One training step on the fixed batch; ``plain``: GRUNet by 3-D convolutions."""
+        inputs, label = self.fixed
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.cfg.amp):
+            output = self.network(inputs, plain=True) if plain else self.network(inputs)
+        self.optimizer.zero_grad(set_to_none=True)
         criterion(output.float(), label).backward()
-        optimizer.step()
+        self.optimizer.step()
 
-    runs = {f"step {loss}": lambda c=c: step(c, fixed) for loss, c in losses.items()}
-    runs["real mse"] = lambda: step(losses["mse"], next(sampler))
-    if name == "dphsir":
-        inputs = fixed[0]
-        runs["forward D=1"] = lambda: network(inputs)
-        runs["forward 3-D"] = lambda: network(inputs, plain=True)
+    def many(self, **options) -> None:
+        for _ in range(self.steps):
+            self.step(**options)
+
+    def train(self) -> float:
+        """Seconds of as many steps of real training, from drawing the patches to logging."""
+        recipe = self.cfg.recipe
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, max_lr=1e-5, total_steps=self.steps, cycle_momentum=False
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = Trainer(
+                self.network, LOSSES["mse"], self.sampler, self.optimizer, scheduler,
+                steps=self.steps, folder=Path(folder), device=self.device, amp=self.cfg.amp,
+                channels_last=self.cfg.channels_last, clip=recipe.clip, ema=recipe.ema,
+                log_every=min(recipe.log_every, self.steps), label=None,
+            )  # fmt: skip
+            trainer.run()
+        self.network.train()
+        return trainer.seconds  # without the checkpoint at the end, which is due once a minute
+
+
+def training(device: torch.device) -> list[dict]:
+    """Real training against steps on one fixed batch, and asymmetric against base losses."""
+    goal = 0.95 if device.type == "cuda" else 0.97
+    rows, times = [], []
+    for name in NETWORKS:
+        this = Setup(name, device)
+        runs = {loss: lambda c=c, s=this: s.many(criterion=c) for loss, c in LOSSES.items()}
+        seconds = interleaved({**runs, "real": this.train}, device)
+        what = f"{name}: real training / fixed batch and plain MSE, patches per second"
+        rows.append(row(what, seconds["mse"], seconds["real"], at_least=goal))
+        for base in ("mae", "mse"):
+            what = f"{name}: step time, Asy_{base.upper()} / {base.upper()}"
+            rows.append(row(what, seconds[f"asy_{base}"], seconds[base], at_most=1.01))
+        times += [
+            {"model": name, "loss": loss, "step_ms": 1e3 * value / this.steps, "repetition": number}
+            for loss in LOSSES
+            for number, value in enumerate(seconds[loss])
+        ]
+    files.write_text(FOLDER / "step_times.csv", pd.DataFrame(times).to_csv(index=False))
+    return rows
+
+
+def losses(device: torch.device) -> list[dict]:
+    """The loss alone, forward and backward, under torch.compile."""
+    rows = []
+    output = torch.rand(16, 1, 96, 96, device=device, requires_grad=True)
+    label = torch.rand(16, 1, 96, 96, device=device)
+
+    def many(criterion: Callable) -> None:
+        for _ in range(200):
+            output.grad = None
+            criterion(output, label).backward()
+
+    compiled = {name: torch.compile(loss) for name, loss in LOSSES.items()}
+    runs = {name: lambda c=loss: many(c) for name, loss in compiled.items()}
     seconds = interleaved(runs, device)
-    pairs = [
-        ("real training / fixed batch, throughput", "step mse", "real mse"),
-        ("step time, Asy_MAE / MAE", "step asy_mae", "step mae"),
-        ("step time, Asy_MSE / MSE", "step asy_mse", "step mse"),
-    ]
-    if name == "dphsir":
-        pairs.append(("speed-up of grey images' 2-D path, forward", "forward 3-D", "forward D=1"))
-    rows = [
-        {"network": name, "what": what, **ratio(seconds[a], seconds[b])} for what, a, b in pairs
-    ]
-    times = [
-        {"model": name, "loss": loss, "step_ms": 1e3 * value, "repetition": number}
-        for loss in losses
-        for number, value in enumerate(seconds[f"step {loss}"])
-    ]
-    return rows, times
+    for base in ("mae", "mse"):
+        what = f"loss alone, compiled, 16x1x96x96: Asy_{base.upper()} / {base.upper()}"
+        rows.append(row(what, seconds[f"asy_{base}"], seconds[base], at_most=1.3))
+    return rows
 
 
-def interleaved(runs: dict, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of every run, measured in turn, after one round that is not counted."""
+class Decoded(Dataset):
+    """The usual way to write it: each item decodes a file and crops it."""
+
+    def __init__(self, paths: list[Path], patch: int, items: int):
+        self.paths, self.items = paths, items
+        self.transform = transforms.Compose([transforms.RandomCrop(patch), transforms.ToTensor()])
+
+    def __len__(self) -> int:
+        return self.items
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        with Image.open(self.paths[index % len(self.paths)]) as image:
+            return self.transform(image.convert("L"))
+
+
+def usual(device: torch.device) -> list[dict]:
+    """Our DnCNN training against a DataLoader with two workers, float32, contiguous layout."""
+    this = Setup("dncnn", device)
+    recipe = this.cfg.recipe
+    network = copy.deepcopy(this.network).to(memory_format=torch.contiguous_format)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-5)
+    sigma = this.task.sigma / 255
+    with tempfile.TemporaryDirectory() as folder:
+        paths = []
+        for number, image in enumerate(this.images):
+            paths.append(Path(folder) / f"{number:03}.jpg")
+            Image.fromarray(image[0].numpy()).save(paths[-1], quality=95)
+        # One epoch, as a new one would start the workers again.
+        items = recipe.batch * this.steps * (REPETITIONS + 1)
+        data = Decoded(paths, recipe.patch, items)
+        batches = iter(DataLoader(data, batch_size=recipe.batch, num_workers=2, pin_memory=True))
+
+        def their_steps() -> None:
+            for _ in range(this.steps):
+                label = next(batches).to(device)
+                noisy = label + sigma * torch.randn_like(label)
+                loss = nn.functional.mse_loss(network(noisy), label)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                loss.item()
+
+        seconds = interleaved({"ours": this.train, "theirs": their_steps}, device)
+    goal = 10 if device.type == "cuda" else 2.2
+    what = "dncnn: our training / the usual DataLoader training, patches per second"
+    return [row(what, seconds["theirs"], seconds["ours"], at_least=goal)]
+
+
+def grunet(device: torch.device) -> list[dict]:
+    """GRUNet's path for grey images against its plain 3-D convolutions."""
+    this = Setup("dphsir", device)
+    inputs = this.fixed[0]
+
+    def forward(plain: bool) -> None:
+        with torch.inference_mode():
+            for _ in range(this.steps):
+                this.network(inputs, plain=plain)
+
+    runs = {
+        "step": this.many,
+        "step 3-D": lambda: this.many(plain=True),
+        "forward": lambda: forward(False),
+        "forward 3-D": lambda: forward(True),
+    }
+    seconds = interleaved(runs, device)
+    return [
+        row(f"dphsir: {what} on grey images, speed-up over 3-D convolutions",
+            seconds[f"{key} 3-D"], seconds[key], at_least=2.5)
+        for key, what in {"step": "training step", "forward": "forward"}.items()
+    ]  # fmt: skip
+
+
+def evaluating(device: torch.device) -> list[dict]:
+    """DnCNN on BSD68 with four metrics against its forward passes alone."""
+    this = Setup("dncnn", device)
+    try:
+        testset = catalogue.test_set("bsd68", mode="grey", download=False)
+    except catalogue.NotAvailable:
+        testset = catalogue.test_set("bundled", mode="grey")
+    inputs = [
+        this.task.test_pair(image, name)[0].to(device)
+        for name, image in zip(testset.names, testset.images, strict=True)
+    ]
+
+    def forward() -> None:
+        with torch.inference_mode():
+            for x in inputs:
+                this.network(x).cpu()
+
+    this.network.eval()
+    runs = {
+        "forward": forward,
+        "evaluate": lambda: evaluation.evaluate(this.network, testset, this.task, device=device),
+    }
+    seconds = interleaved(runs, device, repetitions=3)
+    what = f"dncnn: evaluation of {testset.title} ({len(inputs)} images) / forward passes alone"
+    return [row(what, seconds["evaluate"], seconds["forward"], at_most=1.5)]
+
+
+def peak(device: torch.device) -> list[dict]:
+    """DnCNN's training step as a share of the matrix products the device can do."""
+    this = Setup("dncnn", device)
+    kind = torch.bfloat16 if this.cfg.amp else torch.float32
+    side = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.rand(side, side, device=device, dtype=kind) for _ in range(2))
+    if device.type == "cuda":  # the quick recipe's batch is far too small for a GPU
+        patch = torch.rand(128, 1, 64, 64, device=device)
+        this.fixed = (patch.contiguous(memory_format=torch.channels_last), patch)
+    with FlopCounterMode(display=False) as counter:
+        this.step()
+    seconds = interleaved({"product": lambda: a @ b, "step": this.step}, device)
+    fastest = 2 * side**3 / statistics.median(seconds["product"])
+    share = [counter.get_total_flops() / value / fastest for value in seconds["step"]]
+    goal = 0.3 if device.type == "cuda" else None
+    what = f"dncnn: training step, share of the {str(kind)[6:]} matrix peak {fastest / 1e12:.2g} "
+    return [row(what + "TFLOP/s", share, [1.0] * len(share), at_least=goal)]
+
+
+def quick(device: torch.device) -> list[dict]:
+    """The quick profile, all 16 cells, by the clock."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "asyrepro.reproduce", "profile=quick", "study=quick"]
+        started = time.perf_counter()
+        subprocess.run([*command, f"results={folder}", "runtime.progress=false"], check=True)
+        minutes = (time.perf_counter() - started) / 60
+    return [row("quick profile, 16 cells, minutes", [minutes], [1.0], at_most=10)]
+
+
+SECTIONS = {
+    "training": training,
+    "losses": losses,
+    "usual": usual,
+    "grunet": grunet,
+    "evaluating": evaluating,
+    "peak": peak,
+    "quick": quick,
+}
+
+
+def interleaved(
+    runs: dict[str, Callable], device: torch.device, repetitions: int = REPETITIONS
+) -> dict[str, list[float]]:
+    """Seconds of every run, measured in turn, after one round that is not counted.
+
+    A run that returns a number has measured itself.
+    """
     seconds: dict[str, list[float]] = {key: [] for key in runs}
-    for number in range(REPETITIONS + 1):
+    for number in range(repetitions + 1):
         for key, run in runs.items():
             started = time.perf_counter()
-            run()
+            itself = run()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
+            elapsed = time.perf_counter() - started
             if number:
-                seconds[key].append(time.perf_counter() - started)
+                seconds[key].append(itself if isinstance(itself, float) else elapsed)
     return seconds
 
 
-def ratio(first: list[float], second: list[float]) -> dict:
-    """Ratio of the medians, and the quartiles of the ratios pair by pair."""
-    lower, _, upper = statistics.quantiles([a / b for a, b in zip(first, second, strict=True)], n=4)
-    middle = statistics.median(first) / statistics.median(second)
-    return {"ratio": round(middle, 3), "lower": round(lower, 3), "upper": round(upper, 3)}
+def row(what: str, first: list, second: list, *, at_least=None, at_most=None) -> dict:
+    """A line of the table: the ratio of the medians, its spread, and whether the goal is met."""
+    value = statistics.median(first) / statistics.median(second)
+    ratios = [a / b for a, b in zip(first, second, strict=True)]
+    lower, upper = np.quantile(ratios, [0.25, 0.75])
+    goal = f">= {at_least}" if at_least else f"<= {at_most}" if at_most else ""
+    met = (value >= at_least) if at_least else (value <= at_most) if at_most else None
+    return {
+        "what": what,
+        "goal": goal,
+        "measured": f"{value:.3g}",
+        "quartiles": f"{lower:.3g} to {upper:.3g}" if len(ratios) > 1 else "",
+        "met": "" if met is None else "yes" if met else "no",
+    }
+
+
+def merge(rows: pd.DataFrame, path: Path, keys: list[str]) -> None:
+    """Replace the rows of a CSV that agree with new ones in ``keys``."""
+    if path.is_file():
+        old = pd.read_csv(path, keep_default_na=False)
+        same = old[keys].apply(tuple, axis=1).isin(set(rows[keys].apply(tuple, axis=1)))
+        rows = pd.concat([old[~same], rows])
+        order = {name: number for number, name in enumerate(SECTIONS)}
+        rows = rows.sort_values(["device", "section"], key=lambda c: c.map(order).fillna(c),
+                                kind="stable")  # fmt: skip
+    files.write_text(path, rows.to_csv(index=False))
+
+
+def machine(device: torch.device) -> str:
+    """The hardware and the versions, in a line."""
+    name = cell.device_name(device)
+    if device.type == "cpu":
+        name = f"{os.cpu_count()} CPU cores ({processor()}), {torch.get_num_threads()} threads"
+    return f"{name}; {cell.versions()}"
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor()
+    return f"{model}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def markdown(table: pd.DataFrame) -> str:
-    lines = ["| network | what | ratio | quartiles |", "|---|---|---|---|"]
-    for row in table.itertuples():
-        lines.append(f"| {row.network} | {row.what} | {row.ratio} | {row.lower} to {row.upper} |")
-    return "\n".join(lines)
+    """The table, by machine."""
+    lines = ["# Speed, as ratios within one run", "", "`make bench`"]
+    for device, rows in table.groupby("device", sort=False):
+        lines += ["", f"On {device}:", ""]
+        lines += ["| what | goal | measured | quartiles | met |", "|---|---|---|---|---|"]
+        lines += [
+            f"| {r.what} | {r.goal} | {r.measured} | {r.quartiles} | {r.met} |"
+            for r in rows.itertuples()
+        ]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

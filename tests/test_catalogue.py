@@ -182,12 +182,6 @@ def test_environment_then_home(tmp_path, monkeypatch):
     assert available("set12") == str(tmp_path / "home/Set12")
 
 
-def test_environment_that_is_wrong(tmp_path, monkeypatch):
-    monkeypatch.setenv("ASYREPRO_DATA", str(tmp_path / "typo"))
-    with pytest.raises(DataError, match=r"ASYREPRO_DATA names .*typo, which is no folder"):
-        available("set12")
-
-
 def test_nothing_anywhere(tmp_path):
     assert available("set12") is None and available("table4") is None
     with pytest.raises(NotAvailable, match=r"table4 was not found\. Download the 12 files below"):
@@ -198,12 +192,6 @@ def test_nothing_anywhere(tmp_path):
     assert "no connection to www2.eecs.berkeley.edu" in message
     assert f"/BSDS300-images.tgz and unpack it in {tmp_path / 'home'}" in message
     assert "ASYREPRO_DATA" in message and "\n" not in message
-
-
-def test_empty_folder_is_as_good_as_none(tmp_path):
-    (tmp_path / "Set12").mkdir()
-    with pytest.raises(NotAvailable, match="set12 was not found"):
-        test_set("set12", mode="grey", root=tmp_path, download=False)
 
 
 @pytest.mark.parametrize("may_download", [True, False])
@@ -233,14 +221,6 @@ def test_other_files_are_a_warning(tmp_path):
     fill(tmp_path / "Set5", files_of("set5"))
     with pytest.warns(UserWarning, match=r"5 of 5 files of set5 are not the published ones"):
         test_set("set5", mode="rgb", root=tmp_path)
-
-
-@other_files
-def test_damaged_image_is_named(tmp_path):
-    fill(tmp_path / "Set12", files_of("set12"))
-    (tmp_path / "Set12/07.png").write_bytes(picture_bytes(7)[:-20])
-    with pytest.raises(DataError, match=r"Set12/07\.png is damaged or cut short"):
-        test_set("set12", mode="grey", root=tmp_path)
 
 
 @other_files

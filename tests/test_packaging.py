@@ -10,17 +10,18 @@ RENAMED = {"torch": "pytorch", "matplotlib": "matplotlib-base"}  # PyPI's name -
 
 
 def requirements():
-    """Name -> lower bound, of the dependencies and the dev extra in pyproject.toml."""
+    """Name -> bounds, of the dependencies and the dev extra in pyproject.toml."""
     text = (ROOT / "pyproject.toml").read_text()
     main = re.search(r"^dependencies = \[(.*?)\]", text, re.S | re.M).group(1)
     dev = re.search(r"^dev = \[(.*?)\]", text, re.S | re.M).group(1)
-    return dict(re.findall(r'"([\w-]+)>=([\d.]+)"', main + dev))
+    return dict(re.findall(r'"([\w-]+)(>=[^"]+)"', main + dev))
 
 
 def test_environment_yml_is_in_step_with_pyproject():
     listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    conda = dict(item.split(">=") for item in listed if isinstance(item, str) and ">=" in item)
-    python = re.search(r'requires-python = ">=([\d.]+)"', (ROOT / "pyproject.toml").read_text())
+    pinned = [item for item in listed if isinstance(item, str) and ">=" in item]
+    conda = dict(re.fullmatch(r"([\w-]+)(>=.+)", item).groups() for item in pinned)
+    python = re.search(r'requires-python = "(>=[\d.]+)"', (ROOT / "pyproject.toml").read_text())
     assert conda.pop("python") == python.group(1)
     assert conda == {RENAMED.get(name, name): bound for name, bound in requirements().items()}
 

@@ -40,6 +40,7 @@ def test_everything_is_made(results):
     assert found >= {f"figures/{name}.{end}" for name in figures for end in ("png", "pdf")}
     assert found >= {f"tables/table2.{end}" for end in ("csv", "md", "tex")}
     assert found >= {"metrics.csv", "profiles.csv", "verdicts.md", "verdicts.csv", "claims.csv"}
+    assert "reproducibility.json" in found
 
 
 def test_the_same_cells_give_the_same_bytes(results):

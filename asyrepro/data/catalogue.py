@@ -16,7 +16,7 @@ import functools
 import hashlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -290,6 +290,15 @@ def test_set(
 test_set.__test__ = False  # for pytest: a function of the library, not a test
 
 
+def check_names(training: str, tests: Iterable[str]) -> None:
+    """ConfigError unless there is a training set and there are test sets of these names."""
+    if training != "bundled":
+        _choice(training, TRAINING_SETS, ["bundled"])
+    for name in tests:
+        if name not in _BUNDLED_TESTS:
+            _choice(name, TEST_SETS, [*_BUNDLED_TESTS])
+
+
 def available(name: str, root: str | os.PathLike | None = None) -> str | None:
     """Where a data set's files are, without downloading; None if they are not all there."""
     if name == "bundled" or name in _BUNDLED_TESTS:
@@ -306,6 +315,26 @@ def provide(name: str, root: str | os.PathLike | None = None) -> str:
         return str(bundled.folder())
     found = [_locate(name, folder, files, root, True) for folder, files in _selections(name)]
     return " and ".join(dict.fromkeys(map(str, found)))
+
+
+def fingerprint(kind: str, name: str, root: str | os.PathLike | None = None) -> str | None:
+    """What :attr:`DataSet.fingerprint` is, without decoding; None if the files are not all here.
+
+    Args:
+        kind: "training" or "test", of which a name can mean different images.
+        name, root: as for :func:`training_set`.
+    """
+    if name == "bundled" or name in _BUNDLED_TESTS:
+        regions = bundled.TRAINING if kind == "training" else _BUNDLED_TESTS[name]
+        return bundled.read_regions(regions, "grey")[1] if available(name) else None
+    choice = _choice(name, TRAINING_SETS if kind == "training" else TEST_SETS, [])
+    lines = ""
+    for folder, files in choice.selections():
+        where, _ = _find(folder, files, _roots(root))
+        if where is None:
+            return None
+        lines += "".join(f"{file}\0{download.file_digest(where / file)}\n" for file in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def listing(root: str | os.PathLike | None = None) -> str:
@@ -340,7 +369,7 @@ def _choice(name: str, choices: dict[str, _Choice], others: list[str]) -> _Choic
     if name in choices:
         return choices[name]
     known = sorted([*choices, *others])
-    near = difflib.get_close_matches(name, known, 1)
+    near = difflib.get_close_matches(str(name), known, 1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ConfigError(f"unknown data set {name!r}: {hint}known here are {', '.join(known)}")
 

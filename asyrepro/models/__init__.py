@@ -4,6 +4,9 @@ Networks only: they know nothing of data, losses or configuration. Every ``forwa
 float batch in [0, 1] and returns the restored image batch (N, C, H, W), neither clipped nor
 rounded.
 
+``reach`` is how many input pixels beyond its own an output pixel sees, on each side at most. An
+image can therefore be restored in windows that overlap (:mod:`asyrepro.tiling`).
+
     SRCNN   super-resolution of luma, input already enlarged      8,129 parameters
     EDSR    super-resolution of RGB, input the small image    1,554,499 (baseline, x3)
     DnCNN   denoising of one noise level                        556,032 (17 layers)

@@ -46,6 +46,7 @@ class DnCNN(nn.Module):
         if layers < 2:
             raise ValueError(f"DnCNN needs at least 2 layers, got {layers}")
         self.image_channels = image_channels
+        self.reach = layers
         self.first = nn.Conv2d(image_channels, channels, 3, padding=1, bias=False)
         self.middle = nn.ModuleList(
             nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(layers - 2)

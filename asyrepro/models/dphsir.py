@@ -100,11 +100,32 @@ class Block(nn.Module):
         return self.layer2(self.layer1(x)) + self.shortcut(x)
 
 
-def enlarge(x: Tensor) -> Tensor:
-    """Twice the height and width: trilinear (bilinear for one band), corners aligned."""
+def enlarge(x: Tensor, place: tuple[int, int, int, int] | None = None) -> Tensor:
+    """Twice the height and width: trilinear (bilinear for one band), corners aligned.
+
+    Aligned corners make a pixel's value depend on where it lies in the whole image. If ``x`` is a
+    window of a larger one, ``place`` says which: (top, left) of the window, (height, width) of the
+    whole, and the result is the window of the enlarged whole.
+    """
+    if place is not None:
+        top, left, height, width = place
+        return _enlarge_axis(_enlarge_axis(x, -2, top, height), -1, left, width)
     if x.ndim == 4:
         return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
     return F.interpolate(x, scale_factor=(1, 2, 2), mode="trilinear", align_corners=True)
+
+
+def _enlarge_axis(x: Tensor, axis: int, start: int, length: int) -> Tensor:
+    """:func:`enlarge` along one axis, of a window from ``start`` of an axis of ``length``."""
+    size = x.shape[axis]
+    step = (length - 1) / (2 * length - 1)
+    source = torch.arange(2 * start, 2 * (start + size), dtype=x.dtype, device=x.device) * step
+    low = source.floor()
+    weight = (source - low).unflatten(0, (-1,) + (1,) * (-1 - axis))
+    first = low.long() - start  # -1 just before the window: wrong there, where windows overlap
+    before = x.index_select(axis, first.clamp(0, size - 1))
+    after = x.index_select(axis, (first + 1).clamp(0, size - 1))
+    return torch.lerp(before, after, weight)
 
 
 class GRUNet(nn.Module):
@@ -117,7 +138,14 @@ class GRUNet(nn.Module):
     Shapes: (N, 2, D, H, W), the image and its noise-level map (the standard deviation, in the
     image's units), -> (N, D, H, W), the bands as channels. Any H and W: the image is padded inside
     to multiples of 16 by repeating its border, and the result cropped.
+
+    A window of a larger image gives what the whole would (but ``reach`` pixels from the cut) if it
+    starts, and unless at the image's end also ends, at a multiple of ``grid`` = 16, and ``forward``
+    is told its ``place``: (top, left) of the window and (height, width) of the whole.
     """
+
+    grid = 16
+    reach = 141  # counted from the last layer back to the first, for outputs from the grid on
 
     def __init__(self, width: int = 16, zero_last: bool = True):
         super().__init__()
@@ -132,7 +160,12 @@ class GRUNet(nn.Module):
         if zero_last:
             nn.init.zeros_(self.last.conv.weight)
 
-    def forward(self, x: Tensor, plain: bool = False) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        plain: bool = False,
+        place: tuple[int, int, int, int] | None = None,
+    ) -> Tensor:
         """Denoised image (N, D, H, W); ``plain`` keeps to the 3-D path when D = 1 as well."""
         if x.ndim != 5 or x.shape[1] != 2:
             raise ValueError(
@@ -146,17 +179,21 @@ class GRUNet(nn.Module):
             x = x.unflatten(1, (2, d))
         if d == 1 and not plain:
             x = x.squeeze(2).contiguous(memory_format=torch.channels_last)
-        noise = self._noise(x).reshape(n, d, *x.shape[-2:])
+        if place is not None:
+            top, left, height, width = place
+            place = (top, left, height + -height % 16, width + -width % 16)
+        noise = self._noise(x, place).reshape(n, d, *x.shape[-2:])
         return image + noise[..., :h, :w]
 
-    def _noise(self, x: Tensor) -> Tensor:
+    def _noise(self, x: Tensor, place: tuple[int, int, int, int] | None) -> Tensor:
         x = self.first(x)
         skips = []
         for down, block in zip(self.down, self.encoder, strict=True):
             skips.append(x)
             x = block(down(x, reverse=True))
-        for up, block in zip(self.up, self.decoder, strict=True):
-            x = up(enlarge(x), reverse=True)
+        for level, up, block in zip((4, 3, 2, 1), self.up, self.decoder, strict=True):
+            there = place and tuple(pixels >> level for pixels in place)
+            x = up(enlarge(x, there), reverse=True)
             x = block(torch.cat((skips.pop(), x), dim=1))
         return self.last(x)
 

@@ -73,6 +73,7 @@ class EDSR(nn.Module):
             raise ValueError(f"EDSR enlarges 2, 3 or 4 times, not {scale}")
         self.scale = scale
         self.image_channels = image_channels
+        self.reach = 2 * blocks + 4  # 3 convolutions besides the blocks, and 1 for the large ones
         mean = torch.tensor(DIV2K_MEAN)
         if image_channels != 3:
             mean = mean.mean().expand(image_channels).clone()

@@ -60,6 +60,7 @@ class SRCNN(nn.Module):
             raise ValueError(f"init is identity, kaiming or paper, not {init!r}")
         self.image_channels = image_channels
         self.border = sum(k // 2 for k in kernels)
+        self.reach = self.border
         self.extract = nn.Conv2d(image_channels, channels[0], kernels[0])
         self.map = nn.Conv2d(channels[0], channels[1], kernels[1])
         self.reconstruct = nn.Conv2d(channels[1], image_channels, kernels[2])

@@ -1,0 +1,144 @@
+"""Learning curves: the histories of a study's runs in one small file, and the lines of a chart."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
+
+from asyrepro.errors import DataError
+from asyrepro.files import write_text
+from asyrepro.report.results import PAPER_LOSSES, loss_title
+
+COLUMNS = ["table", "loss", "seed", "step", "train_loss", "val_psnr", "seconds"]
+MOST = 60  # points kept of a run, besides those with a validation
+
+WIDTH, HEIGHT = 360, 210  # of a chart, in the units of its SVG
+LEFT, RIGHT, TOP, BOTTOM = 50, 350, 10, 178  # where the lines are
+
+
+def collect(study_dir) -> pd.DataFrame | None:
+    """The course of all finished runs, from the run folders or from what was kept of them.
+
+    Where there are run folders, ``histories.csv`` is written: about 60 points a run, each the mean
+    training loss since the point before, the validation PSNR (dB) if there was one, and the
+    seconds so far. Else the file is read as it is.
+
+    Returns:
+        A frame with the columns ``COLUMNS``, or None if there is neither.
+
+    Raises:
+        DataError: a history is damaged.
+    """
+    study_dir = Path(study_dir)
+    kept = study_dir / "histories.csv"
+    frames = []
+    for path in sorted(study_dir.glob("table*/*/seed*/history.csv")):
+        table, loss, seed = path.relative_to(study_dir).parts[:3]
+        if not re.fullmatch(r"table\d", table) or not (path.parent / "rows.csv").is_file():
+            continue  # a variant of a sweep, or unfinished
+        where = {"table": int(table[5:]), "loss": loss, "seed": int(seed.removeprefix("seed"))}
+        frames.append(_thinned(_read(path)).assign(**where))
+    if frames:
+        text = pd.concat(frames)[COLUMNS].to_csv(
+            index=False, float_format="%.6g", lineterminator="\n"
+        )
+        write_text(kept, text)
+    if not kept.is_file():
+        return None
+    frame = _read(kept)
+    if list(frame.columns) != COLUMNS:
+        raise DataError(f"{kept} is damaged: delete it, and remake it from the run folders")
+    return frame
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is damaged ({error}): delete and remake it") from None
+
+
+def _thinned(history: pd.DataFrame) -> pd.DataFrame:
+    """One row for some lines in a row, the last of which is a validation or the k-th."""
+    every = -(-len(history) // MOST)
+    ends = history["val_psnr"].notna() | ((np.arange(len(history)) + 1) % max(every, 1) == 0)
+    blocks = history.groupby(ends.cumsum().shift(fill_value=0))
+    points = blocks[["step", "val_psnr", "seconds"]].last()
+    return points.assign(train_loss=blocks["loss"].mean())
+
+
+def seconds(histories: pd.DataFrame) -> pd.Series:
+    """Training time of each run."""
+    return histories.groupby(["table", "loss", "seed"])["seconds"].max()
+
+
+def charts(histories: pd.DataFrame, table: int) -> list[dict]:
+    """What the page draws of one table: validation PSNR, and the training loss of each base.
+
+    Lines are means over the seeds; a chart with fewer than two points is left out.
+    """
+    rows = histories[(histories["table"] == table) & histories["loss"].isin(PAPER_LOSSES)]
+    wanted = [("Validation PSNR (dB)", "val_psnr", PAPER_LOSSES, False)]
+    for base in ("mae", "mse"):
+        title = f"Training loss, {loss_title(base)} and {loss_title(f'asy_{base}')}"
+        wanted.append((title, "train_loss", (base, f"asy_{base}"), True))
+    made = []
+    for title, column, losses, log in wanted:
+        lines = {}
+        for loss in losses:
+            means = rows[rows["loss"] == loss].groupby("step")[column].mean().dropna()
+            if len(means) > 1:
+                lines[loss] = (means.index.to_numpy(float), means.to_numpy(float))
+        if lines:
+            made.append(_chart(title, lines, log))
+    return made
+
+
+def _chart(title: str, lines: dict[str, tuple[np.ndarray, np.ndarray]], log: bool) -> dict:
+    """Lines, ticks and labels in the units of the SVG."""
+    x = np.concatenate([line[0] for line in lines.values()])
+    y = np.concatenate([line[1] for line in lines.values()])
+    log = log and (y > 0).all()
+    scale = np.log10 if log else np.asarray
+    low, high = scale(y.min()), scale(y.max())
+    room = 0.06 * (high - low) or 0.01
+    low, high = low - room, high + room
+
+    heights = _decades(low, high) if log else _ticks(low, high)
+
+    def across(value):
+        return LEFT + (RIGHT - LEFT) * value / x.max()
+
+    def up(value):
+        return BOTTOM - (BOTTOM - TOP) * (scale(value) - low) / (high - low)
+
+    return {
+        "title": title + (", logarithmic" if log else ""),
+        "lines": [
+            {
+                "loss": loss,
+                "title": loss_title(loss),
+                "points": [f"{across(a):.1f},{up(b):.1f}" for a, b in zip(*line, strict=True)],
+            }
+            for loss, line in lines.items()
+        ],
+        "x": [(f"{across(t):.1f}", f"{t:,.0f}") for t in _ticks(0, x.max())],
+        "y": [(f"{up(t):.1f}", f"{t:g}") for t in heights],
+    }
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    found = MaxNLocator(nbins=4).tick_values(low, high)
+    return [float(f"{t:.9g}") for t in found if low <= t <= high]
+
+
+def _decades(low: float, high: float) -> list[float]:
+    """Round numbers between 10^low and 10^high: 1, 2 and 5 of each decade, or evenly if few."""
+    powers = range(int(np.floor(low)), int(np.ceil(high)) + 1)
+    found = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
+    found = [t for t in found if low <= np.log10(t) <= high]
+    return found if len(found) > 1 else [t for t in _ticks(10**low, 10**high) if t > 0]

@@ -1,0 +1,110 @@
+"use strict";
+const root = document.documentElement;
+root.classList.add("js");
+
+// Theme: the system's, until the button is pressed; ?theme=dark and ?theme=light set it, too.
+const themeButton = document.getElementById("theme");
+const systemDark = matchMedia("(prefers-color-scheme: dark)");
+const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : systemDark.matches);
+const nameTheme = () => { themeButton.textContent = isDark() ? "Light theme" : "Dark theme"; };
+const stored = (value) => {
+  try { // a page opened from a file may have no storage
+    if (value) localStorage.setItem("theme", value);
+    return localStorage.getItem("theme");
+  } catch { return null; }
+};
+const wanted = new URLSearchParams(location.search).get("theme") || stored();
+if (wanted === "dark" || wanted === "light") root.dataset.theme = wanted;
+themeButton.hidden = false;
+themeButton.addEventListener("click", () => {
+  root.dataset.theme = isDark() ? "light" : "dark";
+  stored(root.dataset.theme);
+  nameTheme();
+});
+systemDark.addEventListener("change", nameTheme);
+nameTheme();
+
+// Tables: a head's button sorts by its column, a second press turns the order round. Empty cells
+// stay last, and the row of means stays where it is.
+for (const table of document.querySelectorAll("table.sortable")) {
+  const heads = [...table.tHead.rows[0].cells];
+  heads.forEach((head, column) => {
+    head.querySelector("button").addEventListener("click", () => {
+      const up = head.getAttribute("aria-sort") !== "ascending";
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      const value = (row) => row.cells[column].dataset.value;
+      const order = (a, b) => a.localeCompare(b, "en", { numeric: true });
+      const compare = (a, b) => {
+        if (a === "" || b === "") return (a === "") - (b === "");
+        const difference = isNaN(a) || isNaN(b) ? order(a, b) : a - b;
+        return up ? difference : -difference;
+      };
+      const rows = [...table.tBodies[0].rows];
+      rows.sort((a, b) => compare(value(a), value(b)));
+      table.tBodies[0].append(...rows);
+    });
+  });
+}
+
+// Galleries: one picture at a time with its error map, and another one over its left part.
+for (const gallery of document.querySelectorAll(".gallery")) {
+  const radios = [...gallery.querySelectorAll("input[type=radio]")];
+  const stage = gallery.querySelector(".stage");
+  const views = [...stage.querySelectorAll(".view")];
+  const errors = [...gallery.querySelectorAll(".errors .view")];
+  const other = gallery.querySelector("select");
+  const slider = gallery.querySelector("input[type=range]");
+
+  const show = () => {
+    const chosen = radios.findIndex((radio) => radio.checked);
+    const at = Number(slider.value);
+    stage.style.setProperty("--at", at + "%");
+    stage.classList.toggle("whole", at === 0 || at === 100);
+    views.forEach((view, k) => {
+      view.classList.toggle("shown", k === chosen);
+      view.classList.toggle("other", k === Number(other.value) && k !== chosen && at > 0);
+    });
+    errors.forEach((view, k) => view.classList.toggle("shown", k === chosen));
+  };
+  const choose = (k) => {
+    radios[(k + radios.length) % radios.length].checked = true;
+    show();
+  };
+  for (const control of [...radios, other, slider]) control.addEventListener("input", show);
+
+  gallery.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.altKey || event.metaKey || event.target === other) return;
+    const number = "123456789".indexOf(event.key);
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (event.key.length === 1 && number >= 0 && number < radios.length) choose(number);
+    else if (step && event.target === stage) choose(radios.findIndex((r) => r.checked) + step);
+    else return;
+    event.preventDefault();
+  });
+
+  const drag = (event) => {
+    const box = stage.getBoundingClientRect();
+    slider.value = (100 * (event.clientX - box.left)) / box.width;
+    show();
+  };
+  stage.addEventListener("pointermove", (event) => { if (event.buttons & 1) drag(event); });
+  stage.addEventListener("dragstart", (event) => event.preventDefault());
+  show();
+}
+
+// Charts: a press shows one as wide as the page, another makes it small again.
+for (const zoom of document.querySelectorAll(".zoom")) {
+  zoom.addEventListener("click", () => {
+    const large = zoom.closest("figure").classList.toggle("large");
+    zoom.setAttribute("aria-expanded", large);
+  });
+}
+
+// Print shows what is folded away, too.
+let folded = [];
+addEventListener("beforeprint", () => {
+  folded = [...document.querySelectorAll("details:not([open], .quote)")];
+  folded.forEach((details) => { details.open = true; });
+});
+addEventListener("afterprint", () => folded.forEach((details) => { details.open = false; }));

@@ -1,0 +1,222 @@
+"""Denoise or enlarge pictures of your own with a trained network.
+
+    python -m asyrepro.restore photo.jpg checkpoint=results/quick/table4/mse/seed0/weights.pt
+    python -m asyrepro.restore scans/ checkpoint=WEIGHTS output=clean/ sigma=15 recursive=true
+
+The pictures (PNG, TIFF, JPEG, BMP, WebP; grey or colour, 8 or 16 bits, with or without alpha) are
+the networks' input as they are. Results go to NAME-restored beside the picture or folder, in the
+picture's own format.
+
+    checkpoint=FILE   weights.pt of a run; it also says whether to denoise or enlarge, and how much
+    output=PATH       a file, whose ending names the format, or a folder
+    task=             denoise or enlarge: refuse a checkpoint that does something else
+    sigma=            noise level in 8-bit grey levels; estimated from each picture if not given
+    tile=             side of the tiles in pixels of the input (0: all at once); smaller needs less
+                      memory, the result is the same
+    recursive=true    also the folders inside a folder
+    overwrite=true    replace results that exist; otherwise they are left and skipped
+    preview=true      also save input and result side by side, as NAME-preview.png
+    progress=false    no progress bar
+    device=           auto, cpu, cuda or cuda:N
+
+A folder's damaged pictures are named and skipped; the exit status is then 1.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import nn
+from tqdm.auto import tqdm
+
+from asyrepro import cell, files, restoration, settings
+from asyrepro.data import images, pictures
+from asyrepro.data.images import shown
+from asyrepro.degradation import check_sigma
+from asyrepro.errors import ConfigError, UserError
+from asyrepro.tasks import Denoising, SuperResolution, Task
+
+TASKS = {"denoise": Denoising, "enlarge": SuperResolution}
+
+
+@dataclass
+class Options:
+    """The settings of the command line; ``input`` is its IMAGE_OR_FOLDER."""
+
+    input: str
+    checkpoint: str
+    output: str | None = None
+    task: str | None = None
+    sigma: float | None = None
+    tile: int | None = None
+    recursive: bool = False
+    overwrite: bool = False
+    preview: bool = False
+    progress: bool = True
+    device: str = "auto"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line; returns the exit status: 0, 1 (some pictures failed) or 2."""
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return 0 if arguments else 2
+    try:
+        return _restore_all(_options(arguments))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _options(arguments: list[str]) -> Options:
+    paths = [text for text in arguments if "=" not in text or os.path.exists(text)]
+    given = dict(text.split("=", 1) for text in arguments if text not in paths)
+    names = [field.name for field in fields(Options) if field.name != "input"]
+    for key in given:
+        if key not in names:
+            raise ConfigError(settings.no_such_choice("setting", key, names))
+    if len(paths) != 1:
+        raise ConfigError(f"give one picture or one folder, not {len(paths)}")
+    if "checkpoint" not in given:
+        raise ConfigError("checkpoint= is missing; see python -m asyrepro.restore --help")
+    if given.get("task", "denoise") not in TASKS:
+        raise ConfigError(settings.no_such_choice("task", given["task"], list(TASKS)))
+    try:
+        typed = OmegaConf.merge(OmegaConf.structured(Options), given, {"input": paths[0]})
+    except OmegaConfBaseException as error:
+        key = error.full_key
+        raise ConfigError(f"{key}={given[key]} is not of the kind that {key}= takes") from error
+    return OmegaConf.to_object(typed)
+
+
+def _restore_all(options: Options) -> int:
+    jobs = _jobs(options)
+    device = cell.choose_device(options.device)
+    torch.backends.cudnn.allow_tf32 = False  # tiles must agree to more digits than it has
+    network, task, cfg = cell.load(options.checkpoint, device)
+    _check(options, task)
+    print(f"{cfg.model.name}, {cfg.loss.name}, seed {cfg.seed}: {_purpose(task)}")
+    if any(target.suffix.lower() in (".jpg", ".jpeg") for _, target in jobs):
+        print("note: JPEG is lossy, even at quality 95; output=NAME.png keeps every value")
+    failed = 0
+    many = Path(options.input).is_dir()
+    for source, target in tqdm(jobs, unit="picture", disable=not (options.progress and many)):
+        try:
+            done = _restore(source, target, network, task, options, device)
+        except UserError as error:
+            if not many:
+                raise
+            failed += 1
+            tqdm.write(f"error: {error}", file=sys.stderr)
+        else:
+            tqdm.write(done)
+    if failed:
+        print(f"{failed} of {len(jobs)} pictures could not be restored", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _restore(
+    source: Path, target: Path, network: nn.Module, task: Task, options: Options, device
+) -> str:
+    """Restore one picture into one file; returns what was done, in a line."""
+    if target.exists() and not options.overwrite:
+        return f"{shown(target)} exists and is left as it is; overwrite=true replaces it"
+    picture = pictures.read(source)
+    pixels, ending = picture.pixels, target.suffix.lower()
+    pictures.check(picture, ending)
+    notes = []
+    if isinstance(task, Denoising):
+        task, note = _with_sigma(task, options.sigma, pixels)
+        notes.append(note)
+    if pixels.dtype == np.uint16 and ending not in pictures.DEEP:
+        notes.append(f"16 bits reduced to the 8 of {ending} files")
+    restored = restoration.restore(
+        pixels,
+        network,
+        task,
+        tile=options.tile,
+        device=device,
+        progress=source.name if options.progress else None,
+    )
+    done = pictures.Picture(restored, picture.profile)
+    files.write_bytes(target, pictures.encode(done, ending))
+    if options.preview:
+        beside = target.with_name(f"{target.stem}-preview.png")
+        shot = pictures.Picture(restoration.preview(pixels, restored))
+        files.write_bytes(beside, pictures.encode(shot, ".png"))
+    height, width = restored.shape[:2]
+    return "; ".join([f"{shown(source)} -> {shown(target)}, {width} x {height} pixels", *notes])
+
+
+def _with_sigma(task: Denoising, sigma: float | None, pixels) -> tuple[Denoising, str]:
+    """The task with the noise level of one picture, and how it was come by."""
+    note = f"sigma {sigma:g} (given)" if sigma is not None else ""
+    if sigma is None:
+        sigma = restoration.estimated_sigma(pixels)
+        note = f"sigma {sigma:.1f} (estimated)"
+    if round(sigma, 1) != task.sigma and task.noise_map:
+        note += f"; the network is told so, but was trained with {task.sigma:g} only"
+    elif round(sigma, 1) != task.sigma:
+        note += f"; the network removes what it was trained with, sigma {task.sigma:g}"
+    return Denoising(sigma, task.mode, task.noise_map), note
+
+
+def _jobs(options: Options) -> list[tuple[Path, Path]]:
+    """Every picture, and the file that its result goes to."""
+    source = Path(options.input)
+    if source.is_dir():
+        named = source if source.name not in ("", "..") else source.resolve()
+        target = Path(options.output or f"{named}-restored")
+        if target.is_file() or (target.suffix.lower() in images.ENDINGS and not target.is_dir()):
+            raise ConfigError(f"{shown(source)} is a folder: output= must name a folder too")
+        found = images.list_images(source, options.recursive)
+        jobs = [(path, target / _kept(path.relative_to(source))) for path in found]
+        jobs = [job for job in jobs if target == source or target not in job[0].parents]
+    elif options.output is None:
+        kept = _kept(Path(source.name))
+        jobs = [(source, source.with_name(f"{Path(source.name).stem}-restored{kept.suffix}"))]
+    elif Path(options.output).suffix.lower() in images.ENDINGS:
+        pictures.check_ending(Path(options.output).suffix.lower())
+        jobs = [(source, Path(options.output))]
+    else:
+        jobs = [(source, Path(options.output) / _kept(Path(source.name)))]
+    for path, result in jobs:
+        if result.resolve() == path.resolve():
+            raise ConfigError(f"{shown(path)} would be replaced by its result: choose output=")
+    return jobs
+
+
+def _kept(name: Path) -> Path:
+    """A file's name if its format can be written, and else with .png appended."""
+    return name if name.suffix.lower() in pictures.WRITTEN else name.with_name(f"{name.name}.png")
+
+
+def _check(options: Options, task: Task) -> None:
+    """Raise ConfigError unless the settings fit the checkpoint's task."""
+    if options.task and not isinstance(task, TASKS[options.task]):
+        raise ConfigError(f"{options.checkpoint} cannot {options.task}: {_purpose(task)}")
+    if options.sigma is None:
+        return
+    if not isinstance(task, Denoising):
+        raise ConfigError(f"sigma= is for denoising; {options.checkpoint} {_purpose(task)}")
+    try:
+        check_sigma(options.sigma)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _purpose(task: Task) -> str:
+    if isinstance(task, Denoising):
+        return f"denoises, trained with sigma {task.sigma:g}"
+    return f"enlarges {task.scale} times"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,445 @@
+"""The page of a study: its numbers, its parts, and how it works in a browser."""
+
+import csv
+import html
+import io
+import re
+import shutil
+from collections import defaultdict
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from asyrepro import paper
+from asyrepro.errors import DataError
+from asyrepro.report import page, results, verdicts
+from asyrepro.report.page import crops, curves
+
+ODD = "<b>\"odd\" & 'name'</b>"
+SIZE = (150, 140)  # of the test images
+LOSSES = ("mae", "mse", "asy_mae", "asy_mse")
+
+
+def rows(table=4, seeds=(0, 1), images=None, dataset="bsd400", steps=500):
+    """Tidy rows with made-up metrics; a baseline first."""
+    random = np.random.default_rng(table)
+    images = images or paper.test_images(4)
+    model, baseline = (("dncnn", "noisy"), ("srcnn", "bicubic"))[table == 2]
+    for loss in (baseline, *LOSSES):
+        for seed in [""] if loss == baseline else seeds:
+            for image in images:
+                psnr, ssim, nrmse = random.uniform([28, 0.8, 0.05], [32, 0.9, 0.08]).round(6)
+                yield {
+                    **dict.fromkeys(results.COLUMNS, ""),
+                    **{"table": table, "model": model, "dataset": dataset, "loss": loss},
+                    **{"seed": seed, "image": image, "psnr": psnr, "ssim": ssim, "rmse": 0.04},
+                    **{"nrmse": nrmse, "testset": f"table{table}", "device": "cpu"},
+                    "iterations": "" if loss == baseline else steps,
+                }
+
+
+def write_metrics(folder, tidy):
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "metrics.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, results.COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(tidy)
+
+
+def write_claims(folder):
+    """What verdicts.write writes, without its figures."""
+    tidy = results.load(folder)
+    claims = verdicts.claim_verdicts(verdicts.verdicts(tidy, paper.tables()), tidy)
+    (folder / "claims.csv").write_bytes(verdicts.to_csv(claims))
+
+
+def restored(table, loss, seed, image):
+    """A label that grows darker to the right, and outputs that miss it by a little."""
+    label = np.tile(np.linspace(1, 0, SIZE[1], dtype=np.float32), (SIZE[0], 1))
+    return label * 0.5, label + 0.01 * (1 + LOSSES.index(loss)), label
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Tables 2 (an odd image name) and 4, Set5, two seeds, verdicts, a history and a chart."""
+    folder = tmp_path_factory.mktemp("results") / "odd & <study>"
+    tidy = [*rows(2, images=[ODD, "second", "third"], dataset="bsd300"), *rows(4)]
+    tidy += [
+        {**row, "table": "", "testset": "set5", "psnr_y": 30 + row["ssim"], "ssim_y": row["ssim"]}
+        for row in rows(2, images=["baby"], dataset="bsd300")
+    ]
+    write_metrics(folder, tidy)
+    write_claims(folder)
+    for loss in LOSSES:
+        run = folder / "table4" / loss / "seed0"
+        run.mkdir(parents=True)
+        (run / "rows.csv").touch()
+        lines = ["step,loss,lr,val_psnr,patches_per_second,seconds"]
+        for k in range(1, 151):
+            lines.append(f"{k},{1 / k},0.1,{20 + k / 50 if k % 50 == 0 else ''},9,{k}")
+        (run / "history.csv").write_text("\n".join(lines) + "\n")
+    (folder / "figures").mkdir()
+    Image.new("L", (30, 20)).save(folder / "figures" / "fig9.png")
+    page.write(folder, restored)
+    return folder
+
+
+def text_of(folder):
+    return (folder / "index.html").read_text(encoding="utf-8")
+
+
+class Tables(HTMLParser):
+    """The cells of each metric's table, by section and metric: lists of rows of (class, text)."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.place, self.section = defaultdict(list), None, None
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        names = (given.get("class") or "").split()
+        if tag == "section":
+            self.section, self.place = given.get("id"), None
+        elif tag == "div" and "metric" in names:
+            self.place = self.found[self.section, names[-1]]
+        elif tag == "tr" and self.place is not None:
+            self.place.append([])
+        elif tag in ("td", "th") and self.place:
+            self.place[-1].append([names, ""])
+        elif tag == "table" and self.place is None:
+            self.place = None
+
+    def handle_data(self, data):
+        if self.place and self.place[-1]:
+            self.place[-1][-1][1] += data
+
+
+def cells(folder):
+    parser = Tables()
+    parser.feed(text_of(folder))
+    return parser.found
+
+
+def means(folder, table, metric):
+    """{(loss, image): mean over seeds} and {(asymmetric, image): mean paired change}."""
+    with open(folder / "metrics.csv", newline="", encoding="utf-8") as file:
+        found = {
+            (row["loss"], row["image"], row["seed"]): float(row[metric])
+            for row in csv.DictReader(file)
+            if row["table"] == str(table)
+        }
+    values, changes = defaultdict(list), defaultdict(list)
+    for (loss, image, seed), value in found.items():
+        values[loss, image].append(value)
+        if loss.startswith("asy_"):
+            changes[loss, image].append(value - found[loss[4:], image, seed])
+    return [{k: sum(v) / len(v) for k, v in given.items()} for given in (values, changes)]
+
+
+@pytest.mark.parametrize(("metric", "decimals"), [("psnr", 3), ("ssim", 5), ("nrmse", 5)])
+def test_the_numbers_are_the_tidy_tables_and_the_papers(study, metric, decimals):
+    body = cells(study)["table4", metric]
+    values, changes = means(study, 4, metric)
+    printed = paper.tables().rename(columns={"rmse": "nrmse"})
+    printed = printed[printed["table"] == 4].set_index(["loss", "image"])[metric]
+    columns = ["noisy", "mae", "asy_mae", "change", "mse", "asy_mse", "change"]
+    assert len(body) == 12  # heads, ten images, means
+    for number, image in enumerate(paper.test_images(4), start=1):
+        line = body[number]
+        assert line[0][1].split() == [str(number), image]
+        for column, (names, text) in zip(columns, line[1:], strict=True):
+            asymmetric = "asy_mae" if line[1:].index([names, text]) < 4 else "asy_mse"
+            if column == "noisy":
+                ours, theirs, against = values[column, image], None, None
+            elif column == "change":
+                ours = changes[asymmetric, image]
+                theirs = printed[asymmetric, number] - printed[asymmetric[4:], number]
+                against = 0
+            else:
+                ours, theirs = values[column, image], printed[column, number]
+                against = theirs
+            shown = re.findall(r"[+-]?\d+\.\d+", text.replace("\u2212", "-"))
+            wanted = [x for x in (ours, theirs) if x is not None]
+            assert [float(x) for x in shown] == [float(f"{x:.{decimals}f}") for x in wanted]
+            better = against is not None and (ours - against) * (-1 if metric == "nrmse" else 1) > 0
+            marks = {"better"} if better else {"worse"} if against is not None else set()
+            assert {"better", "worse"} & set(names) == marks
+            assert ("▲" in text, "▼" in text) == ("better" in marks, "worse" in marks)
+    mean = np.mean([values["asy_mse", image] for image in paper.test_images(4)])
+    assert f"{mean:.{decimals}f}" in body[-1][6][1]
+
+
+def test_the_papers_numbers_of_other_images_stand_apart(study):
+    body = cells(study)["table2", "psnr"]
+    assert all(len(re.findall(r"\d+\.\d+", text)) == 1 for _, text in body[1][1:])
+    values = paper.tables()
+    values = values[(values["table"] == 2) & (values["loss"] == "mae")]["psnr"][:3]
+    assert f"{values.mean():.3f}" in body[-1][2][1]
+    assert not {"better", "worse"} & set(body[-1][2][0])  # compared with nothing
+    assert f"{values.iloc[0]:.3f} / " in text_of(study)
+
+
+def test_literature_metrics_are_means_over_images_and_seeds(study):
+    tidy = results.load(study)
+    luma = tidy[(tidy["testset"] == "set5") & (tidy["loss"] == "asy_mse")]
+    section = text_of(study).partition('id="benchmarks"')[2].partition("</section>")[0]
+    line = re.search(r"Asy_MSE</th>(.*)</tr>", section)[1]
+    assert re.findall(r"\d+\.\d+", line) == [
+        f"{luma['psnr_y'].mean():.2f}",
+        f"{luma['ssim_y'].mean():.4f}",
+    ]
+
+
+def test_each_claim_has_its_verdict(study):
+    with open(study / "claims.csv", newline="") as file:
+        claims = list(csv.DictReader(file))
+    section = text_of(study).partition('id="verdicts"')[2].partition("</section>")[0]
+    lines = re.findall(r'<tr>\s*<th scope="row">.*?</tr>', html.unescape(section), re.S)
+    assert len(lines) == len(claims) > 0
+    for claim in claims:
+        assert any(claim["quantity"] in line and claim["verdict"] in line for line in lines)
+
+
+def test_names_are_escaped(study):
+    text = text_of(study)
+    assert "<b>&quot;" not in text and "<b>&#34;" not in text and ODD not in text
+    assert "&lt;b&gt;&#34;odd&#34; &amp; &#39;name&#39;&lt;/b&gt;" in text
+    assert "<h1>Study odd &amp; &lt;study&gt;</h1>" in text
+
+
+def test_nothing_is_fetched(study):
+    text = text_of(study)
+    assert "http:" not in text and "https:" not in text
+    assert all(source.startswith("data:") for source in re.findall(r'src="([^"]*)"', text))
+    links = re.findall(r'href="([^"#][^"]*)"', text)
+    assert all(re.match(r"data:,|verdicts\.md|tables/|\.\./audit/", link) for link in links)
+
+
+def test_a_clone_without_weights_and_run_folders_gives_the_same_bytes(study, tmp_path):
+    before = (study / "index.html").read_bytes()
+    clone = tmp_path / study.name
+    shutil.copytree(study, clone, ignore=shutil.ignore_patterns("table4", "index.html"))
+    page.write(clone)
+    assert (clone / "index.html").read_bytes() == before
+
+
+def test_pictures_of_another_run_are_not_shown(study, tmp_path):
+    clone = tmp_path / study.name
+    shutil.copytree(study, clone)
+    assert text_of(clone).count('class="gallery"') == 4
+    with open(clone / "metrics.csv", newline="", encoding="utf-8") as file:
+        tidy = list(csv.DictReader(file))
+    changed = next(r for r in tidy if (r["table"], r["loss"], r["image"]) == ("4", "mse", "03"))
+    changed["psnr"] = "12.345678"
+    write_metrics(clone, tidy)
+    page.write(clone)
+    assert text_of(clone).count('class="gallery"') == 3
+    page.write(clone, restored)
+    assert text_of(clone).count('class="gallery"') == 4
+
+
+def test_what_is_missing_is_left_out(tmp_path):
+    folder = tmp_path / "bare"
+    write_metrics(folder, rows(4, seeds=(0,)))
+    page.write(folder)
+    text = text_of(folder)
+    sections = set(re.findall(r'<section id="(\w+)"', text))
+    assert sections == {"run", "table4", "charts", "galleries"}
+    assert set(re.findall(r'href="#(\w+)"', text)) == sections - {"run"} | {"main"}
+    assert "No pictures of Table 4 (DnCNN)" in text
+    assert "There are no charts" in text
+    assert not (folder / "crops").exists() and not (folder / "histories.csv").exists()
+
+
+def test_warnings_of_one_seed_a_small_budget_and_stand_in_data(tmp_path):
+    folder = tmp_path / "small"
+    write_metrics(folder, rows(4, seeds=(0,), images=["moon"], dataset="bundled", steps=1200))
+    write_claims(folder)
+    page.write(folder)
+    text = text_of(folder)
+    assert "One seed: no verdict possible" in text
+    assert "Small budget: 1,200 steps" in text
+    assert "Made from bundled stand-in data" in text
+    write_metrics(folder, rows(4, steps=200_000))
+    write_claims(folder)
+    page.write(folder)
+    assert not re.search("<strong>(One seed|Small budget|Made from)", text_of(folder))
+
+
+def test_goals_and_a_failure_appear_with_their_files(tmp_path):
+    folder = tmp_path / "later"
+    write_metrics(folder, rows(4, seeds=(0,)))
+    (folder / "goals.csv").write_text("network,test,goal,reached,met\nDnCNN,Set12,30.4,30.1,no\n")
+    (folder / "failure.md").write_text("# Why <it>\n\nA paragraph.\n\n![A curve](f.png)\n")
+    Image.new("L", (7, 5)).save(folder / "f.png")
+    page.write(folder)
+    text = text_of(folder)
+    assert re.search(r"DnCNN</th><td>Set12</td>.*30\.4<.*30\.1<.*badge bad.*no<", text)
+    assert "<h3>Why &lt;it&gt;</h3>" in text and "<p>A paragraph.</p>" in text
+    assert re.search(r'alt="A curve" width="7" height="5"', text)
+    (folder / "goals.csv").write_text("network,test\n")
+    with pytest.raises(DataError, match="goal, met, reached"):
+        page.write(folder)
+
+
+def test_error_maps_and_masks():
+    label = np.zeros((4, 4, 3), np.uint8)
+    output = label.copy()
+    output[0, 0] = 255  # beyond the scale
+    output[1, 1] = 16  # 16/255 * 8 is half of it
+    levels = np.asarray(Image.open(io.BytesIO(crops.error_map(output, label))))
+    assert (levels[0, 0], levels[2, 2]) == (crops.LEVELS - 1, 0)
+    assert levels[1, 1] == round(16 / 255 * 8 * (crops.LEVELS - 1))
+    label[:, 2:] = 255
+    weights = np.asarray(Image.open(io.BytesIO(crops.mask(label))))
+    assert set(weights[:, :2].ravel()) == {crops.LEVELS - 1} and set(weights[:, 2:].ravel()) == {0}
+
+
+def test_crops_are_the_centre_clipped_and_rounded(study):
+    first = np.asarray(Image.open(study / "crops" / "table4_1_label.png"))
+    label = np.linspace(1, 0, SIZE[1])[(SIZE[1] - crops.SIDE) // 2 :][: crops.SIDE]
+    assert first.shape == (crops.SIDE, crops.SIDE)
+    assert np.abs(first[0] / 255 - label).max() <= 0.5 / 255 + 1e-6
+
+
+def test_histories_are_thinned_and_nothing_is_lost(study):
+    kept = curves.collect(study)
+    run = kept[(kept["loss"] == "mse") & (kept["seed"] == 0)]
+    assert run["step"].tolist() == sorted({*range(3, 151, 3), 50, 100})  # every third of 150
+    assert run["train_loss"].iloc[0] == pytest.approx((1 + 1 / 2 + 1 / 3) / 3, rel=1e-5)
+    assert run["val_psnr"].dropna().tolist() == [21, 22, 23]
+    assert curves.seconds(kept).tolist() == [150] * 4
+    charts = curves.charts(kept, 4)
+    assert [len(chart["lines"]) for chart in charts] == [4, 2, 2]
+    ends = [point.split(",") for point in charts[0]["lines"][0]["points"]]
+    assert [float(x) for x, _ in ends] == [150, 250, 350]  # steps 50, 100, 150 of 150
+    assert float(ends[0][1]) > float(ends[1][1]) > float(ends[2][1])  # higher PSNR, higher up
+
+
+# ------------------------------------------------------------------------------------- a browser
+
+CONTRAST = """
+const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+const light = (colour) => {
+  const [r, g, b] = parts(colour).slice(0, 3).map((v) => v / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const clear = (colour) => (parts(colour)[3] ?? 1) === 0;
+const found = [];
+for (const element of document.querySelectorAll("body, body *")) {
+  const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+  if (!own || ["SCRIPT", "STYLE", "OPTION"].includes(element.tagName)) continue;
+  const style = getComputedStyle(element);
+  let behind = element;
+  while (behind && clear(getComputedStyle(behind).backgroundColor)) behind = behind.parentElement;
+  const colour = element.tagName === "text" ? style.fill : style.color;
+  const back = behind ? getComputedStyle(behind).backgroundColor : "rgb(255, 255, 255)";
+  const [low, high] = [light(colour), light(back)].sort((a, b) => a - b);
+  found.push([(high + 0.05) / (low + 0.05), element.outerHTML.slice(0, 80), colour, back]);
+}
+return found.sort((a, b) => a[0] - b[0]);
+"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    selenium = pytest.importorskip("selenium.webdriver", reason="Selenium is not installed")
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (program and driver):
+        pytest.skip("Chromium and its driver are not installed")
+    options = selenium.ChromeOptions()
+    options.binary_location = program
+    for option in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with selenium.Chrome(options, selenium.ChromeService(driver)) as opened:
+        yield opened
+
+
+def opened(browser, study, theme="light"):
+    browser.get((study / "index.html").as_uri() + f"?theme={theme}")
+    return browser
+
+
+def test_the_browser_has_no_complaint_and_no_sideways_scrolling_on_a_phone(browser, study):
+    opened(browser, study)
+    assert browser.get_log("browser") == []
+    size = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_keys_switch_the_picture_and_the_slider_compares(browser, study):
+    from selenium.webdriver.common.keys import Keys
+
+    opened(browser, study)
+    gallery = browser.find_element("css selector", ".gallery")
+    stage = gallery.find_element("css selector", ".stage")
+
+    def alts():
+        found = gallery.find_elements("css selector", ".stage img")
+        return [x.get_attribute("alt").partition(" of ")[0] for x in found if x.is_displayed()]
+
+    assert alts() == ["MAE"]
+    stage.send_keys("5")
+    assert alts() == ["Asy_MSE"]
+    stage.send_keys(Keys.ARROW_LEFT)
+    assert alts() == ["MSE"]
+    errors = gallery.find_elements("css selector", ".errors img")
+    displayed = [x.get_attribute("alt") for x in errors if x.is_displayed()]
+    assert displayed == ["Error map of MSE"]
+    chosen = gallery.find_element("css selector", "input:checked")
+    chosen.send_keys(Keys.ARROW_RIGHT)  # the buttons' own keys
+    assert alts() == ["Asy_MSE"]
+    slider = gallery.find_element("css selector", "input[type=range]")
+    slider.send_keys(Keys.ARROW_RIGHT)
+    assert alts() == ["Asy_MSE", "Label"]
+
+
+def test_heads_sort_and_the_mean_stays_last(browser, study):
+    opened(browser, study)
+    table = browser.find_element("css selector", "#table4 .metric.psnr table")
+    head = table.find_elements("css selector", "thead button")[2]  # MAE
+
+    def column():
+        lines = table.find_elements("css selector", "tbody tr")
+        cells = [line.find_elements("css selector", "td")[1] for line in lines]
+        return [float(cell.text.split()[0].rstrip("▲▼")) for cell in cells]
+
+    before = column()
+    assert before != sorted(before)
+    head.send_keys("\ue007")  # Enter
+    assert column() == sorted(before)
+    assert table.find_elements("css selector", "th[aria-sort=ascending]")
+    head.click()
+    assert column() == sorted(before, reverse=True)
+    assert table.find_element("css selector", "tfoot th").text == "Mean"
+    number = table.find_elements("css selector", "thead button")[0]
+    number.click()
+    assert column() == before
+
+
+def test_metrics_can_be_chosen(browser, study):
+    opened(browser, study)
+    shown = "return [...document.querySelectorAll('#table4 .metric')].map(x => x.offsetHeight > 0)"
+    assert browser.execute_script(shown) == [True, False, False]
+    browser.find_element("css selector", "#table4 input[value=ssim]").send_keys(" ")
+    assert browser.execute_script(shown) == [False, True, False]
+
+
+def test_contrast_suffices_in_both_themes(browser, study):
+    backs = set()
+    for theme in ("light", "dark"):
+        found = opened(browser, study, theme).execute_script(CONTRAST)
+        assert len(found) > 100
+        assert found[0][0] >= 4.5, found[:3]
+        backs.add(found[0][3])
+    assert len(backs) == 2  # the themes do differ
+    browser.find_element("id", "theme").click()
+    assert browser.execute_script("return document.documentElement.dataset.theme") == "light"
