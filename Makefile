@@ -11,7 +11,7 @@ OVERRIDES ?=
 DATA    ?= set5 set12 set14 bsd300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data reproduce report test lint format bench clean
+.PHONY: help setup data reproduce report verify notebooks test lint format bench lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,13 @@ reproduce: setup  ## train, evaluate, and make every table and figure (PROFILE, 
 report: setup  ## make a study's tables, figures and verdicts again (STUDY)
 	$(RUN) -m asyrepro.report study=$(or $(STUDY),$(error give STUDY=name))
 
+verify: setup  ## check a study's files and evaluate its stored weights again (STUDY)
+	$(RUN) -m asyrepro.verify results/$(or $(STUDY),$(error give STUDY=name))
+
+notebooks: setup  ## execute the notebooks again and save their outputs
+	$(RUN) -m jupytext --quiet --sync notebooks/*.py
+	OMP_NUM_THREADS=1 $(RUN) scripts/notebooks.py notebooks/*.ipynb
+
 test: setup  ## run the test suite
 	$(RUN) -m pytest
 
@@ -48,6 +55,9 @@ format: setup  ## put style and formatting right
 
 bench: setup  ## measure speed as ratios within one run
 	$(RUN) scripts/bench.py
+
+lock: setup  ## pin what is installed in requirements.lock, after make test has passed
+	$(RUN) scripts/lock.py
 
 clean:  ## remove .venv and caches; data and results stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info

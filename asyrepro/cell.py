@@ -373,6 +373,11 @@ def _locked(folder: Path):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InUse(f"another process is working in {folder}") from None
+        except OSError as error:
+            raise ConfigError(
+                f"{folder} is on a file system without locks ({error.strerror}), where two "
+                "processes could train the same cell; choose another folder (results=...)"
+            ) from error
         yield
 
 
@@ -427,7 +432,6 @@ def _prepare(cfg: DictConfig) -> torch.device:
     if cfg.runtime.threads:
         torch.set_num_threads(cfg.runtime.threads)
     torch.backends.cudnn.benchmark = True
-    torch.backends.cudnn.allow_tf32 = False  # float32 metrics are float32
     device = choose_device(cfg.runtime.device)
     if device == torch.device("cuda"):
         device = torch.device("cuda", distributed.gpu())
@@ -443,6 +447,7 @@ def _environment(cfg: DictConfig, device: torch.device) -> dict:
 
 def choose_device(name: str) -> torch.device:
     """CUDA if there is one, else the CPU, for "auto"; anything else as PyTorch names devices."""
+    torch.backends.cudnn.allow_tf32 = False  # float32 is float32, in training and evaluation
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -45,7 +45,7 @@ def write_bytes(path: Path | str, content: bytes) -> Path:
         StorageError: the disk is full or read-only; what was there before is untouched.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.tmp")
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

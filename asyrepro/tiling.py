@@ -56,10 +56,9 @@ def plan(network: nn.Module, task: Task, tile: int | None = None) -> tuple[int, 
 
 def run(network: nn.Module, inputs: Tensor, place: Place) -> Tensor:
     """The network's output for the window of an image that lies at ``place``."""
-    whole = place == (0, 0, *inputs.shape[-2:])
-    return (
-        network(inputs) if whole or not hasattr(network, "grid") else network(inputs, place=place)
-    )
+    if hasattr(network, "grid") and place != (0, 0, *inputs.shape[-2:]):
+        return network(inputs, place=place)
+    return network(inputs)
 
 
 @torch.inference_mode()

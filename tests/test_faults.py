@@ -55,6 +55,11 @@ def course(run):
     return checkpoint.digest(run.trained.state_dict()), rows
 
 
+def steps_and_losses(folder):
+    """The history that is on the disk, without its times."""
+    return [line.split(",")[:4] for line in (folder / HISTORY).read_text().splitlines()]
+
+
 # ------------------------------------------------------------------------------ being asked to end
 
 
@@ -82,9 +87,7 @@ def test_a_signal_ends_the_training_after_its_step_and_nothing_is_lost(
     again = trainer(tmp_path / "cut", **settings)
     again.run()
     assert course(again) == course(whole)
-    kept = [(tmp_path / name / HISTORY).read_text().splitlines() for name in ("cut", "whole")]
-    first, second = ([line.split(",")[:4] for line in lines] for lines in kept)
-    assert first == second
+    assert steps_and_losses(tmp_path / "cut") == steps_and_losses(tmp_path / "whole")
 
 
 def test_outside_a_training_a_signal_ends_the_process_at_once():
@@ -171,6 +174,14 @@ def _reproduce(*arguments):
     return reproduce.main(list(arguments))
 
 
+def test_the_time_limit_holds_for_a_study(tmp_path):
+    limit = ["profile=smoke", "runtime.max_minutes=1e-6", f"results={tmp_path}", "losses=mae"]
+    limit += ["experiments=table2_srcnn", "dataset=bundled", "runtime.device=cpu"]
+    assert soak.run(tmp_path / "log", _reproduce, *limit) == 75
+    text = "stopped by the time limit; the same command continues the study"
+    assert (tmp_path / "log").read_text().endswith(text + "\n")
+
+
 def test_sigterm_to_a_study_ends_its_training_too(tmp_path):
     study = [
         "profile=smoke", "experiments=table2_srcnn", "losses=mae,mse", "dataset=bundled",
@@ -195,12 +206,12 @@ def test_sigterm_to_a_study_ends_its_training_too(tmp_path):
 
 def test_three_kills_at_random_times_change_nothing(tmp_path):
     lines = []
-    assert soak.soak(tmp_path, kills=3, seed=0, steps=60, log=lines.append) == []
+    assert soak.soak(tmp_path, kills=3, seed=0, steps=30, log=lines.append) == []
     assert re.fullmatch(r"3 kills, [1-9]\d* trainings, 0 differences", lines[-1]), lines
 
 
-def _run_and_die(cfg, folder, name, count, when):
-    """Run a cell, and kill this process when it writes the file ``name`` the ``count``-th time."""
+def _die(name, count, when, function, *arguments):
+    """Call the function, and kill this process as it writes the file ``name`` for the nth time."""
     rename, seen = os.replace, [0]
 
     def replace(source, target):
@@ -214,25 +225,38 @@ def _run_and_die(cfg, folder, name, count, when):
             os.kill(os.getpid(), signal.SIGKILL)
 
     os.replace = replace
-    cell.run(cfg, folder)
+    function(*arguments)
 
 
-def test_kills_while_files_are_written_change_nothing(tmp_path):
-    cfg, log = soak.training(12), tmp_path / "log"
-    whole, cut = tmp_path / "whole/srcnn/loss/seed0", tmp_path / "cut/srcnn/loss/seed0"
-    assert soak.run(log, cell.run, cfg, whole) == 0, log.read_text()
-    moments = [
-        ("history.csv", 2, "written"),
+def _lines(folder):
+    run = trainer(folder, steps=12, ema=0.9)
+    run.run()
+    return run
+
+
+def test_kills_while_a_checkpoint_is_written_change_nothing(tmp_path):
+    cut = tmp_path / "cut"
+    for moment in [
+        ("history.csv", 2, "written"),  # and its checkpoint not
         ("checkpoint.pt", 4, "half written"),
-        ("checkpoint.pt", 8, "written"),  # 1 + 3 + 8 is the last step
-        ("weights.pt", 1, "half written"),
-        ("rows.csv", 1, "half written"),
-        ("rows.csv", 1, "written"),
-    ]
-    for moment in moments:
-        assert soak.run(log, _run_and_die, cfg, cut, *moment) == -signal.SIGKILL, moment
+        ("checkpoint.pt", 8, "written"),  # 1 + 3 + 8: at the last step
+    ]:
+        assert soak.run(tmp_path / "log", _die, *moment, _lines, cut) == -signal.SIGKILL, moment
         if moment[2] == "half written":
             assert list(cut.glob(f".{moment[0]}.*.tmp"))
+    assert checkpoint.load(cut / CHECKPOINT)["step"] == 12
+    assert course(_lines(cut)) == course(_lines(tmp_path / "whole"))
+    assert steps_and_losses(cut) == steps_and_losses(tmp_path / "whole")
+
+
+def test_kills_while_results_are_written_change_nothing(tmp_path):
+    cfg, log = soak.training(2), tmp_path / "log"
+    whole, cut = tmp_path / "whole/srcnn/loss/seed0", tmp_path / "cut/srcnn/loss/seed0"
+    assert soak.run(log, cell.run, cfg, whole) == 0, log.read_text()
+    for name, when in [("weights.pt", "half written"), ("rows.csv", "written")]:
+        status = soak.run(log, _die, name, 1, when, cell.run, cfg, cut)
+        assert status == -signal.SIGKILL, log.read_text()
+        assert bool(list(cut.glob(f".{name}.*.tmp"))) == (when == "half written")
     assert (cut / CHECKPOINT).exists()
     assert soak.run(log, cell.run, cfg, cut) == 0, log.read_text()
     assert soak.outcome(cut) == soak.outcome(whole)
