@@ -150,8 +150,8 @@ def _note_beginning(cfg: DictConfig, folder: Path, device: torch.device) -> None
 def _finish(cfg, folder, trained, task, device, data) -> list[dict]:
     """Evaluate the trained network, and write what the cell's folder is to hold."""
     with _memory(
-        f"the test images do not fit into the memory of {device_name(device)}; the training "
-        "is done, and the same command with runtime.device=cpu evaluates it"
+        f"a test image does not fit into the free memory of {device_name(device)}; the training is "
+        "done and kept: make room there (end what else uses it), and run the same command again"
     ):
         rows, profile = _evaluate(cfg, folder, trained, task, device, data)
     weights = {k: v.cpu() for k, v in trained.state_dict().items()}
@@ -433,7 +433,7 @@ def _prepare(cfg: DictConfig) -> torch.device:
         torch.set_num_threads(cfg.runtime.threads)
     torch.backends.cudnn.benchmark = True
     device = choose_device(cfg.runtime.device)
-    if device == torch.device("cuda"):
+    if device.type == "cuda" and (device.index is None or distributed.size() > 1):
         device = torch.device("cuda", distributed.gpu())
     if device.type == "cuda":
         torch.cuda.set_device(device)

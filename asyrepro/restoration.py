@@ -74,7 +74,9 @@ def restore_colours(image: Tensor, network: nn.Module, task: Task, place=None) -
     """
     place = place or (0, 0, *image.shape[-2:])
     planes = _planes(image, task.mode)
-    output = tiling.run(network, _inputs(planes, task), place)
+    # One by one: the colours together would need three times the memory.
+    outputs = [tiling.run(network, _inputs(plane, task), place) for plane in planes.split(1)]
+    output = torch.cat(outputs)
     if task.mode == "rgb":
         return output[0] if len(image) == 3 else output[0].mean(dim=0, keepdim=True)
     if task.mode == "grey":

@@ -27,7 +27,7 @@ from test_download import tar, unpack, zipped
 from test_images import encoded, picture, png
 
 from asyrepro import cell, checkpoint, evaluate, evaluation, get_data, identify, reproduce, train
-from asyrepro.data import catalogue, download, images
+from asyrepro.data import catalogue, download, images, pictures
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.errors import CheckpointError, ConfigError, DataError
 from asyrepro.models import SRCNN, DnCNN
@@ -111,6 +111,27 @@ def test_image(tmp_path, name):
     says(str(caught.value), message, path)
 
 
+# What scripts/fuzz.py found.
+FOUND = {
+    # torchvision's decoder ended the process, so that Pillow's reads these files now
+    "16-bit PNG with too few pixels": (png(7450, 4, [bytes(160)] * 4, depth=16, colour=6), DAMAGED),
+    # 4 GB of memory were asked for, to count the pixels
+    "PNG that promises 4 GB": (PNG[:33] + b"\xff\xff\xff\xff" + PNG[37:158], DAMAGED),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_found_by_fuzzing(tmp_path, name):
+    data, message = FOUND[name]
+    path = tmp_path / "picture.png"
+    path.write_bytes(data)
+    for read in (images.read_image, pictures.read):
+        with pytest.raises(DataError) as caught:
+            read(path)
+        says(str(caught.value), message, path)
+    assert images.count_pixels(path) > 0
+
+
 def broken_link(path):
     path.symlink_to(path.with_name("gone.png"))
 
@@ -149,6 +170,18 @@ def test_no_permission_for_root_too(monkeypatch):
     with pytest.raises(DataError) as caught:
         images.read_image("a.png")
     says(str(caught.value), "a.png may not be read: change its permissions")
+
+
+def test_image_larger_than_the_memory(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise MemoryError
+
+    (tmp_path / "a.png").write_bytes(PNG)
+    monkeypatch.setattr(Image.Image, "convert", refuse)
+    with pytest.raises(DataError) as caught:
+        images.read_image(tmp_path / "a.png")
+    message = "PATH does not fit into memory: cut or shrink it first"
+    says(str(caught.value), message, tmp_path / "a.png")
 
 
 def test_names_that_would_break_the_line(tmp_path):
@@ -658,6 +691,7 @@ CHECKPOINTS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants:UserWarning")
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_checkpoint(tmp_path, name):
     make, message = CHECKPOINTS[name]
@@ -690,6 +724,17 @@ def test_good_weights_are_read(tmp_path):
     weights(tmp_path / "weights.pt")
     network, task, _ = cell.load(tmp_path / "weights.pt")
     assert isinstance(network, SRCNN) and isinstance(task, SuperResolution)
+
+
+def test_evaluating_for_a_task_with_a_misspelt_option(tmp_path, capsys):
+    weights(tmp_path / "weights.pt")
+    arguments = [f"checkpoint={tmp_path / 'weights.pt'}", "testset=set5", "task.scal=2"]
+    assert evaluate.main(arguments) == 2
+    says(
+        capsys.readouterr().err.rstrip("\n"),
+        "error: there is no setting of the task 'scal'; did you mean 'scale'? There are _target_, "
+        "scale, mode, enlarged",
+    )
 
 
 def test_checkpoint_without_permission(tmp_path, monkeypatch):

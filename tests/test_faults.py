@@ -458,7 +458,7 @@ def test_too_large_a_batch_names_the_one_to_try(tmp_path):
     [
         ("_train", 8, r"^recipe.batch=8 does not fit into .*; try recipe.batch=4 .*another recipe"),
         ("_train", 1, r"^a single patch does not fit into .*; try a recipe.patch below 36 "),
-        ("_evaluate", 8, r"the training is done, .*same command with runtime.device=cpu evaluates"),
+        ("_evaluate", 8, r"the training is done and kept: make room there .*same command again"),
     ],
 )
 def test_out_of_memory_on_a_gpu(tmp_path, monkeypatch, where, batch, message):

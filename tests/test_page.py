@@ -3,6 +3,7 @@
 import csv
 import html
 import io
+import json
 import re
 import shutil
 from collections import defaultdict
@@ -284,6 +285,28 @@ def test_goals_and_a_failure_appear_with_their_files(tmp_path):
         page.write(folder)
 
 
+def test_what_is_recorded_of_the_machine_is_said(tmp_path):
+    folder = tmp_path / "recorded"
+    write_metrics(folder, rows(4, seeds=(0,)))
+    known = {"cpu": "Abacus 3", "code": {"commit": "c0ffee"}, "flags": {"threads": 2}}
+    earlier = {"cpu": None, "code": {"commit": None}, "flags": {"threads": None}}
+    days = ["2026-01-03", None, "2026-01-02"]
+    record = {
+        "environments": {"x": known, "y": earlier},
+        "cells": {str(k): {"finished": day} for k, day in enumerate(days)},
+        "command": "make <it>",
+    }
+    (folder / "reproducibility.json").write_text(json.dumps(record))
+    page.write(folder)
+    facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", text_of(folder)))
+    assert facts["Processor"] == "Abacus 3" and facts["Threads"] == "2"
+    assert facts["Code"] == "c0ffee" and facts["Finished"] == "2026-01-02 to 2026-01-03"
+    assert facts["Command"] == "<code>make &lt;it&gt;</code>"
+    (folder / "reproducibility.json").write_text("{")
+    with pytest.raises(DataError, match="damaged"):
+        page.write(folder)
+
+
 def test_error_maps_and_masks():
     label = np.zeros((4, 4, 3), np.uint8)
     output = label.copy()
@@ -314,7 +337,7 @@ def test_histories_are_thinned_and_nothing_is_lost(study):
     charts = curves.charts(kept, 4)
     assert [len(chart["lines"]) for chart in charts] == [4, 2, 2]
     ends = [point.split(",") for point in charts[0]["lines"][0]["points"]]
-    assert [float(x) for x, _ in ends] == [150, 250, 350]  # steps 50, 100, 150 of 150
+    assert [float(x) for x, _ in ends] == [145.3, 240.7, 336]  # thirds of the way from 50 to 336
     assert float(ends[0][1]) > float(ends[1][1]) > float(ends[2][1])  # higher PSNR, higher up
 
 

@@ -145,7 +145,7 @@ def _note(lines, entries: list[dict], mode: str) -> None:
 
 def _check_space(files: Sequence[Path], mode: str, part: Path) -> None:
     channels = 3 if mode == "rgb" else 1
-    needed = sum(channels * math.prod(images.image_size(file)) for file in files)
+    needed = sum(channels * images.count_pixels(file) for file in files)
     free = shutil.disk_usage(part.parent).free
     if needed > free:
         raise DataError(

@@ -67,12 +67,11 @@ def decode(data: bytes, path: str | os.PathLike, mode: str = "rgb") -> Tensor:
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
 
-def image_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Height and width as :func:`read_image` gives them, from the file's header alone."""
+def count_pixels(path: str | os.PathLike) -> int:
+    """Height times width, from the file's header alone."""
     read_bytes(path, 1)
     with open(path, "rb") as file, _opened(file, path) as image:
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-        return (image.width, image.height) if turned else (image.height, image.width)
+        return image.height * image.width
 
 
 def list_images(folder: str | os.PathLike, recursive: bool = False) -> list[Path]:
@@ -151,6 +150,10 @@ def _opened(file: BinaryIO, path: str | os.PathLike) -> Iterator[Image.Image]:
         raise DataError(
             f"{shown(path)} is not an image that can be read: use one of {', '.join(FORMATS)}"
         ) from error
+    except MemoryError as error:
+        raise DataError(
+            f"{shown(path)} does not fit into memory: cut or shrink it first"
+        ) from error
     # Pillow's decoders raise a dozen kinds of exception on damaged files (OSError, SyntaxError,
     # ValueError, struct.error, zlib.error, IndexError, ...): all mean the same to a user.
     except Exception as error:
@@ -193,5 +196,8 @@ def _eight_bits(image: Image.Image, path: str | os.PathLike) -> Image.Image:
 
 def _luma(rgb: np.ndarray) -> np.ndarray:
     """Y of MATLAB's rgb2ycbcr for uint8 (H, W, 3), in integers: exact, ties rounded up."""
-    weighted = rgb.astype(np.int32) @ np.array([65481, 128553, 24966], dtype=np.int32)
-    return (16 + (weighted + 127500) // 255000).astype(np.uint8)
+    weighted = np.full(rgb.shape[:2], 16 * 255000 + 127500, dtype=np.int32)
+    for channel, weight in enumerate((65481, 128553, 24966)):
+        weighted += np.multiply(rgb[..., channel], weight, dtype=np.int32)
+    weighted //= 255000
+    return weighted.astype(np.uint8)

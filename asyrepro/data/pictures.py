@@ -16,8 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 import tifffile
-import torch
-import torchvision
 from PIL import Image
 
 from asyrepro.data import images
@@ -73,7 +71,7 @@ def read(path: str | os.PathLike) -> Picture:
         foreign = image.mode in ("CMYK", "YCbCr", "LAB")  # their profile is not that of RGB
         profile = None if foreign else image.info.get("icc_profile")
         if image.format == "PNG" and data[24] == 16 and image.mode[0] != "I":
-            pixels = _deep_png(data, path)
+            pixels = _deep_png(data)
         elif image.format == "TIFF" and _is_deep_tiff(image):
             pixels = _deep_tiff(data, path, len(image.getbands()))
         else:
@@ -171,16 +169,24 @@ def _deep_tiff(data: bytes, path: str | os.PathLike, channels: int) -> np.ndarra
     return pixels.astype(np.uint16)
 
 
-def _deep_png(data: bytes, path: str | os.PathLike) -> np.ndarray:
-    """The pixels of a PNG with 16 bits a colour, of which Pillow keeps 8."""
-    decode = getattr(torchvision.io, "decode_image", None)  # deprecated since torchvision 0.29
-    pixels = decode(torch.frombuffer(bytearray(data), dtype=torch.uint8)) if decode else None
-    if pixels is None or pixels.dtype != torch.uint16:
-        raise DataError(
-            f"{shown(path)} has 16-bit colours, which this version of torchvision does not read: "
-            "install 0.21 to 0.29, or save the picture as TIFF"
-        )
-    return pixels.permute(1, 2, 0).numpy()
+def _deep_png(data: bytes) -> np.ndarray:
+    """The pixels of a PNG with 16 bits a colour, of which Pillow by itself keeps the upper 8.
+
+    Its decoder is asked for the upper bytes, then for those that would be the upper ones if the
+    bytes came in the other order. (torchvision reads these files too, but there are damaged ones
+    that end its process.)
+    """
+
+    def decoded(layout: str) -> np.ndarray:
+        image = Image.open(io.BytesIO(data), formats=["PNG"])
+        image.tile = [(*tile[:3], layout) for tile in image.tile]
+        image.load()
+        return np.array(image)
+
+    layout = Image.open(io.BytesIO(data), formats=["PNG"]).tile[0][3]  # such as "RGB;16B"
+    if layout == "LA;16B":
+        return decoded("RGBA").view(">u2").astype(np.uint16)  # its four bytes as they are
+    return decoded(layout) * np.uint16(256) + decoded(layout.replace("16B", "16L"))
 
 
 def _encode_deep_png(picture: Picture) -> bytes:

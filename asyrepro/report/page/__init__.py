@@ -171,7 +171,9 @@ def _facts(frame: pd.DataFrame, summaries, histories, record: dict) -> list[tupl
 
 
 def _known(column: pd.Series) -> list[str]:
-    return sorted({str(value) for value in column.dropna()} - {""})
+    """The different values as text; whole numbers that pandas made floats are whole again."""
+    found = column.dropna()
+    return sorted({f"{v:g}" if isinstance(v, float) else str(v) for v in found} - {""})
 
 
 def _duration(seconds: float) -> str:

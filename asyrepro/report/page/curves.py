@@ -17,7 +17,7 @@ COLUMNS = ["table", "loss", "seed", "step", "train_loss", "val_psnr", "seconds"]
 MOST = 60  # points kept of a run, besides those with a validation
 
 WIDTH, HEIGHT = 360, 210  # of a chart, in the units of its SVG
-LEFT, RIGHT, TOP, BOTTOM = 50, 350, 10, 178  # where the lines are
+LEFT, RIGHT, TOP, BOTTOM = 50, 336, 10, 178  # where the lines are
 
 
 def collect(study_dir) -> pd.DataFrame | None:
@@ -118,6 +118,8 @@ def _chart(title: str, lines: dict[str, tuple[np.ndarray, np.ndarray]], log: boo
 
     return {
         "title": title + (", logarithmic" if log else ""),
+        "size": (WIDTH, HEIGHT),
+        "frame": (LEFT, RIGHT, BOTTOM),
         "lines": [
             {
                 "loss": loss,
