@@ -55,7 +55,7 @@ def read_image(path: str | os.PathLike, mode: str = "rgb") -> Tensor:
 def decode(data: bytes, path: str | os.PathLike, mode: str = "rgb") -> Tensor:
     """:func:`read_image` for a file's bytes; `path` is named in errors only."""
     check_mode(mode)
-    with _opened(io.BytesIO(data), path) as image:
+    with opened(io.BytesIO(data), path) as image:
         if image.format == "PNG":  # Pillow skips the checksums of pixel data unless asked
             image.verify()
             image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -70,7 +70,7 @@ def decode(data: bytes, path: str | os.PathLike, mode: str = "rgb") -> Tensor:
 def count_pixels(path: str | os.PathLike) -> int:
     """Height times width, from the file's header alone."""
     read_bytes(path, 1)
-    with open(path, "rb") as file, _opened(file, path) as image:
+    with open(path, "rb") as file, opened(file, path) as image:
         return image.height * image.width
 
 
@@ -132,7 +132,7 @@ def read_bytes(path: str | os.PathLike, limit: int = -1) -> bytes:
 
 
 @contextmanager
-def _opened(file: BinaryIO, path: str | os.PathLike) -> Iterator[Image.Image]:
+def opened(file: BinaryIO, path: str | os.PathLike) -> Iterator[Image.Image]:
     """A Pillow image, not yet decoded; whatever goes wrong until the end becomes a DataError."""
     too_large = DataError(
         f"{shown(path)} has more than {MAX_PIXELS // 10**6} million pixels: cut or shrink it first"

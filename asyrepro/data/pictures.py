@@ -64,7 +64,7 @@ def read(path: str | os.PathLike) -> Picture:
             not known (floating point, 32 bits).
     """
     data = images.read_bytes(path)
-    with images._opened(io.BytesIO(data), path) as image:
+    with images.opened(io.BytesIO(data), path) as image:
         if image.format == "PNG":  # Pillow skips the checksums of pixel data unless asked
             image.verify()
             image = Image.open(io.BytesIO(data), formats=images.FORMATS)
