@@ -17,9 +17,9 @@ ADVICE = {
     errno.ENOSPC: "make room on that disk",
     errno.EDQUOT: "make room in your quota",
     errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
-    errno.EROFS: "choose another folder (results=... or output=...)",
-    errno.EACCES: "choose another folder (results=... or output=...) or put its permissions right",
-    errno.EPERM: "choose another folder (results=... or output=...) or put its permissions right",
+    errno.EROFS: "choose another folder",
+    errno.EACCES: "choose another folder or put its permissions right",
+    errno.EPERM: "choose another folder or put its permissions right",
 }
 
 

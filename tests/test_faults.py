@@ -347,8 +347,8 @@ def test_a_full_or_read_only_disk_ends_a_sweep(small_disk, tmp_path):
     assert soak.run(tmp_path / "one", _train, *sweep[1:-1]) == 2
     for name, message in {
         "full": "No space left on device; make room on that disk, and run the same command again",
-        "read-only": "Read-only file system; choose another folder (results=... or output=...), and run",
-        "one": "Read-only file system; choose another folder (results=... or output=...), and run",
+        "read-only": "Read-only file system; choose another folder, and run",
+        "one": "Read-only file system; choose another folder, and run",
     }.items():
         log = (tmp_path / name).read_text()
         assert log.startswith("error: ") and log.count("\n") == 1 and message in log, log
