@@ -19,6 +19,7 @@ import yaml
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from asyrepro.data.images import shown
 from asyrepro.errors import CheckpointError
 from asyrepro.files import write_bytes
 
@@ -55,11 +56,11 @@ def load(path: Path | str, device: torch.device | str = "cpu", needs: Iterable[s
         CheckpointError: the file is missing, damaged, holds something other than tensors and
             plain values, was written by a newer version of this program, or lacks a key.
     """
-    path = Path(path)
-    if not path.is_file():
+    file, path = Path(path), shown(path)
+    if not file.is_file():
         raise CheckpointError(f"there is no checkpoint at {path}")
     try:
-        content = io.BytesIO(path.read_bytes())
+        content = io.BytesIO(file.read_bytes())
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
     try:
@@ -76,11 +77,12 @@ def load(path: Path | str, device: torch.device | str = "cpu", needs: Iterable[s
         raise CheckpointError(
             f"{path} is damaged or not a checkpoint ({_reason(error)}); copy it again or delete it"
         ) from error
-    if not isinstance(state, dict) or type(state.get("format")) is not int:
+    version = state.get("format") if isinstance(state, dict) else None
+    if type(version) is not int or abs(version) > 1_000_000:
         raise CheckpointError(f"{path} is not a checkpoint of this program")
-    if state["format"] != FORMAT:
+    if version != FORMAT:
         raise CheckpointError(
-            f"{path} has format {state['format']}, this program reads {FORMAT}: update asyrepro"
+            f"{path} has format {version}, this program reads {FORMAT}: update asyrepro"
         )
     missing = [key for key in needs if key not in state]
     if missing:
@@ -110,6 +112,7 @@ def configuration(state: dict, path: Path | str) -> DictConfig:
     Raises:
         CheckpointError: there is no configuration, it cannot be read, or it names something else.
     """
+    path = shown(path)
     if "config" not in state:
         raise CheckpointError(
             f"{path} is a checkpoint of an unfinished training; give a weights.pt"
@@ -124,16 +127,19 @@ def configuration(state: dict, path: Path | str) -> DictConfig:
     if lacking:
         raise CheckpointError(f"{path} holds a configuration without {lacking[0]}; copy it again")
     for name, package in (("model.network", "asyrepro.models"), ("task", "asyrepro.tasks")):
-        special = [v for k, v in _items(OmegaConf.select(cfg, name)) if str(k).startswith("_")]
+        found = _items(OmegaConf.select(cfg, name))
+        special = [v for k, v in found if isinstance(k, str) and k.startswith("_")]
         if len(special) != 1 or not _defined_in(package, special[0]):
+            strange = next((v for v in special if not _defined_in(package, v)), None)
             raise CheckpointError(
-                f"{path} asks for {special or 'nothing'} as its {name}, which is not of this "
-                "program; it was not made"
+                f"{path} asks for {_brief(strange) if isinstance(strange, str) else 'something'} "
+                f"as its {name}, which is not of this program; it was not made"
             )
     for key, value in _items(cfg.model.network):
         if isinstance(value, int | float) and not abs(value) <= LARGEST:  # NaN neither
             raise CheckpointError(
-                f"{path} describes a network with {key} = {value}; it was not made"
+                f"{path} describes a network whose {_brief(str(key))} is above {LARGEST:,}; it was "
+                "not made"
             )
     return cfg
 
@@ -166,12 +172,18 @@ def _defined_in(package: str, name: object) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(":.")
+    lines = str(error).splitlines()
+    return _brief(lines[0].rstrip(":.") if lines and lines[0] else type(error).__name__)
+
+
+def _brief(text: str) -> str:
+    """Words out of a file as a message shows them: not many, on one line, nothing unprintable."""
+    return shown(text[:100])
 
 
 def load_weights(network: torch.nn.Module, weights: dict, source: Path | str) -> None:
     """Copy a state dictionary into ``network``; CheckpointError if it belongs to another one."""
-    own = network.state_dict()
+    own, source = network.state_dict(), shown(source)
     if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
         raise CheckpointError(f"{source} holds no weights of a network")
     missing, extra = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
@@ -180,11 +192,11 @@ def load_weights(network: torch.nn.Module, weights: dict, source: Path | str) ->
         name = (missing or extra or sorted(other))[0]
         raise CheckpointError(
             f"{source} holds the weights of another network than {type(network).__name__} as it "
-            f"is configured (first difference: {name})"
+            f"is configured (first difference: {_brief(name)})"
         )
     broken = [k for k, v in weights.items() if v.is_floating_point() and not v.isfinite().all()]
     if broken:
-        raise CheckpointError(f"{source} holds weights that are not finite ({broken[0]})")
+        raise CheckpointError(f"{source} holds weights that are not finite ({_brief(broken[0])})")
     network.load_state_dict(weights)
 
 

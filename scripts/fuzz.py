@@ -289,6 +289,8 @@ def work(seed: int, path: Path, pipe: Connection) -> None:
         if used > MEMORY:
             outcome = f"Traceback of too much memory: {used / 1e9:.1f} GB"
         pipe.send(outcome)
+        if outcome.startswith("Traceback"):
+            return  # the file is to be kept
 
 
 def _ending(status: int) -> str:

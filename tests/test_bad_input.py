@@ -561,7 +561,7 @@ BIAS = "map.bias"
 OTHER = "PATH holds the weights of another network than SRCNN as it is configured (first ...: {})"
 LOST = "PATH is damaged or not a checkpoint (...); copy it again or delete it"
 FOREIGN = "PATH holds more than tensors and plain values, or is damaged; it was not loaded"
-STRANGE = "PATH asks for [...] as its {}, which is not of this program; it was not made"
+STRANGE = "PATH asks for {1} as its {0}, which is not of this program; it was not made"
 ALIASES = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n"
 CHECKPOINTS = {
     "missing": (lambda path: None, "there is no checkpoint at PATH"),
@@ -579,6 +579,10 @@ CHECKPOINTS = {
     "a list": (lambda path: torch.save([1], path), "PATH is not a checkpoint of this program"),
     "format that is no number": (
         lambda path: torch.save({"format": torch.ones(2)}, path),
+        "PATH is not a checkpoint of this program",
+    ),
+    "format of 600 digits": (
+        lambda path: torch.save({"format": 10**600}, path),
         "PATH is not a checkpoint of this program",
     ),
     "newer format": (
@@ -614,6 +618,10 @@ CHECKPOINTS = {
         OTHER.format(BIAS),
     ),
     "sparse": (lambda path: with_weight(path, BIAS, broken(0).to_sparse()), OTHER.format(BIAS)),
+    "a weight's name of two lines": (
+        lambda path: with_weight(path, "map\n\x1b[31m.bias", broken(0)),
+        OTHER.format("'map\\n\\x1b[31m.bias'"),
+    ),
     "a number as weight": (lambda path: with_weight(path, BIAS, 5), OTHER.format(BIAS)),
     "no weights": (
         lambda path: weights(path, network=None),
@@ -631,20 +639,20 @@ CHECKPOINTS = {
         lambda path: with_config(
             path, {"model.network": {"_target_": "os.mkdir", "path": str(path.parent / "evil")}}
         ),
-        STRANGE.format("model.network"),
+        STRANGE.format("model.network", "os.mkdir"),
     ),
     "task that runs code": (
         lambda path: with_config(
             path, {"task": {"_target_": "os.mkdir", "path": str(path.parent / "evil")}}
         ),
-        STRANGE.format("task"),
+        STRANGE.format("task", "os.mkdir"),
     ),
     "option that runs code": (
         lambda path: with_config(
             path,
             {"task.mode": {"_target_": "os.mkdir", "path": str(path.parent / "evil")}},
         ),
-        STRANGE.format("task"),
+        STRANGE.format("task", "os.mkdir"),
     ),
     "code reached through this program's modules": (
         lambda path: with_config(
@@ -656,17 +664,17 @@ CHECKPOINTS = {
                 }
             },
         ),
-        STRANGE.format("task"),
+        STRANGE.format("task", "asyrepro.tasks.torch.os.mkdir"),
     ),
     "partial network": (
         lambda path: with_config(path, {"model.network._partial_": True}),
-        STRANGE.format("model.network"),
+        STRANGE.format("model.network", "something"),
     ),
     "a thousand million layers": (
         lambda path: with_config(
             path, {"model.network": {"_target_": "asyrepro.models.DnCNN", "layers": 10**9}}
         ),
-        "PATH describes a network with layers = 1000000000; it was not made",
+        "PATH describes a network whose layers is above 1,024; it was not made",
     ),
     "configuration with scale 5": (
         lambda path: with_config(path, {"task.scale": 5}),
