@@ -32,12 +32,14 @@ class Task:
             rgb2ycbcr).
         scale: label pixels per pixel of the stored degraded image (1 for denoising).
         margin: pixels of the stored degraded image that ``inputs`` needs around a patch.
+        draws: whether ``inputs`` draws random numbers (noise).
         baseline: the name that the tables give to the degraded image itself.
     """
 
     mode: str
     scale: int = 1
     margin: int = 0
+    draws: bool = False
     baseline: str
 
     def label(self, image: Tensor) -> Tensor:
@@ -112,6 +114,7 @@ class Denoising(Task):
             the image's C channels as spectral bands and a constant map of sigma/255 (GRUNet).
     """
 
+    draws = True
     baseline = "noisy"
 
     def __init__(self, sigma: float = 25, mode: str = "grey", noise_map: bool = False):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from asyrepro.data import sampler as module
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.errors import ConfigError, DataError
 from asyrepro.tasks import Denoising, SuperResolution
@@ -105,6 +106,25 @@ def test_seed_gives_the_sequence_and_state_continues_it():
     next(second)  # `first` is one batch ahead
     next(other)
     assert torch.equal(next(first)[0], next(other)[0])
+
+
+@pytest.mark.parametrize("task", [SuperResolution(2), Denoising(25)])
+def test_batches_made_at_once_are_those_made_one_by_one(task, monkeypatch):
+    def sampler(ahead):
+        monkeypatch.setattr(module, "AHEAD", ahead)
+        return PatchSampler(numbered(), task, patch=8, batch=3, seed=5)
+
+    single, block = sampler(1), sampler(4)
+    for number in range(10):
+        for one, other in zip(next(single), next(block), strict=True):
+            assert torch.equal(one, other)
+        continued = sampler(4)  # from every place of a block
+        continued.load_state_dict(block.state_dict())
+        expected = sampler(1)
+        for _ in range(number + 1):
+            next(expected)
+        for one, other in zip(next(expected), next(continued), strict=True):
+            assert torch.equal(one, other)
 
 
 def test_images_are_drawn_by_area():

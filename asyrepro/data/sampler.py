@@ -8,11 +8,16 @@ host and device, and one seed gives one sequence of patches, whatever the loss.
 
 from __future__ import annotations
 
+from collections import deque
+
 import torch
 from torch import Tensor
 
 from asyrepro.errors import ConfigError, DataError
 from asyrepro.tasks import Task, to_float
+
+
+AHEAD = 16  # batches that are made at once where that is cheaper
 
 
 class _Stack:
@@ -101,13 +106,29 @@ class PatchSampler:
         area = (self._labels.height * self._labels.width).cpu()
         self._cumulative = (area.cumsum(0) / area.sum()).to(self.device, torch.float32)
         self.generator = torch.Generator(self.device).manual_seed(seed)
+        # Small batches cost more to begin than to make. Noise, however, is drawn batch by batch.
+        self._ahead = 1 if task.draws else AHEAD
+        self._ready: deque[tuple[Tensor, Tensor]] = deque()
+        self._before = self.generator.get_state()  # these batches were made
 
     def __iter__(self) -> PatchSampler:
         return self
 
     def __next__(self) -> tuple[Tensor, Tensor]:
         """One batch: the network's input and the label (N, C, patch, patch), float32 in [0, 1]."""
-        draws = torch.rand(4, self.batch, generator=self.generator, device=self.device)
+        if not self._ready:
+            self._before = self.generator.get_state()
+            size = (4, self.batch)
+            draws = [
+                torch.rand(size, generator=self.generator, device=self.device)
+                for _ in range(self._ahead)
+            ]
+            inputs, label = self._make(torch.cat(draws, dim=1))
+            self._ready.extend(zip(inputs.split(self.batch), label.split(self.batch), strict=True))
+        return self._ready.popleft()
+
+    def _make(self, draws: Tensor) -> tuple[Tensor, Tensor]:
+        """The patches of uniform random numbers (4, N): image, row, column, orientation."""
         last = len(self._cumulative) - 1
         image = torch.searchsorted(self._cumulative, draws[0].contiguous(), right=True).clamp(
             max=last
@@ -126,7 +147,12 @@ class PatchSampler:
 
     def state_dict(self) -> dict:
         """What a checkpoint needs to continue the same sequence."""
-        return {"generator": self.generator.get_state()}
+        if not self._ready:
+            return {"generator": self.generator.get_state(), "taken": 0}
+        return {"generator": self._before, "taken": self._ahead - len(self._ready)}
 
     def load_state_dict(self, state: dict) -> None:
         self.generator.set_state(state["generator"].cpu())
+        self._ready.clear()
+        for _ in range(state.get("taken", 0)):
+            next(self)

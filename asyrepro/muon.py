@@ -1,0 +1,139 @@
+"""Muon: gradient descent with orthogonalised momentum, for trainings that must be short.
+
+Adam divides every coordinate of the gradient by its own size; a convolution's update then has a
+few large singular values and many small ones, and most directions of the kernel are learnt late.
+Muon replaces the momentum matrix U S V^T of each hidden layer by about U V^T, so that all its
+directions advance alike (Jordan, "Muon: an optimizer for hidden layers in neural networks", 2024;
+the scaling to Adam's step size from Liu et al., "Muon is scalable for LLM training",
+arXiv 2502.16982, 2025).
+
+torch.optim.Muon takes matrices only, and computes in bfloat16, which most CPUs emulate. This one
+takes kernels of convolutions, computes in float32, and trains what is no hidden layer (biases,
+normalisation, the first and the last layer) with Adam, so that it is one optimiser to a training.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+HIDDEN = 16  # a hidden layer has at least so many input and output channels
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan's: steepest at 0, within 0.7 ... 1.2 at the end
+
+
+def orthogonalized(matrices: Tensor, iterations: int = 5) -> Tensor:
+    """About U V^T of each matrix U S V^T, by Newton-Schulz iterations.
+
+    Args:
+        matrices: (..., rows, columns), floating point.
+        iterations: five bring all singular values that are at least a thousandth of the Frobenius
+            norm to between 0.7 and 1.2.
+
+    Returns:
+        The same shape and type. A matrix of zeros stays zero.
+    """
+    x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    a, b, c = COEFFICIENTS
+    for _ in range(iterations):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for the kernels of hidden convolutions, Adam for all other parameters.
+
+    A kernel (out, in, ...) is taken as a matrix of ``out`` rows. Its update has the root mean
+    square 0.2 ``lr`` per value, Adam's typical one; ``adam`` is what Adam's rate is of ``lr``.
+
+    Args:
+        params: parameters or groups of them, as for all of torch's optimisers.
+        lr: learning rate of the hidden layers.
+        momentum: decay of the running mean of the gradient; the step looks ahead (Nesterov).
+        adam: Adam's learning rate for the other parameters, as a fraction of ``lr``.
+        betas, eps: Adam's.
+
+    Raises:
+        ValueError: a rate that is not positive, or a decay outside [0, 1).
+    """
+
+    def __init__(
+        self,
+        params,
+        lr: float = 0.02,
+        momentum: float = 0.95,
+        adam: float = 0.15,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ):
+        for name, value in {"lr": lr, "adam": adam, "eps": eps}.items():
+            if not value > 0:
+                raise ValueError(f"{name} is {value}, but must be above 0")
+        for name, value in {
+            "momentum": momentum,
+            "betas[0]": betas[0],
+            "betas[1]": betas[1],
+        }.items():
+            if not 0 <= value < 1:
+                raise ValueError(f"{name} is {value}, but must be in [0, 1)")
+        defaults = {"lr": lr, "momentum": momentum, "adam": adam, "betas": tuple(betas), "eps": eps}
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            shapes: dict[tuple[int, ...], list[Tensor]] = {}
+            for p in filter(is_hidden, params):
+                shapes.setdefault(tuple(p.shape), []).append(p)
+            for alike in shapes.values():  # matrices of one shape are multiplied as one batch
+                self._step_hidden(alike, group)
+            if rest := [p for p in params if not is_hidden(p)]:
+                self._step_adam(rest, group)
+        return loss
+
+    def _step_hidden(self, params: list[Tensor], group: dict) -> None:
+        gradients = [p.grad for p in params]
+        means = [self._state(p, "mean") for p in params]
+        torch._foreach_lerp_(means, gradients, 1 - group["momentum"])
+        ahead = torch._foreach_lerp(gradients, means, group["momentum"])
+        matrices = torch.stack([tensor.flatten(1) for tensor in ahead])
+        scale = 0.2 * math.sqrt(max(matrices.shape[-2:]))
+        updates = orthogonalized(matrices)
+        for p, update in zip(params, updates, strict=True):
+            p.add_(update.view(p.shape), alpha=-scale * group["lr"])
+
+    def _step_adam(self, params: list[Tensor], group: dict) -> None:
+        gradients = [p.grad for p in params]
+        means = [self._state(p, "mean") for p in params]
+        squares = [self._state(p, "square") for p in params]
+        for p in params:
+            self.state[p]["step"] = self.state[p].get("step", 0) + 1
+        beta1, beta2 = group["betas"]
+        torch._foreach_lerp_(means, gradients, 1 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
+        for p, mean, square in zip(params, means, squares, strict=True):
+            step = self.state[p]["step"]
+            spread = (square / (1 - beta2**step)).sqrt_().add_(group["eps"])
+            p.addcdiv_(mean, spread, value=-group["lr"] * group["adam"] / (1 - beta1**step))
+
+    def _state(self, p: Tensor, name: str) -> Tensor:
+        state = self.state[p]
+        if name not in state:
+            state[name] = torch.zeros_like(p)
+        return state[name]
+
+
+def is_hidden(p: Tensor) -> bool:
+    """Whether a parameter is the kernel of a hidden convolution (or layer), which Muon trains."""
+    return p.ndim >= 2 and min(p.shape[:2]) >= HIDDEN

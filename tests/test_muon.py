@@ -1,0 +1,108 @@
+"""The optimiser of short trainings, against the singular value decomposition and torch's Adam."""
+
+import pytest
+import torch
+from torch import nn
+
+from asyrepro.muon import Muon, is_hidden, orthogonalized
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (16, 144), (144, 16), (3, 20, 50)])
+def test_orthogonalized_keeps_the_directions_and_evens_out_the_sizes(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
+    result = u.mT @ orthogonalized(matrix) @ vh.mT  # diagonal in the matrix's own directions
+    sizes = result.diagonal(dim1=-2, dim2=-1)
+    assert torch.allclose(result, torch.diag_embed(sizes), atol=1e-9)
+    assert sizes.min() > 0.6 and sizes.max() < 1.3
+
+
+def test_orthogonalized_does_not_depend_on_the_scale_and_keeps_zero():
+    matrix = torch.randn(16, 40, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(orthogonalized(1000 * matrix), orthogonalized(matrix), atol=1e-5)
+    assert torch.equal(orthogonalized(torch.zeros(16, 40)), torch.zeros(16, 40))
+
+
+def test_hidden_layers_are_the_wide_kernels():
+    assert is_hidden(nn.Conv2d(64, 64, 3).weight)
+    assert is_hidden(nn.Conv3d(16, 32, 3).weight)
+    assert not is_hidden(nn.Conv2d(1, 64, 3).weight)  # a first layer
+    assert not is_hidden(nn.Conv2d(64, 3, 3).weight)  # a last layer
+    assert not is_hidden(nn.Conv2d(64, 64, 3).bias)
+    assert not is_hidden(nn.BatchNorm2d(64).weight)
+
+
+def test_everything_else_is_trained_by_adam():
+    torch.manual_seed(0)
+    ours, theirs = nn.Conv2d(1, 8, 3), nn.Conv2d(1, 8, 3)
+    theirs.load_state_dict(ours.state_dict())
+    muon = Muon(ours.parameters(), lr=0.02, adam=0.15)
+    adam = torch.optim.Adam(theirs.parameters(), lr=0.003)
+    for _ in range(5):
+        x = torch.rand(2, 1, 8, 8)
+        for network, optimizer in ((ours, muon), (theirs, adam)):
+            optimizer.zero_grad()
+            network(x).square().mean().backward()
+            optimizer.step()
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.allclose(mine, other, rtol=1e-5, atol=1e-7)
+
+
+def test_one_step_of_a_hidden_layer_by_its_singular_vectors():
+    torch.manual_seed(0)
+    layer = nn.Conv2d(16, 24, 3, bias=False)
+    before, gradient = layer.weight.detach().clone(), torch.randn(24, 16, 3, 3)
+    layer.weight.grad = gradient
+    Muon(layer.parameters(), lr=0.01).step()
+    u, _, vh = torch.linalg.svd(gradient.flatten(1), full_matrices=False)
+    step = (before - layer.weight.detach()).flatten(1)
+    sizes = (u.T @ step @ vh.T).diagonal() / (0.01 * 0.2 * 144**0.5)
+    assert sizes.min() > 0.6 and sizes.max() < 1.3
+
+
+def test_memory_layout_makes_no_difference():
+    weights = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        layer = nn.Conv2d(16, 16, 3).to(memory_format=layout)
+        optimizer = Muon(layer.parameters(), lr=0.01)
+        for _ in range(3):
+            optimizer.zero_grad()
+            layer(torch.rand(1, 16, 6, 6)).square().mean().backward()
+            optimizer.step()
+        weights.append(layer.weight.detach().contiguous())
+    assert torch.allclose(*weights, atol=1e-5)
+
+
+def test_a_continuation_takes_the_same_steps():
+    def start():
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(1, 16, 3), nn.Conv2d(16, 16, 3))
+        return network, Muon(network.parameters(), lr=0.01)
+
+    def train(network, optimizer, steps):
+        for step in steps:
+            optimizer.zero_grad()
+            x = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(step))
+            network(x).square().mean().backward()
+            optimizer.step()
+
+    whole, optimizer = start()
+    train(whole, optimizer, range(6))
+    first, optimizer = start()
+    train(first, optimizer, range(3))
+    second, continued = start()
+    second.load_state_dict(first.state_dict())
+    continued.load_state_dict(optimizer.state_dict())
+    train(second, continued, range(3, 6))
+    for a, b in zip(whole.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "sentence"),
+    [("lr", 0.0, "lr is 0.0"), ("momentum", 1.0, "momentum is 1.0"), ("adam", -1, "adam is -1")],
+)
+def test_rates_that_cannot_be(setting, value, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Muon(nn.Conv2d(1, 1, 1).parameters(), **{setting: value})
