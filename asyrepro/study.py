@@ -8,7 +8,7 @@ from pathlib import Path
 from asyrepro import cell, evaluation, provenance, report
 from asyrepro.data import catalogue
 from asyrepro.errors import CheckpointError, DataError
-from asyrepro.report import mechanism, page, results, verdicts
+from asyrepro.report import goals, mechanism, page, results, verdicts
 from asyrepro.report.results import PAPER_MODELS
 
 MODES = {2: "luma", 3: "rgb", 4: "grey", 5: "grey"}
@@ -17,7 +17,8 @@ MODES = {2: "luma", 3: "rgb", 4: "grey", 5: "grey"}
 def build(study: Path | str, log=print) -> None:
     """Make everything that can be made from what the study's folder holds.
 
-    metrics.csv, profiles.csv, tables/ and figures/, verdicts.md, index.html, reproducibility.json.
+    metrics.csv, profiles.csv, tables/ and figures/, goals.csv, verdicts.md, index.html,
+    reproducibility.json.
     The figures that show images need the cells' weights and the test images; where these are
     missing they are left as they are.
 
@@ -37,6 +38,7 @@ def build(study: Path | str, log=print) -> None:
     )
     mechanism.collect(study)
     provenance.collect(study)
+    goals.write(study, frame)
     if frame["table"].notna().any():
         verdicts.write(study)
         log(f"verdicts: {study / 'verdicts.md'}")

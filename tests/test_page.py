@@ -272,7 +272,9 @@ def test_warnings_of_one_seed_a_small_budget_and_stand_in_data(tmp_path):
 def test_goals_and_a_failure_appear_with_their_files(tmp_path):
     folder = tmp_path / "later"
     write_metrics(folder, rows(4, seeds=(0,)))
-    (folder / "goals.csv").write_text("network,test,goal,reached,met\nDnCNN,Set12,30.4,30.1,no\n")
+    (folder / "goals.csv").write_text(
+        "network,test,goal,anchor,reached,loss,met\nDnCNN,Set12,30.4,DnCNN-S: 30.44,30.1,MSE,no\n"
+    )
     (folder / "failure.md").write_text("# Why <it>\n\nA paragraph.\n\n![A curve](f.png)\n")
     Image.new("L", (7, 5)).save(folder / "f.png")
     page.write(folder)
@@ -281,7 +283,7 @@ def test_goals_and_a_failure_appear_with_their_files(tmp_path):
     assert "<h3>Why &lt;it&gt;</h3>" in text and "<p>A paragraph.</p>" in text
     assert re.search(r'alt="A curve" width="7" height="5"', text)
     (folder / "goals.csv").write_text("network,test\n")
-    with pytest.raises(DataError, match="goal, met, reached"):
+    with pytest.raises(DataError, match="anchor, goal, loss, met, reached"):
         page.write(folder)
 
 

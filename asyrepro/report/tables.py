@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from asyrepro.files import write_bytes
+from asyrepro.report import goals
 from asyrepro.report.results import (
     DATASET_TITLES,
     METRICS,
@@ -104,6 +105,7 @@ def notes(summary: Summary) -> list[str]:
     if summary.paper is not None:
         if summary.same_images:
             lines.append("Rows 'paper' are the paper's own numbers, on the same images.")
+            lines.append(goals.matches_text(summary))
         elif summary.stand_in:
             lines.append(
                 "Rows 'paper*' are the paper's own numbers, on other images: the rows of one pair "

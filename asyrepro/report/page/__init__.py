@@ -5,8 +5,8 @@ curves come from what :mod:`.crops` and :mod:`.curves` keep of the runs, so that
 weights and data sets gives the same bytes. :func:`context` gathers plain data, and the templates
 in ``asyrepro/report/templates`` make HTML of it.
 
-Two sections appear when their file is in the study's folder: ``goals.csv`` (columns network, test,
-goal, reached, met: yes or no) and ``failure.md`` (headings, paragraphs, and pictures of the folder
+Two sections appear when their file is in the study's folder: ``goals.csv`` (see
+:mod:`asyrepro.report.goals`) and ``failure.md`` (headings, paragraphs, and pictures of the folder
 on lines of their own, ``![what it shows](figures/name.png)``).
 """
 
@@ -284,7 +284,7 @@ def _goals(path: Path) -> list[dict]:
     goals = _csv(path, dtype=str, keep_default_na=False)
     if goals is None:
         return []
-    lacking = {"network", "test", "goal", "reached", "met"} - set(goals.columns)
+    lacking = {"network", "test", "goal", "anchor", "reached", "loss", "met"} - set(goals.columns)
     if lacking:
         raise DataError(f"{path} lacks the column(s) {', '.join(sorted(lacking))}")
     return [

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from asyrepro.paper.claims import CLAIMS, IMPOSSIBLE, NOT_SUPPORTED, OPPOSITE, SUPPORTED
-from asyrepro.report import results, tables
+from asyrepro.report import goals, results, tables
 from asyrepro.report.results import PAPER_LOSSES, Summary, loss_title
 from asyrepro.report.tables import CELL, DECIMALS, LARGER_IS_BETTER, NOTHING, PAIRS, signed
 
@@ -82,6 +82,7 @@ def table(summary: Summary) -> dict:
         "same_images": summary.same_images,
         "has_paper": summary.paper is not None,
         "metrics": [_metric(summary, metric) for metric in CELL],
+        "matches": goals.matches_text(summary),
         "papers_own": [] if summary.same_images else _papers_own(summary),
         "others": _others(summary),
     }
