@@ -95,7 +95,7 @@ def asymmetric_weight(
         label = 1 - label
 
     numerator = _quantile(label, quartile) if variant == "table1" else 1
-    mask = 0.5 * torch.tanh(numerator / (label + EPSILON)) + 0.5
+    mask = (numerator / (label + EPSILON)).tanh_().mul_(0.5).add_(0.5)
     if normalize:
         mask = mask / mask.mean(dim=(1, 2, 3), keepdim=True)
     if shuffle:
@@ -177,17 +177,16 @@ class AsymmetricLoss(nn.Module):
                 _check_values(label)
             self._validated_once = True
 
-        with torch.autocast(label.device.type, enabled=False):
-            mask = asymmetric_weight(label, **self.weight_options, validate=False)
-            error = output.float() - label.float()
-            if self.weight_options["variant"] == "table1":
-                error = mask * error  # M * output - M * label
-            loss = error.abs() if self.base == "mae" else error * error
-            if self.weight_options["variant"] == "equation":
-                loss = mask * loss
-            if self.reduction == "none":
-                return loss
-            return loss.mean() if self.reduction == "mean" else loss.sum()
+        mask = asymmetric_weight(label, **self.weight_options, validate=False)
+        error = output.float() - label.float()
+        if self.weight_options["variant"] == "table1":
+            error = mask * error  # M * output - M * label
+        loss = error.abs() if self.base == "mae" else error.square()
+        if self.weight_options["variant"] == "equation":
+            loss = mask * loss
+        if self.reduction == "none":
+            return loss
+        return loss.mean() if self.reduction == "mean" else loss.sum()
 
     def extra_repr(self) -> str:
         options = {"base": self.base, "reduction": self.reduction, **self.weight_options}

@@ -14,8 +14,8 @@ run again keeps its rows. Needs a quiet machine, and 10 minutes on two CPU cores
 from __future__ import annotations
 
 import copy
+import math
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
-from asyrepro import cell, evaluation, files
+from asyrepro import cell, evaluation, files, provenance
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.losses import AsymmetricLoss
@@ -95,7 +95,8 @@ class Setup:
         started = time.perf_counter()
         for _ in range(6):
             self.step()
-        self.steps = max(2, round(SECONDS * 6 / (time.perf_counter() - started)))
+        enough = round(SECONDS * 6 / (time.perf_counter() - started))
+        self.steps = recipe.log_every * math.ceil(enough / recipe.log_every)  # whole log lines
 
     def step(self, criterion: nn.Module = LOSSES["mse"], plain: bool = False) -> None:
         """One training step on the fixed batch; ``plain``: GRUNet by 3-D convolutions."""
@@ -121,7 +122,7 @@ class Setup:
                 self.network, LOSSES["mse"], self.sampler, self.optimizer, scheduler,
                 steps=self.steps, folder=Path(folder), device=self.device, amp=self.cfg.amp,
                 channels_last=self.cfg.channels_last, clip=recipe.clip, ema=recipe.ema,
-                log_every=min(recipe.log_every, self.steps), label=None,
+                log_every=recipe.log_every, label=None,
             )  # fmt: skip
             trainer.run()
         self.network.train()
@@ -366,12 +367,7 @@ def machine(device: torch.device) -> str:
 
 
 def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        model = platform.processor()
-    return f"{model}, {torch.backends.cpu.get_cpu_capability()}"
+    return f"{provenance.cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def markdown(table: pd.DataFrame) -> str:
