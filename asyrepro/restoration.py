@@ -16,7 +16,7 @@ from skimage.restoration import estimate_sigma
 from torch import Tensor, nn
 
 from asyrepro import degradation, metrics, tiling
-from asyrepro.tasks import Denoising, SuperResolution, Task
+from asyrepro.tasks import Task
 
 LUMA_RANGE = (235 - 16) / 255  # of MATLAB's luma: what white has more than black
 
@@ -75,7 +75,7 @@ def restore_colours(image: Tensor, network: nn.Module, task: Task, place=None) -
     place = place or (0, 0, *image.shape[-2:])
     planes = _planes(image, task.mode)
     # One by one: the colours together would need three times the memory.
-    outputs = [tiling.run(network, _inputs(plane, task), place) for plane in planes.split(1)]
+    outputs = [tiling.run(network, task.prepared(plane), place) for plane in planes.split(1)]
     output = torch.cat(outputs)
     if task.mode == "rgb":
         return output[0] if len(image) == 3 else output[0].mean(dim=0, keepdim=True)
@@ -142,14 +142,6 @@ def _planes(image: Tensor, mode: str) -> Tensor:
         return image[:, None]
     rgb = image.expand(3, -1, -1)[None]
     return metrics.rgb_to_luma(rgb) if mode == "luma" else rgb
-
-
-def _inputs(planes: Tensor, task: Task) -> Tensor:
-    if isinstance(task, SuperResolution) and task.enlarged:
-        return _enlarge(planes, task.scale)
-    if isinstance(task, Denoising) and task.noise_map:
-        return torch.stack([planes, torch.full_like(planes, task.sigma / 255)], dim=1)
-    return planes
 
 
 def _enlarge(images: Tensor, scale: int) -> Tensor:

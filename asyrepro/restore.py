@@ -30,7 +30,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
@@ -99,7 +98,6 @@ def _options(arguments: list[str]) -> Options:
 def _restore_all(options: Options) -> int:
     jobs = _jobs(options)
     device = cell.choose_device(options.device)
-    torch.backends.cudnn.allow_tf32 = False  # tiles must agree to more digits than it has
     network, task, cfg = cell.load(options.checkpoint, device)
     _check(options, task)
     print(f"{cfg.model.name}, {cfg.loss.name}, seed {cfg.seed}: {_purpose(task)}")

@@ -58,6 +58,10 @@ class Task:
         """A decoded image (C, H, W) -> (input, label), float32, each with N = 1 in front."""
         raise NotImplementedError
 
+    def prepared(self, degraded: Tensor) -> Tensor:
+        """A batch as stored and degraded (N, C, h, w), float32 in [0, 1] -> the network's input."""
+        raise NotImplementedError
+
     def degraded(self, inputs: Tensor) -> Tensor:
         """The baseline image (N, C, H, W): what a network that does nothing would return."""
         raise NotImplementedError
@@ -88,16 +92,15 @@ class SuperResolution(Task):
         return degradation.downsample(label, self.scale)
 
     def inputs(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        if not self.enlarged:
-            return stored
-        border = self.margin * self.scale
-        return degradation.enlarge(stored, self.scale)[..., border:-border, border:-border]
+        inputs, border = self.prepared(stored), self.margin * self.scale
+        return inputs[..., border:-border, border:-border] if border else inputs
 
     def test_pair(self, image: Tensor, name: str) -> tuple[Tensor, Tensor]:
         label = check_size(self.label(image), name)
-        small = to_float(self.stored(label))[None]
-        inputs = degradation.enlarge(small, self.scale) if self.enlarged else small
-        return inputs, to_float(label)[None]
+        return self.prepared(to_float(self.stored(label))[None]), to_float(label)[None]
+
+    def prepared(self, degraded: Tensor) -> Tensor:
+        return degradation.enlarge(degraded, self.scale) if self.enlarged else degraded
 
     def degraded(self, inputs: Tensor) -> Tensor:
         return inputs if self.enlarged else degradation.enlarge(inputs, self.scale)
@@ -123,20 +126,20 @@ class Denoising(Task):
         self.noise_map = noise_map
 
     def inputs(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        return self._with_map(degradation.add_noise(stored, self.sigma, generator))
+        return self.prepared(degradation.add_noise(stored, self.sigma, generator))
 
     def test_pair(self, image: Tensor, name: str) -> tuple[Tensor, Tensor]:
         label = to_float(check_size(image, name))[None]
         noise = degradation.test_noise(name, self.sigma, tuple(label.shape))
-        return self._with_map(label + noise), label
+        return self.prepared(label + noise), label
+
+    def prepared(self, degraded: Tensor) -> Tensor:
+        if not self.noise_map:
+            return degraded
+        return torch.stack([degraded, torch.full_like(degraded, self.sigma / 255)], dim=1)
 
     def degraded(self, inputs: Tensor) -> Tensor:
         return inputs[:, 0] if self.noise_map else inputs
-
-    def _with_map(self, noisy: Tensor) -> Tensor:
-        if not self.noise_map:
-            return noisy
-        return torch.stack([noisy, torch.full_like(noisy, self.sigma / 255)], dim=1)
 
 
 def check_size(label: Tensor, name: str) -> Tensor:

@@ -176,7 +176,6 @@ class _Check:
         self.recorded = provenance.read(study / provenance.STUDY)
         self.claimed: set[int] = set()  # rows of metrics.csv that belong to a cell or baseline
         self.testsets: dict[tuple[str, str], catalogue.DataSet | None] = {}
-        torch.backends.cudnn.allow_tf32 = False  # as when the rows were made
 
     def names(self) -> list[str]:
         """The cells that have run folders, kept weights or recorded hashes."""

@@ -55,10 +55,7 @@ def read_image(path: str | os.PathLike, mode: str = "rgb") -> Tensor:
 def decode(data: bytes, path: str | os.PathLike, mode: str = "rgb") -> Tensor:
     """:func:`read_image` for a file's bytes; `path` is named in errors only."""
     check_mode(mode)
-    with opened(io.BytesIO(data), path) as image:
-        if image.format == "PNG":  # Pillow skips the checksums of pixel data unless asked
-            image.verify()
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+    with verified(data, path) as image:
         pixels = _pixels(image, path, "L" if mode == "grey" else "RGB")
     if mode == "luma":
         pixels = _luma(pixels)
@@ -163,17 +160,39 @@ def opened(file: BinaryIO, path: str | os.PathLike) -> Iterator[Image.Image]:
         ) from error
 
 
+@contextmanager
+def verified(data: bytes, path: str | os.PathLike) -> Iterator[Image.Image]:
+    """:func:`opened` for a file's bytes, of which a PNG's checksums are checked first."""
+    with opened(io.BytesIO(data), path) as image:
+        if image.format == "PNG":  # Pillow skips the checksums of pixel data unless asked
+            image.verify()
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        yield image
+
+
+def deep_grey(image: Image.Image, path: str | os.PathLike) -> np.ndarray:
+    """The uint16 (H, W) pixels of an image of mode I, I;16 or F; DataError if they are not such."""
+    values = np.asarray(image)
+    floating = image.mode == "F"
+    if floating or values.min() < 0 or values.max() > 65535:
+        raise DataError(
+            f"{shown(path)} holds {'floating-point' if floating else '32-bit'} pixels, whose range "
+            "is not known: save it with 8 or 16 bits a channel"
+        )
+    return values.astype(np.uint16)
+
+
+def eight_bits(pixels: np.ndarray) -> np.ndarray:
+    """uint16 pixels as uint8, rounded."""
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
 def _pixels(image: Image.Image, path: str | os.PathLike, kind: str) -> np.ndarray:
     """Decode into a uint8 array, (H, W) for kind "L" or (H, W, 3) for kind "RGB"."""
     image.load()
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        image = _eight_bits(image, path)
-    elif image.mode == "F":
-        raise DataError(
-            f"{shown(path)} holds floating-point pixels, whose range is not known: "
-            "save it with 8 or 16 bits a channel"
-        )
+    if image.mode[0] in "IF":
+        image = Image.fromarray(eight_bits(deep_grey(image, path)))
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema()[0] < 255:
@@ -181,17 +200,6 @@ def _pixels(image: Image.Image, path: str | os.PathLike, kind: str) -> np.ndarra
     if kind == "L" and image.mode not in ("L", "1"):
         image = image.convert("RGB")  # first, so that every file's grey is that of its RGB pixels
     return np.asarray(image.convert(kind), dtype=np.uint8)
-
-
-def _eight_bits(image: Image.Image, path: str | os.PathLike) -> Image.Image:
-    """An image of mode I or I;16 (16-bit grey) in 8 bits, rounded."""
-    values = np.asarray(image).astype(np.int64)
-    if values.size and (values.min() < 0 or values.max() > 65535):
-        raise DataError(
-            f"{shown(path)} holds 32-bit pixels, whose range is not known: "
-            "save it with 8 or 16 bits a channel"
-        )
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
 
 
 def _luma(rgb: np.ndarray) -> np.ndarray:

@@ -64,10 +64,7 @@ def read(path: str | os.PathLike) -> Picture:
             not known (floating point, 32 bits).
     """
     data = images.read_bytes(path)
-    with images.opened(io.BytesIO(data), path) as image:
-        if image.format == "PNG":  # Pillow skips the checksums of pixel data unless asked
-            image.verify()
-            image = Image.open(io.BytesIO(data), formats=images.FORMATS)
+    with images.verified(data, path) as image:
         foreign = image.mode in ("CMYK", "YCbCr", "LAB")  # their profile is not that of RGB
         profile = None if foreign else image.info.get("icc_profile")
         if image.format == "PNG" and data[24] == 16 and image.mode[0] != "I":
@@ -113,7 +110,7 @@ def encode(picture: Picture, ending: str) -> bytes:
             return _encode_deep_png(picture)
         if kind == "TIFF":
             return _encode_deep_tiff(picture)
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        pixels = images.eight_bits(pixels)
     file = io.BytesIO()
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     try:
@@ -129,13 +126,8 @@ def encode(picture: Picture, ending: str) -> bytes:
 def _decoded(image: Image.Image, path: str | os.PathLike) -> np.ndarray:
     """The pixels of an 8-bit file, or a 16-bit grey one, (H, W, C)."""
     image.load()
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise _unknown_range(path, "32-bit")
-        return values.astype(np.uint16)[..., None]
-    if image.mode == "F":
-        raise _unknown_range(path, "floating-point")
+    if image.mode[0] in "IF":
+        return images.deep_grey(image, path)[..., None]
     grey = image.mode in ("1", "L", "LA", "La")
     alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
     pixels = np.asarray(image.convert(("L" if grey else "RGB") + ("A" if alpha else "")))
@@ -230,10 +222,3 @@ def _encode_deep_tiff(picture: Picture) -> bytes:
         metadata=None,
     )
     return file.getvalue()
-
-
-def _unknown_range(path: str | os.PathLike, kind: str) -> DataError:
-    return DataError(
-        f"{shown(path)} holds {kind} pixels, whose range is not known: "
-        "save it with 8 or 16 bits a channel"
-    )

@@ -16,7 +16,6 @@ from torch import Tensor
 from asyrepro.errors import ConfigError, DataError
 from asyrepro.tasks import Task, to_float
 
-
 AHEAD = 16  # batches that are made at once where that is cheaper
 
 
