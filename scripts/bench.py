@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -244,12 +245,14 @@ def grunet(device: torch.device) -> list[dict]:
 
 
 def evaluating(device: torch.device) -> list[dict]:
-    """DnCNN on BSD68 with four metrics against its forward passes alone."""
+    """DnCNN on every fourth image of BSD68, four metrics, against its forward passes alone."""
     this = Setup("dncnn", device)
     try:
         testset = catalogue.test_set("bsd68", mode="grey", download=False)
     except catalogue.NotAvailable:
         testset = catalogue.test_set("bundled", mode="grey")
+    every = 4 if len(testset) > 30 else 1
+    testset = replace(testset, names=testset.names[::every], images=testset.images[::every])
     inputs = [
         this.task.test_pair(image, name)[0].to(device)
         for name, image in zip(testset.names, testset.images, strict=True)
