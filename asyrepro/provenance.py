@@ -241,7 +241,7 @@ def weights_file(study: Path, name: str) -> Path | None:
         name: of the cell, as "table2/mae/seed0".
 
     Returns:
-        ``<name>/weights.pt``, else ``weights/<name>.pt`` (which is in half precision), else None.
+        ``<name>/weights.pt``, else ``weights/<name>.pt`` (in half precision or float32), else None.
     """
     for path in (study / name / "weights.pt", study / "weights" / f"{name}.pt"):
         if path.is_file():
