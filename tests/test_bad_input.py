@@ -397,7 +397,7 @@ MISSPELT = [
     ),
     (
         "experiment=table9",
-        "there is no experiment 'table9'; there are table2_srcnn, table3_edsr, table3_edsr_failing, ...",
+        "there is no experiment 'table9'; there are table2_srcnn, table3_edsr, ...",
     ),
     (
         "recipe=quick/srcn",
