@@ -54,7 +54,7 @@ LOSSES = {
     "mse": nn.MSELoss(),
     "asy_mse": AsymmetricLoss("mse"),
 }
-REPETITIONS = 15
+REPETITIONS = 11
 SECONDS = 0.4  # of work between two looks at the clock, about
 
 
@@ -268,7 +268,7 @@ def evaluating(device: torch.device) -> list[dict]:
         "forward": forward,
         "evaluate": lambda: evaluation.evaluate(this.network, testset, this.task, device=device),
     }
-    seconds = interleaved(runs, device, repetitions=3)
+    seconds = interleaved(runs, device, repetitions=2)
     what = f"dncnn: evaluation of {testset.title} ({len(inputs)} images) / forward passes alone"
     return [row(what, seconds["evaluate"], seconds["forward"], at_most=1.5)]
 
@@ -356,8 +356,8 @@ def merge(rows: pd.DataFrame, path: Path, keys: list[str]) -> None:
         same = old[keys].apply(tuple, axis=1).isin(set(rows[keys].apply(tuple, axis=1)))
         rows = pd.concat([old[~same], rows])
         order = {name: number for number, name in enumerate(SECTIONS)}
-        rows = rows.sort_values(["device", "section"], key=lambda c: c.map(order).fillna(c),
-                                kind="stable")  # fmt: skip
+        rank = {"section": lambda c: c.map(order), "device": lambda c: c}
+        rows = rows.sort_values(["device", "section"], key=lambda c: rank[c.name](c), kind="stable")
     files.write_text(path, rows.to_csv(index=False))
 
 

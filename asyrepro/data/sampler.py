@@ -16,7 +16,7 @@ from torch import Tensor
 from asyrepro.errors import ConfigError, DataError
 from asyrepro.tasks import Task, to_float
 
-AHEAD = 16  # batches that are made at once where that is cheaper
+AHEAD = 100_000  # label values that are made at once, though of one batch at least
 
 
 class _Stack:
@@ -106,7 +106,8 @@ class PatchSampler:
         self._cumulative = (area.cumsum(0) / area.sum()).to(self.device, torch.float32)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         # Small batches cost more to begin than to make. Noise, however, is drawn batch by batch.
-        self._ahead = 1 if task.draws else AHEAD
+        values = batch * labels[0].shape[0] * patch**2
+        self._ahead = 1 if task.draws else max(1, AHEAD // values)
         self._ready: deque[tuple[Tensor, Tensor]] = deque()
         self._before = self.generator.get_state()  # these batches were made
 
