@@ -31,8 +31,20 @@ TINY = [*soak.TRAINING, "recipe.steps=3", "recipe.validate_every=0", "study=s"]
 
 @pytest.fixture(autouse=True)
 def unstopped(monkeypatch):
-    """Each test begins as a process that nothing has asked to end."""
+    """Each test begins as a process that nothing has asked to end, and that ignores no signal.
+
+    What is started in the background or by nohup ignores SIGINT or SIGHUP from the start.
+    """
     monkeypatch.setattr(stopping, "_received", None)
+    usual = {
+        "SIGINT": signal.default_int_handler,
+        "SIGTERM": signal.SIG_DFL,
+        "SIGHUP": signal.SIG_DFL,
+    }
+    before = {name: signal.signal(getattr(signal, name), usual[name]) for name in usual}
+    yield
+    for name, handler in before.items():
+        signal.signal(getattr(signal, name), handler)
 
 
 class Signals(Lines):
