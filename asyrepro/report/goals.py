@@ -17,9 +17,8 @@ import pandas as pd
 from asyrepro import paper
 from asyrepro.files import write_bytes
 from asyrepro.report import results
-from asyrepro.report.results import Summary, loss_title
+from asyrepro.report.results import BASES, Summary, loss_title
 
-BASES = ("mae", "mse")
 LITERATURE = "psnr_y"  # luma, borders cut, 8 bits, as published for super-resolution
 
 # How far below the paper's a value may be and still match it, in the metric's unit; NRMSE: above,

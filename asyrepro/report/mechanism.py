@@ -32,7 +32,7 @@ from asyrepro.paper.claims import (
     Claim,
 )
 from asyrepro.report import results, style
-from asyrepro.report.verdicts import BASES, Interval, crossed_interval, decide, paired, to_csv
+from asyrepro.report.verdicts import Interval, crossed_interval, decide, paired, to_csv
 
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as the mask's grey value
 # Sobel magnitude of the label in [0, 1] (scikit-image's: a vertical step from 0 to 1 gives 0.71).
@@ -245,7 +245,7 @@ def bin_changes(profiles: pd.DataFrame) -> pd.DataFrame:
             bins["share"] = 100 * bins["pixels"] / bins["pixels"].sum()
             for loss in losses:
                 base = results.base_of(loss)
-                if loss in BASES or base not in losses:
+                if loss in results.BASES or base not in losses:
                     continue
                 changes = percent_changes(rows, loss, base, by_bin=True)
                 sharper = percent_changes(rows, loss, base, "sharpness", by_bin=True)
@@ -425,7 +425,7 @@ def plot(changes: pd.DataFrame, title: str):
     One column a kind, one row a base loss; the asymmetric loss with its interval, the controls as
     thin lines; the share of pixels below.
     """
-    bases = [base for base in BASES if base in set(changes["against"])]
+    bases = [base for base in results.BASES if base in set(changes["against"])]
     with style.context():
         fig = style.figure(1.25 + 1.75 * len(bases) + 0.75)
         ratios = [1.75] * len(bases) + [0.6]

@@ -28,11 +28,12 @@ FLOATS = (*METRICS, "psnr_y", "ssim_y")
 ROW_KEY = ["table", "testset", "model", "dataset", "variant", "loss", "seed", "image"]
 
 BASELINES = ("bicubic", "noisy")
+BASES = ("mae", "mse")
 PAPER_LOSSES = ("mae", "mse", "asy_mae", "asy_mse")
 CONTROLS = tuple(
     f"asy_{base}_{kind}"
     for kind in ("table1", "normalized", "shuffled", "inverted")
-    for base in ("mae", "mse")
+    for base in BASES
 )
 LOSS_ORDER = (*BASELINES, *PAPER_LOSSES, *CONTROLS)
 

@@ -77,7 +77,6 @@ from asyrepro.paper.tables import tables as paper_tables
 from asyrepro.report import results, style
 
 DRAWS = 10_000
-BASES = ("mae", "mse")
 METRICS = ("psnr", "ssim", "nrmse")
 CONTROLS = {
     "normalized": "same weights, rescaled to mean 1: no smaller loss scale",
@@ -370,7 +369,7 @@ def _paper_change(paper: pd.DataFrame | None, table: int, base: str, metric: str
 def _pairs(losses: set[str]) -> list[tuple[str, str, str, str]]:
     """(kind, base, loss, against) of all comparisons among the losses of one table."""
     found = []
-    for base in BASES:
+    for base in results.BASES:
         asymmetric = f"asy_{base}"
         wanted = [("claim", asymmetric, base)]
         wanted += [("reading", f"{asymmetric}_{name}", base) for name in READINGS]
@@ -545,7 +544,7 @@ def step_time_summary(times: pd.DataFrame, draws: int = DRAWS) -> pd.DataFrame:
     found = []
     for model, group in times.groupby("model", sort=True):
         median = group.groupby(["repetition", "loss"])["step_ms"].median().unstack("loss")
-        for loss in sorted(set(median.columns) - set(BASES)):
+        for loss in sorted(set(median.columns) - set(results.BASES)):
             base = loss.split("_")[1] if "_" in loss else ""
             if base not in median.columns:
                 continue
@@ -604,7 +603,7 @@ def up_to(metrics: pd.DataFrame, metric: str, figure: float, table: int = 2) -> 
     rows = _checked(metrics)
     changes = []
     for dataset, group in rows[rows["table"] == table].groupby("dataset"):
-        for base in BASES:
+        for base in results.BASES:
             if {base, f"asy_{base}"} <= set(group["loss"]):
                 first, second, _ = paired(group, f"asy_{base}", base, metric)
                 percent = 100 * DIRECTION[metric] * (first / second - 1)

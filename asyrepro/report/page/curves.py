@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from asyrepro.errors import DataError
 from asyrepro.files import write_text
-from asyrepro.report.results import PAPER_LOSSES, loss_title
+from asyrepro.report.results import BASES, PAPER_LOSSES, loss_title
 
 COLUMNS = ["table", "loss", "seed", "step", "train_loss", "val_psnr", "seconds"]
 MOST = 60  # points kept of a run, besides those with a validation
@@ -83,7 +84,7 @@ def charts(histories: pd.DataFrame, table: int) -> list[dict]:
     """
     rows = histories[(histories["table"] == table) & histories["loss"].isin(PAPER_LOSSES)]
     wanted = [("Validation PSNR (dB)", "val_psnr", PAPER_LOSSES, False)]
-    for base in ("mae", "mse"):
+    for base in BASES:
         title = f"Training loss, {loss_title(base)} and {loss_title(f'asy_{base}')}"
         wanted.append((title, "train_loss", (base, f"asy_{base}"), True))
     made = []
@@ -139,8 +140,13 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Round numbers between 10^low and 10^high: 1, 2 and 5 of each decade, or evenly if few."""
+    """Round numbers between 10^low and 10^high: 1, 2 and 5 of each decade, or evenly if few.
+
+    Over many decades the powers of ten alone, and not all of them.
+    """
     powers = range(int(np.floor(low)), int(np.ceil(high)) + 1)
-    found = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
+    digits = (1, 2, 5) if len(powers) <= 4 else (1,)
+    powers = powers[:: math.ceil(len(powers) / 8)]
+    found = [float(f"{digit}e{power}") for power in powers for digit in digits]
     found = [t for t in found if low <= np.log10(t) <= high]
     return found if len(found) > 1 else [t for t in _ticks(10**low, 10**high) if t > 0]
