@@ -226,4 +226,6 @@ def parallel(network: nn.Module) -> nn.Module:
     # A first layer of one channel has no memory layout of its own; the copy this costs is small.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     ours = [device.index] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(network, device_ids=ours)
+    return nn.parallel.DistributedDataParallel(
+        network, device_ids=ours, find_unused_parameters=getattr(network, "partly_used", False)
+    )

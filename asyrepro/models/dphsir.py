@@ -20,6 +20,51 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+class SlicedConv3d(nn.Module):
+    """nn.Conv3d, its kernel kept as one parameter (out, in, kernel, kernel) for each slice.
+
+    A volume of one band, given as (N, C, H, W), meets the middle slice only, the others meet
+    padding. That slice is then read where it lies, and the others, without a gradient, cost the
+    optimiser nothing. State dictionaries are those of nn.Conv3d: ``weight`` and ``bias``.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, bias: bool):
+        super().__init__()
+        self.kernel, self.stride, self.padding = kernel, stride, kernel // 2
+        for index in range(kernel):
+            shape = (out_channels, in_channels, kernel, kernel)
+            setattr(self, f"slice{index}", nn.Parameter(torch.empty(shape)))
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+
+    @property
+    def slices(self) -> list[nn.Parameter]:
+        return [getattr(self, f"slice{index}") for index in range(self.kernel)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == 4:
+            middle = self.slices[self.padding]
+            return F.conv2d(x, middle, self.bias, self.stride, self.padding)
+        kernel, stride = torch.stack(self.slices, dim=2), (1, self.stride, self.stride)
+        return F.conv3d(x, kernel, self.bias, stride, self.padding)
+
+    def extra_repr(self) -> str:
+        out_channels, in_channels = self.slice0.shape[:2]
+        return f"{in_channels}, {out_channels}, kernel={self.kernel}, stride={self.stride}"
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars):
+        weight = torch.stack(self.slices, dim=2)
+        destination[f"{prefix}weight"] = weight if keep_vars else weight.detach()
+        if self.bias is not None:
+            destination[f"{prefix}bias"] = self.bias if keep_vars else self.bias.detach()
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        weight = state_dict.pop(f"{prefix}weight", None)
+        if weight is not None:
+            slices = zip(self._parameters, weight.unbind(2), strict=False)  # the bias comes last
+            state_dict.update((f"{prefix}{name}", part) for name, part in slices)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
 class QuasiRecurrent(nn.Module):
     """3-D convolution followed by quasi-recurrent ("f-") pooling along the bands.
 
@@ -48,30 +93,18 @@ class QuasiRecurrent(nn.Module):
     ):
         super().__init__()
         self.parts = 3 if bidirectional else 2  # the candidate and one or two gates
-        self.stride, self.padding = stride, kernel // 2
-        self.conv = nn.Conv3d(
-            in_channels,
-            out_channels * self.parts,
-            kernel,
-            stride=(1, stride, stride),
-            padding=self.padding,
-            bias=bias,
-        )
-        nn.init.zeros_(self.conv.weight)
-        spread = 2.5 / (in_channels * kernel**2) ** 0.5
-        nn.init.normal_(self.conv.weight[:, :, self.padding], std=spread)
+        self.conv = SlicedConv3d(in_channels, out_channels * self.parts, kernel, stride, bias)
+        for parameter in self.conv.slices:
+            nn.init.zeros_(parameter)
+        nn.init.normal_(self.conv.slices[kernel // 2], std=2.5 / (in_channels * kernel**2) ** 0.5)
         if bias:
             nn.init.zeros_(self.conv.bias)
 
     def forward(self, x: Tensor, reverse: bool = False) -> Tensor:
-        if x.ndim == 4:
-            kernel = self.conv.weight[:, :, self.padding]
-            maps = F.conv2d(x, kernel, self.conv.bias, self.stride, self.padding)
-            candidate, *gates = maps.chunk(self.parts, dim=1)
-            keep = sum(torch.sigmoid(-gate) for gate in gates)  # 1 - f, summed over directions
-            return torch.tanh(candidate) * keep
         candidate, *gates = self.conv(x).chunk(self.parts, dim=1)
         candidate = torch.tanh(candidate)
+        if x.ndim == 4:
+            return candidate * sum(torch.sigmoid(-gate) for gate in gates)  # 1 - f, of each way
         if len(gates) == 2:
             return self._pool(candidate, gates[0], False) + self._pool(candidate, gates[1], True)
         return self._pool(candidate, gates[0], reverse)
@@ -145,6 +178,7 @@ class GRUNet(nn.Module):
     """
 
     grid = 16
+    partly_used = True  # grey images have no use for the kernels' outer slices
     reach = 141  # counted from the last layer back to the first, for outputs from the grid on
 
     def __init__(self, width: int = 16, zero_last: bool = True):
@@ -158,7 +192,7 @@ class GRUNet(nn.Module):
         self.decoder = nn.ModuleList(Block(b, a) for a, b in reversed(pairs))
         self.last = QuasiRecurrent(width, 1, bias=True, bidirectional=True)
         if zero_last:
-            nn.init.zeros_(self.last.conv.weight)
+            nn.init.zeros_(self.last.conv.slices[1])
 
     def forward(
         self,
@@ -196,9 +230,3 @@ class GRUNet(nn.Module):
             x = up(enlarge(x, there), reverse=True)
             x = block(torch.cat((skips.pop(), x), dim=1))
         return self.last(x)
-
-    def to(self, *args, **kwargs):
-        """As ``nn.Module.to``; ``channels_last``, meant for 4-D parameters, finds none here."""
-        if kwargs.get("memory_format") is torch.channels_last:
-            kwargs.pop("memory_format")
-        return super().to(*args, **kwargs)
