@@ -235,16 +235,20 @@ class Trainer:
                 f"{path} belongs to a run with another configuration; choose another study, or "
                 "delete its folder to start again"
             )
+        earlier = CheckpointError(
+            f"{path} was written by an earlier version of this program, which this one cannot "
+            "continue; delete the file to train from the beginning"
+        )
         if "total" not in state:
-            raise CheckpointError(
-                f"{path} was written by an earlier version of this program, which this one cannot "
-                "continue; delete the file to train from the beginning"
-            )
+            raise earlier
         checkpoint.load_weights(self.network, state["network"], path)
+        try:
+            self.optimizer.load_state_dict(state["optimizer"])
+        except ValueError:  # other parameters
+            raise earlier from None
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.criterion.load_state_dict(state["criterion"])
-        self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.sampler.load_state_dict(state["sampler"])
         torch.set_rng_state(state["random"].cpu())

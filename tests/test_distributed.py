@@ -172,14 +172,19 @@ def test_a_signal_to_one_process_stops_both_at_the_same_step(root):
     assert state(root / "stopped")["step"] == 10
 
 
-def test_torchrun_trains_a_cell_like_one_process(tmp_path):
+@pytest.mark.parametrize(
+    "network",
+    [("model=srcnn",), ("model=dphsir", "model.network.width=4", "task=denoising")],
+    ids=["srcnn", "dphsir"],
+)
+def test_torchrun_trains_a_cell_like_one_process(network, tmp_path):
     from hydra import compose, initialize_config_dir
 
     from asyrepro import cell
     from asyrepro.train import folder_of
 
     overrides = [
-        "model=srcnn", "profile=smoke", "dataset=bundled", "testset=bundled_validation", "study=s",
+        *network, "profile=smoke", "dataset=bundled", "testset=bundled_validation", "study=s",
         "loss=asy_mse", "runtime.device=cpu", "runtime.download=false", "runtime.progress=false",
     ]  # fmt: skip
     done = torchrun("-m", "asyrepro.train", *overrides, f"results={tmp_path / 'two'}")

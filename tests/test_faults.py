@@ -276,10 +276,14 @@ def test_kills_while_results_are_written_change_nothing(tmp_path):
     assert not left
 
 
-def test_a_checkpoint_of_an_earlier_version_is_refused(tmp_path):
+@pytest.mark.parametrize("difference", ["fewer keys", "other parameters"])
+def test_a_checkpoint_of_an_earlier_version_is_refused(difference, tmp_path):
     trainer(tmp_path).run()
     state = checkpoint.load(tmp_path / CHECKPOINT)
-    del state["total"]
+    if difference == "fewer keys":
+        del state["total"]
+    else:
+        state["optimizer"]["param_groups"][0]["params"].append(99)
     checkpoint.save(tmp_path / CHECKPOINT, state)
     with pytest.raises(CheckpointError, match=r"earlier version .*; delete the file to train"):
         trainer(tmp_path).run()
