@@ -8,7 +8,7 @@ from pathlib import Path
 from asyrepro import cell, evaluation, provenance, report
 from asyrepro.data import catalogue
 from asyrepro.errors import CheckpointError, DataError
-from asyrepro.report import goals, mechanism, page, results, verdicts
+from asyrepro.report import goals, mechanism, page, results, verdicts_report
 from asyrepro.report.results import PAPER_MODELS
 
 MODES = {2: "luma", 3: "rgb", 4: "grey", 5: "grey"}
@@ -40,7 +40,7 @@ def build(study: Path | str, log=print) -> None:
     provenance.collect(study)
     goals.write(study, frame)
     if frame["table"].notna().any():
-        verdicts.write(study)
+        verdicts_report.write(study)
         log(f"verdicts: {study / 'verdicts.md'}")
         page.write(study, lambda *which: _restored(study, *which))
         log(f"page: {study / 'index.html'}")

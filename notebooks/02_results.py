@@ -16,7 +16,16 @@ import pandas as pd
 from IPython.display import Image, Markdown
 
 from asyrepro import paper
-from asyrepro.report import figures, mechanism, results, style, tables, verdicts
+from asyrepro.paper import claims
+from asyrepro.report import (
+    figures,
+    mechanism,
+    results,
+    style,
+    tables,
+    verdicts,
+    verdicts_report,
+)
 
 # %matplotlib inline
 # %config InlineBackend.print_figure_kwargs = {"dpi": 120}
@@ -30,7 +39,7 @@ pd.options.display.max_colwidth = 100
 # Add the names of studies of your own.
 
 # %%
-STUDIES = ["quick-bsd", "srcnn-seeds"]
+STUDIES = ["paper-cpu", "srcnn-seeds"]
 
 studies = {study: results.plain(results.load(f"../results/{study}")) for study in STUDIES}
 columns = ["table", "model", "dataset", "loss", "seed", "image", "psnr", "ssim", "rmse", "nrmse"]
@@ -63,7 +72,7 @@ pd.DataFrame(overview).T.rename_axis(["study", "table"])
 # Seeds are averaged; the paper's numbers stand beside ours.
 
 # %%
-STUDY, TABLE = "quick-bsd", 4
+STUDY, TABLE = "paper-cpu", 4
 
 Markdown(tables.markdown(summaries[STUDY, TABLE]).replace("# Table", "### Table"))
 
@@ -88,7 +97,7 @@ pd.DataFrame(rows).T.rename_axis(["study", "table", ""]).round(3).astype(object)
 # images are the same; bands span the seeds, where there are several.
 
 # %%
-STUDY, TABLE = "quick-bsd", 4
+STUDY, TABLE = "paper-cpu", 4
 
 figures.radar(studies[STUDY], TABLE, folder / "radar", published)
 Image(folder / "radar.png", width=800)
@@ -152,7 +161,7 @@ change.describe().T.drop(columns="count").round(4)
 STUDY = "srcnn-seeds"
 
 comparisons = verdicts.verdicts(studies[STUDY], published)
-Markdown("> " + verdicts.RULES["change"])
+Markdown("> " + claims.RULES["change"])
 
 # %%
 shown = ["loss", "against", "metric", "change", "lower", "upper", "paper_change", "verdict"]
@@ -189,7 +198,7 @@ print("verdicts.csv has the intervals worked out above:", same)
 # %%
 TABLE = 2
 
-verdicts.forest(comparisons[comparisons["table"] == TABLE], f"{STUDY}, Table {TABLE}")
+verdicts_report.forest(comparisons[comparisons["table"] == TABLE], f"{STUDY}, Table {TABLE}")
 
 # %% [markdown]
 # ## 7. The asymmetry, or only a smaller loss?

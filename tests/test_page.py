@@ -50,10 +50,10 @@ def write_metrics(folder, tidy):
 
 
 def write_claims(folder):
-    """What verdicts.write writes, without its figures."""
+    """What verdicts_report.write writes, without its figures."""
     tidy = results.load(folder)
     claims = verdicts.claim_verdicts(verdicts.verdicts(tidy, paper.tables()), tidy)
-    (folder / "claims.csv").write_bytes(verdicts.to_csv(claims))
+    (folder / "claims.csv").write_bytes(results.to_csv_bytes(claims))
 
 
 def restored(table, loss, seed, image):

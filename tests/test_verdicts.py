@@ -8,6 +8,7 @@ import pytest
 
 from asyrepro.errors import DataError
 from asyrepro.paper import tables
+from asyrepro.report import statistics, verdicts_report
 from asyrepro.report import verdicts as v
 
 PAPER = tables()
@@ -63,7 +64,7 @@ def row(found, metric="psnr", loss="asy_mae", against="mae"):
 def test_standard_error_of_a_table_worked_by_hand():
     # Mean squares: seeds 2 (1.5^2 + 1.5^2) = 9, images 2 (1 + 1) = 4, residual 4 (0.5^2) = 1;
     # (9 + 4 - 1) / 4 = 3; Satterthwaite 12^2 / (9^2 + 4^2 + 1^2)
-    error, degrees = v.crossed_error(np.array([[1.0, 2.0], [3.0, 6.0]]))
+    error, degrees = statistics.crossed_error(np.array([[1.0, 2.0], [3.0, 6.0]]))
     assert error == pytest.approx(3**0.5)
     assert degrees == pytest.approx(144 / 98)
 
@@ -72,7 +73,7 @@ def test_resamples_draw_seeds_and_images_independently():
     changes = np.array([[1.0, 2.0], [4.0, 8.0]])
     pairs = list(itertools.product((0, 1), repeat=2))
     exact = np.array([changes[np.ix_(s, i)].mean() for s in pairs for i in pairs])  # all 16
-    found = v.resampled_means(changes, 40_000)
+    found = statistics.resampled_means(changes, 40_000)
     assert set(found.round(9)) == set(exact.round(9))
     for value in np.unique(exact):
         share = np.isclose(found, value).mean()
@@ -85,9 +86,9 @@ def test_interval_covers_the_true_effect_as_often_as_it_says(seeds, effect):
     hits = plain = 0
     for _ in range(400):
         changes = table_of_changes(rng, seeds, effect=effect)
-        found = v.crossed_interval(changes, draws=2000)
+        found = statistics.crossed_interval(changes, draws=2000)
         hits += found.lower <= effect <= found.upper
-        low, high = np.quantile(v.resampled_means(changes, 2000), [0.025, 0.975])
+        low, high = np.quantile(statistics.resampled_means(changes, 2000), [0.025, 0.975])
         plain += low <= effect <= high
     assert 0.92 <= hits / 400 <= 0.98  # 95 % with a standard error of 1.1 %
     assert plain < hits  # what the stretching is for
@@ -98,13 +99,15 @@ def test_interval_covers_when_seeds_or_images_dominate(spread):
     rng = np.random.default_rng(7)
     found = []
     for _ in range(300):
-        found.append(v.crossed_interval(table_of_changes(rng, 6, spread=spread), draws=2000))
+        found.append(
+            statistics.crossed_interval(table_of_changes(rng, 6, spread=spread), draws=2000)
+        )
     assert 0.91 <= np.mean([one.lower <= 0 <= one.upper for one in found]) <= 0.985
 
 
 def test_interval_for_these_images_is_a_t_interval_over_seeds():
     changes = np.array([[0.0, 2.0], [1.0, 3.0], [2.0, 7.0]])  # seed means 1, 2, 4.5
-    found = v.crossed_interval(changes)
+    found = statistics.crossed_interval(changes)
     half = 4.302653 * np.std([1, 2, 4.5], ddof=1) / 3**0.5  # t(0.975, 2) from a printed table
     assert found.fixed_lower == pytest.approx(2.5 - half, abs=1e-5)
     assert found.fixed_upper == pytest.approx(2.5 + half, abs=1e-5)
@@ -112,7 +115,7 @@ def test_interval_for_these_images_is_a_t_interval_over_seeds():
 
 def test_p_and_interval_agree_about_zero():
     rng = np.random.default_rng(3)
-    found = [v.crossed_interval(table_of_changes(rng, 5, effect=0.02)) for _ in range(100)]
+    found = [statistics.crossed_interval(table_of_changes(rng, 5, effect=0.02)) for _ in range(100)]
     outside = [one.lower > 0 or one.upper < 0 for one in found]
     assert [one.p < 0.05 for one in found] == outside
     assert 10 < sum(outside) < 90
@@ -121,37 +124,41 @@ def test_p_and_interval_agree_about_zero():
 
 def test_flipping_the_sign_flips_everything():
     changes = table_of_changes(np.random.default_rng(1), effect=0.03)
-    one, other = v.crossed_interval(changes), v.crossed_interval(-changes)
+    one, other = statistics.crossed_interval(changes), statistics.crossed_interval(-changes)
     assert other.flipped()[:5] == pytest.approx(one[:5], abs=2e-3)  # resamples are not symmetric
     assert (other.worse, other.better, other.sign_p) == (one.better, one.worse, one.sign_p)
 
 
 def test_changes_without_any_spread():
-    assert v.crossed_interval(np.zeros((6, 4)))[:3] == (0, 0, 0)
-    assert v.crossed_interval(np.zeros((6, 4))).p == 1
-    constant = v.crossed_interval(np.full((6, 4), 0.1))
+    assert statistics.crossed_interval(np.zeros((6, 4)))[:3] == (0, 0, 0)
+    assert statistics.crossed_interval(np.zeros((6, 4))).p == 1
+    constant = statistics.crossed_interval(np.full((6, 4), 0.1))
     assert constant.lower == constant.upper == pytest.approx(0.1) and constant.p < 1e-6
 
 
 @pytest.mark.parametrize("bad", [np.zeros(3), np.zeros((0, 3)), np.array([[np.nan, 1.0]])])
 def test_interval_refuses_what_is_no_table(bad):
     with pytest.raises(ValueError, match="finite"):
-        v.crossed_interval(bad)
+        statistics.crossed_interval(bad)
 
 
 def test_sign_test_worked_by_hand():
     nine = np.array([1, 2, 3, 4, 5, 6, 7, 8, 9, -1])
-    assert v.sign_test(nine) == (9, 1, pytest.approx(2 * (1 + 10) / 2**10))
-    assert v.sign_test(np.full(6, -0.1)) == (0, 6, pytest.approx(2 / 2**6))
-    assert v.sign_test(np.array([1.0, 1.0, 0.0])) == (2, 0, pytest.approx(0.5))  # zero not counted
-    assert v.sign_test(np.zeros(4)) == (0, 0, 1.0)
+    assert statistics.sign_test(nine) == (9, 1, pytest.approx(2 * (1 + 10) / 2**10))
+    assert statistics.sign_test(np.full(6, -0.1)) == (0, 6, pytest.approx(2 / 2**6))
+    assert statistics.sign_test(np.array([1.0, 1.0, 0.0])) == (
+        2,
+        0,
+        pytest.approx(0.5),
+    )  # zero not counted
+    assert statistics.sign_test(np.zeros(4)) == (0, 0, 1.0)
 
 
 def test_holm_worked_by_hand():
-    assert v.holm(np.array([0.01, 0.04, np.nan, 0.03])) == pytest.approx(
+    assert statistics.holm(np.array([0.01, 0.04, np.nan, 0.03])) == pytest.approx(
         [0.03, 0.06, np.nan, 0.06], nan_ok=True
     )
-    assert v.holm(np.array([0.6, 0.9])).tolist() == [1.0, 1.0]
+    assert statistics.holm(np.array([0.6, 0.9])).tolist() == [1.0, 1.0]
 
 
 # --------------------------------------------------------------------------------------- rules
@@ -159,7 +166,7 @@ def test_holm_worked_by_hand():
 
 def interval(lower, upper, better=10, worse=0, sign_p=0.002):
     middle = (lower + upper) / 2
-    return v.Interval(middle, lower, upper, lower, upper, 0.01, better, worse, sign_p)
+    return statistics.Interval(middle, lower, upper, lower, upper, 0.01, better, worse, sign_p)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +198,7 @@ def test_an_effect_of_the_papers_size_is_found_and_none_is_not():
     rng = np.random.default_rng(11)
 
     def verdict(effect):
-        found = v.crossed_interval(table_of_changes(rng, effect=effect), draws=2000)
+        found = statistics.crossed_interval(table_of_changes(rng, effect=effect), draws=2000)
         return v.decide(found, 10, EFFECT)[0]
 
     strong = [verdict(EFFECT) for _ in range(200)]
@@ -276,7 +283,7 @@ def test_effect_of_the_loss_scale_is_called_that():
 
 def test_holm_runs_over_one_kind(compared):
     main = compared[compared["kind"] == "claim"]
-    assert main["p_holm"].to_numpy() == pytest.approx(v.holm(main["p"].to_numpy()))
+    assert main["p_holm"].to_numpy() == pytest.approx(statistics.holm(main["p"].to_numpy()))
     assert set(compared["kind"]) == {"claim", "reading", "control", "contrast"}
 
 
@@ -303,7 +310,7 @@ def test_one_seed_gives_no_verdict():
     found = v.verdicts(frame, PAPER)
     assert set(found["verdict"]) == {"no verdict possible"}
     assert found[["lower", "upper", "p", "noise"]].isna().all(axis=None)
-    body = v.markdown("one", found, v.claim_verdicts(found, frame))
+    body = verdicts_report.markdown("one", found, v.claim_verdicts(found, frame))
     assert "With one seed no verdict is possible" in body
 
 
@@ -437,7 +444,7 @@ def test_written_files_are_the_same_bytes_whatever_the_order(tmp_path):
         folder = tmp_path / str(number) / "trial"
         folder.mkdir(parents=True)
         step_times(1.0).to_csv(folder / "step_times.csv", index=False)
-        paths = v.write(folder, rows, PAPER)
+        paths = verdicts_report.write(folder, rows, PAPER)
         contents.append({path.relative_to(folder).as_posix(): path.read_bytes() for path in paths})
     assert contents[0] == contents[1]
     assert set(contents[0]) == {
@@ -453,14 +460,14 @@ def test_written_files_are_the_same_bytes_whatever_the_order(tmp_path):
 def test_stand_in_data_is_named_in_every_heading(compared, full):
     frame = study({"asy_mae": 0.1}).assign(dataset="bundled")
     found = v.verdicts(frame, PAPER)
-    body = v.markdown("trial", found, v.claim_verdicts(found, frame), stand_in=True)
+    body = verdicts_report.markdown("trial", found, v.claim_verdicts(found, frame), stand_in=True)
     titles = [line for line in body.splitlines() if line.startswith(("# ", "## "))]
     assert len(titles) == 4
     assert all("bundled stand-in data" in title for title in titles[:-1])  # but for the method
 
 
 def test_forest_shows_every_comparison_and_the_paper(compared):
-    figure = v.forest(compared, "title")
+    figure = verdicts_report.forest(compared, "title")
     axes = figure.axes
     assert len(axes) == 3
     labels = [label.get_text() for label in axes[0].get_yticklabels()]

@@ -7,8 +7,8 @@ value (ten equal bins) and by the label's gradient strength (ten fixed bins), sm
 kept in ``results/<study>/profiles.csv``.
 
 A change is ``error(asymmetric) / error(base) - 1`` of one image and seed, in percent, so that every
-image counts alike; the intervals over seeds and images are those of
-:func:`asyrepro.report.verdicts.crossed_interval`, the rules those of :mod:`asyrepro.paper.claims`.
+image counts alike; intervals over seeds and images are those of
+:func:`asyrepro.report.statistics.crossed_interval`, rules those of :mod:`asyrepro.paper.claims`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ from asyrepro.paper.claims import (
     Claim,
 )
 from asyrepro.report import results, style
-from asyrepro.report.verdicts import Interval, crossed_interval, decide, paired, to_csv
+from asyrepro.report.results import to_csv_bytes
+from asyrepro.report.statistics import Interval, crossed_interval
+from asyrepro.report.verdicts import decide, paired
 
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as the mask's grey value
 # Sobel magnitude of the label in [0, 1] (scikit-image's: a vertical step from 0 to 1 gives 0.71).
@@ -155,7 +157,7 @@ def save(profiles: pd.DataFrame, path) -> Path:
     kinds = {"grey": 0, "gradient": 1}
     ordered = profiles[COLUMNS].assign(order=profiles["kind"].map(kinds))
     ordered = ordered.sort_values([*WHERE, "order", "bin"], kind="stable").drop(columns="order")
-    return results.write_bytes(path, to_csv(ordered))
+    return results.write_bytes(path, to_csv_bytes(ordered))
 
 
 def load(path) -> pd.DataFrame:
@@ -549,8 +551,8 @@ def write(study_dir, paper: pd.DataFrame | None, stand_in: bool = False):
     profiles = load(study_dir / "profiles.csv")
     changes, lines = bin_changes(profiles), regions(profiles, paper)
     written = [
-        results.write_bytes(study_dir / "mechanism.csv", to_csv(changes)),
-        results.write_bytes(study_dir / "regions.csv", to_csv(lines)),
+        results.write_bytes(study_dir / "mechanism.csv", to_csv_bytes(changes)),
+        results.write_bytes(study_dir / "regions.csv", to_csv_bytes(lines)),
     ]
     mark = f" ({results.STAND_IN})" if stand_in else ""
     for (table, model, dataset), rows in changes.groupby(["table", "model", "dataset"]):

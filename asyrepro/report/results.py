@@ -5,7 +5,6 @@ Every table, figure and page is made from this file and the paper's own numbers,
 """
 
 import csv
-import io
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -397,8 +396,6 @@ def _paper_rows(published, table: int, images: tuple[str, ...], same: bool) -> p
     return wide
 
 
-def to_csv_bytes(frame: pd.DataFrame) -> bytes:
-    """CSV with six decimals and Unix line ends."""
-    text = io.StringIO()
-    frame.to_csv(text, index=False, float_format="%.6f", lineterminator="\n")
-    return text.getvalue().encode()
+def to_csv_bytes(frame: pd.DataFrame, numbers: str = "%.6g") -> bytes:
+    """CSV with Unix line ends and six significant digits, or as the format ``numbers`` says."""
+    return frame.to_csv(index=False, float_format=numbers, lineterminator="\n").encode()

@@ -1,0 +1,392 @@
+"""Verdicts as Markdown, CSV and forest plots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from asyrepro.errors import DataError
+from asyrepro.paper.claims import CLAIMS, DIRECTION, MINIMUM_SEEDS, RULES
+from asyrepro.paper.tables import tables as paper_tables
+from asyrepro.report import mechanism, results, style
+from asyrepro.report.results import to_csv_bytes
+from asyrepro.report.verdicts import (
+    CONTRASTS,
+    CONTROLS,
+    METRICS,
+    attribution,
+    claim_verdicts,
+    step_time_summary,
+    verdicts,
+)
+
+_DIGITS = {"psnr": 3, "ssim": 5, "nrmse": 5}
+_TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "nrmse": "NRMSE"}
+
+
+def forest(table: pd.DataFrame, title: str):
+    """Forest plot of one table's comparisons with the base losses, as a matplotlib figure.
+
+    Args:
+        table: rows of :func:`verdicts` of one table, model and data set.
+        title: of the figure.
+
+    One panel a metric; a line is a loss with its mean change and its intervals. The grey band is
+    the yardstick of noise, the diamond the paper's change; where it would shrink the rest too
+    much, its value and an arrow stand at the border.
+    """
+    table = table[table["kind"] != "contrast"]
+    lines = list(dict.fromkeys((row.base, row.loss) for row in table.itertuples()))
+    bases = list(dict.fromkeys(base for base, _ in lines))
+    # One line of space between the groups of the two base losses.
+    height = {line: number + bases.index(line[0]) for number, line in enumerate(lines)}
+    with style.context():
+        fig = style.figure(1.6 + 0.22 * (len(lines) + len(bases)))
+        axes = fig.subplots(1, len(METRICS), sharey=True)
+        for ax, metric in zip(axes, METRICS, strict=True):
+            rows = table[table["metric"] == metric]
+            rows = rows.assign(**{name: rows[name] * _SCALE[metric] for name in _PLOTTED})
+            _forest_limits(ax, rows)
+            for _, of_base in rows.groupby("base"):
+                places = [height[row.base, row.loss] for row in of_base.itertuples()]
+                ends, noise = (min(places) - 0.5, max(places) + 0.5), of_base["noise"].iloc[0]
+                ax.fill_betweenx(ends, -noise, noise, color=_BAND, lw=0)
+            for row in rows.itertuples():
+                _forest_line(ax, height[row.base, row.loss], row)
+            ax.axvline(0, color=style.BLACK, lw=0.6, zorder=1)
+            scale = "" if _SCALE[metric] == 1 else f" x {_SCALE[metric]}"
+            better = "more" if DIRECTION[metric] > 0 else "less"
+            ax.set_xlabel(f"{_TITLES[metric]}{scale}: {better} is better")
+            ax.xaxis.set_major_locator(MaxNLocator(4))
+            ax.spines[["top", "right", "left"]].set_visible(False)
+            ax.tick_params(axis="y", length=0)
+        axes[0].set_yticks(list(height.values()), [results.loss_title(loss) for _, loss in height])
+        axes[0].set_ylim(max(height.values()) + 0.7, -0.7)
+        fig.suptitle(f"{title}: change against the base loss")
+        thin = "95 % over seeds and images"
+        handles = [
+            Line2D([], [], color=style.BLUE, marker="o", lw=0, label="asymmetric loss"),
+            Line2D([], [], color=style.BLUE, lw=1, label=thin),
+            Line2D(
+                [], [], color=style.GREY, marker="o", mfc="white", lw=0, label="variant, control"
+            ),
+            Line2D(
+                [], [], color=style.BLUE, lw=2.6, alpha=0.45, label="95 % on these images alone"
+            ),
+            Line2D([], [], color=style.VERMILLION, marker="D", lw=0, label="the paper's change"),
+            Patch(color=_BAND, label="two base runs that differ in their seed (RMS)"),
+        ]
+        fig.legend(handles=handles, loc="lower center", ncols=3, frameon=False)
+        high = fig.get_figheight()
+        fig.subplots_adjust(0.18, 0.86 / high, 0.985, 1 - 0.34 / high, wspace=0.12)
+    return fig
+
+
+_BAND = "#ececec"
+_SCALE = {"psnr": 1, "ssim": 1000, "nrmse": 1000}
+_PLOTTED = ("change", "lower", "upper", "fixed_lower", "fixed_upper", "noise", "paper_change")
+
+
+def _forest_limits(ax, rows: pd.DataFrame) -> None:
+    """Room for zero and every interval; the paper's changes only where they stretch it little."""
+    shown = rows[["change", "lower", "upper"]].to_numpy(dtype=float)
+    ends = [value for value in shown.ravel() if np.isfinite(value)] + [0.0]
+    low, high = min(ends), max(ends)
+    room = 2 * max(high - low, 1e-9)
+    for value in rows["paper_change"].dropna().unique():
+        if low - room <= value <= high + room:
+            low, high = min(low, value), max(high, value)
+    edge = 0.08 * max(high - low, 1e-9)
+    ax.set_xlim(low - edge, high + edge)
+
+
+def _forest_line(ax, place: float, row) -> None:
+    main = row.kind == "claim"
+    colour, face = (style.BLUE, style.BLUE) if main else (style.GREY, "white")
+    left, right = ax.get_xlim()
+    ax.plot([row.lower, row.upper], [place, place], color=colour, lw=1.0, zorder=3)
+    inside = np.clip([row.fixed_lower, row.fixed_upper], left, right)
+    ax.plot(inside, [place, place], color=colour, lw=2.6, alpha=0.45, zorder=2)
+    ax.plot(row.change, place, "o", color=colour, mfc=face, ms=4, zorder=4)
+    if not main or np.isnan(row.paper_change):
+        return
+    if left <= row.paper_change <= right:
+        ax.plot(row.paper_change, place, "D", color=style.VERMILLION, ms=4, zorder=5)
+        return
+    text = f"{row.paper_change:+.2f}"
+    beyond = row.paper_change > right
+    at, side, text = (right, "right", f"{text} >") if beyond else (left, "left", f"< {text}")
+    ax.text(
+        *(at, place - 0.15, text),
+        **{"color": style.VERMILLION, "ha": side, "va": "bottom", "fontsize": 6.5, "zorder": 5},
+    )
+
+
+def _number(value: float, digits: int, sign: bool = False) -> str:
+    return "-" if pd.isna(value) else f"{value:{'+' if sign else ''}.{digits}f}"
+
+
+def _span(lower: float, upper: float, digits: int, sign: bool = True) -> str:
+    if pd.isna(lower):
+        return "-"
+    return f"[{_number(lower, digits, sign)}, {_number(upper, digits, sign)}]"
+
+
+def _p(value: float) -> str:
+    return "-" if pd.isna(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _grid_lines(head: list[str], rows: list[list[str]]) -> list[str]:
+    """A Markdown table."""
+    marks = ["---"] * len(head)
+    return ["| " + " | ".join(cells) + " |" for cells in (head, marks, *rows)] + [""]
+
+
+def _claim_lines(table: pd.DataFrame) -> list[str]:
+    rows = []
+    for row in table.itertuples():
+        digits = {"dB": 3, "%": 2, "ratio": 3}.get(row.unit, 5)
+        unit = {"dB": " dB", "%": " %"}.get(row.unit, "")
+        sign = row.unit != "ratio"
+        name = row.claim
+        if not pd.isna(row.table) and not name.startswith("table"):
+            name += f" (Table {row.table})"
+        measured = _number(row.measured, digits, sign) + unit
+        if not pd.isna(row.lower):
+            measured += " " + _span(row.lower, row.upper, digits, sign)
+        paper = "-" if pd.isna(row.paper) else _number(row.paper, digits, sign) + unit
+        seeds = "-" if pd.isna(row.seeds) else str(row.seeds)
+        cells = [name, row.place, row.quantity, paper, measured, seeds, f"**{row.verdict}**"]
+        rows.append([*cells, row.reason])
+    head = ["claim", "place", "quantity", "paper", "measured [95 %]", "seeds", "verdict", "why"]
+    return _grid_lines(head, rows)
+
+
+def _change_lines(table: pd.DataFrame) -> list[str]:
+    rows = []
+    order = {metric: place for place, metric in enumerate(METRICS)}
+    for row in table.sort_values("metric", key=lambda c: c.map(order), kind="stable").itertuples():
+        digits = _DIGITS[row.metric]
+        known = not pd.isna(row.sign_p)
+        rows.append(
+            [
+                row.metric.upper(),
+                results.loss_title(row.loss),
+                results.loss_title(row.against),
+                _number(row.against_mean, digits),
+                _number(row.change, digits, True),
+                _span(row.lower, row.upper, digits),
+                _span(row.fixed_lower, row.fixed_upper, digits),
+                f"{row.seeds_better:.0f} of {row.seeds}, p {_p(row.sign_p)}" if known else "-",
+                "-" if pd.isna(row.p) else f"{_p(row.p)} ({_p(row.p_holm)})",
+                f"{row.images_better:.0f} of {row.images}" if known else "-",
+                _number(row.paper_change, digits, True),
+                row.verdict,
+            ]
+        )
+    head = [
+        *("metric", "loss", "against", "mean of that", "change", "95 %, seeds and images"),
+        *("95 %, these images alone", "seeds better, sign test", "p (Holm)", "images better"),
+        *("paper", "verdict"),
+    ]
+    return _grid_lines(head, rows)
+
+
+def _method_lines() -> list[str]:
+    lines = ["## How it is judged", ""]
+    lines += [
+        "The losses of one seed share initial weights, patches and noise; a change is the "
+        "difference within a seed and an image. Intervals are hierarchical bootstraps that "
+        "resample seeds and images independently (10,000 resamples), stretched to the standard "
+        "error of a two-way analysis of variance with random seeds and images and to Student's t "
+        "with Satterthwaite's degrees of freedom, because the plain percentiles are too narrow "
+        'for few seeds. "These images alone" is a t interval over seeds; it answers a narrower '
+        "question and decides nothing. The sign test counts seeds whose mean change is above or "
+        "below zero. p belongs to the first interval; Holm's correction runs over all comparisons "
+        "of the same kind in this study (claims, readings, controls, contrasts), and verdicts do "
+        "not use it.",
+        "",
+        "The rules, fixed in code before the data:",
+        "",
+    ]
+    names = {
+        "change": "mean changes",
+        "up_to": '"up to about X %"',
+        "time": "training time",
+        "edges": "sharper edges",
+        "dark": "darker regions",
+    }
+    return lines + [f"- *{names[name]}*: {rule}" for name, rule in RULES.items()] + [""]
+
+
+def markdown(
+    title: str,
+    comparisons: pd.DataFrame,
+    claims: pd.DataFrame,
+    times: pd.DataFrame | None = None,
+    mechanism: list[str] | None = None,
+    stand_in: bool = False,
+) -> str:
+    """verdicts.md as text; the arguments are what the functions above return.
+
+    Args:
+        mechanism: lines that :func:`asyrepro.report.mechanism.markdown` made, or None.
+        stand_in: whether the study was made from the bundled stand-in data.
+    """
+    mark = f" ({results.STAND_IN})" if stand_in else ""
+    lines = [f"# Verdicts: {title}{mark}", ""]
+    if stand_in:
+        lines += [
+            "Trained or tested on photographs that stand in for the paper's data: this shows that "
+            "the machinery works and says nothing about the paper.",
+            "",
+        ]
+    seeds = comparisons.loc[comparisons["kind"] == "claim", "seeds"]
+    most = int(seeds.max()) if len(seeds) else 0
+    if most < 2:
+        lines += ["**With one seed no verdict is possible.** Run more seeds.", ""]
+    elif most < MINIMUM_SEEDS:
+        lines += [
+            f"**{most} seeds: too few for any verdict** (the rules ask for {MINIMUM_SEEDS}).",
+            "",
+        ]
+    lines += [f"## Claims{mark}", "", *_claim_lines(claims)]
+    absent = [claim for claim in CLAIMS if claim.id not in set(claims["claim"])]
+    if absent:
+        lines += ["Not tested in this study: " + ", ".join(c.id for c in absent) + ".", ""]
+    notes = list(dict.fromkeys(_note(claims)))
+    lines += [f"- {note}" for note in notes] + [""] * bool(notes)
+    sources = attribution(comparisons)
+    for keys, group in comparisons.groupby(["table", "model", "dataset"]):
+        lines += _table_lines(keys, group, sources, mark)
+    if times is not None and len(times):
+        lines += [f"## Training time{mark}", "", *_time_lines(times)]
+    lines += mechanism or []
+    return "\n".join(lines + _method_lines()).rstrip() + "\n"
+
+
+def _note(claims: pd.DataFrame):
+    for claim in CLAIMS:
+        if claim.note and claim.id in set(claims["claim"]):
+            yield f"{claim.place}: {claim.note}"
+
+
+def _heading(table: int, model: str, dataset: str) -> str:
+    trained = results.DATASET_TITLES.get(dataset, dataset)
+    return f"Table {table}: {results.MODEL_TITLES.get(model, model)}, trained on {trained}"
+
+
+def _table_lines(keys, group: pd.DataFrame, sources: pd.DataFrame, mark: str) -> list[str]:
+    heading = _heading(*keys)
+    lines = [f"## {heading}{mark if results.STAND_IN not in heading else ''}", ""]
+    for base in dict.fromkeys(group["base"]):
+        rows = group[group["base"] == base]
+        seeds = int(rows["seeds"].max())
+        counts = f"{seeds} seed{'s' * (seeds != 1)}, {rows['images'].max()} images"
+        lines += [f"### Against {base.upper()} ({counts})", ""]
+        noise = rows.drop_duplicates("metric").set_index("metric")["noise"]
+        if noise.notna().any():
+            said = ", ".join(f"{m.upper()} {_number(noise[m], _DIGITS[m])}" for m in METRICS)
+            lines += [
+                f"Yardstick: two {base.upper()} runs that differ in nothing but the seed differ "
+                f"in their mean by (root mean square) {said}.",
+                "",
+            ]
+        lines += _change_lines(rows[rows["kind"] != "contrast"])
+        contrasts = rows[rows["kind"] == "contrast"]
+        if len(contrasts):
+            lines += ["What the controls separate:", ""]
+            for name, meaning in CONTRASTS.items():
+                if f"asy_{base}_{name}" in set(contrasts["against"]):
+                    lines += [
+                        f"- {name} ({CONTROLS[name]}): {results.loss_title(f'asy_{base}')} minus "
+                        f"this control leaves {meaning}."
+                    ]
+            lines += ["", *_change_lines(contrasts)]
+        chosen = (sources[["table", "model", "dataset"]] == list(keys)).all(axis=1)
+        for row in sources[chosen & (sources["base"] == base)].itertuples():
+            lines += [f"- {row.metric.upper()}: effect {row.effect}; source: {row.source}."]
+        lines += [""] * (lines[-1] != "")
+    return lines
+
+
+def _time_lines(times: pd.DataFrame) -> list[str]:
+    rows = [
+        [
+            results.MODEL_TITLES.get(row.model, row.model) or "-",
+            results.loss_title(row.loss),
+            f"{row.base_ms:.2f}",
+            f"{row.loss_ms:.2f}",
+            f"{row.ratio:.3f} [{row.lower:.3f}, {row.upper:.3f}]",
+            str(row.repetitions),
+            row.verdict,
+        ]
+        for row in times.itertuples()
+    ]
+    head = ["network", "loss", "base, ms a step", "loss, ms a step", "ratio [95 %]"]
+    return _grid_lines([*head, "repetitions", "verdict"], rows)
+
+
+def write(
+    study_dir, metrics: pd.DataFrame | None = None, paper: pd.DataFrame | None = None
+) -> list[Path]:
+    """Write the verdicts of a study and return the paths written.
+
+    verdicts.md (everything), verdicts.csv (all comparisons), claims.csv (a verdict a claim) and
+    figures/forest_table<t>.{png,pdf}; and, if the study has a profiles.csv, what
+    :func:`asyrepro.report.mechanism.write` makes of it. A step_times.csv (columns of
+    :func:`step_time_summary`) in the study is read if there.
+
+    The same input files give the same bytes.
+
+    Args:
+        study_dir: results/<study>.
+        metrics: the tidy table; None reads the study's metrics.csv.
+        paper: the paper's tables; None takes the project's own.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    study_dir = Path(study_dir)
+    metrics = results.plain(results.load(study_dir) if metrics is None else metrics)
+    paper = paper_tables() if paper is None else paper
+    stand_in = bool(
+        any(
+            (metrics[name] == "bundled").any() for name in ("dataset", "testset") if name in metrics
+        )
+    )
+    comparisons = verdicts(metrics, paper)
+    times = _read_times(study_dir / "step_times.csv")
+    written, part, text = [], None, None
+    if (study_dir / "profiles.csv").is_file():
+        part, text, paths = mechanism.write(study_dir, paper, stand_in=stand_in)
+        written += paths
+    claims = claim_verdicts(comparisons, metrics, part, times)
+    body = markdown(study_dir.name, comparisons, claims, times, text, stand_in)
+    written += [
+        results.write_bytes(study_dir / "verdicts.md", body.encode()),
+        results.write_bytes(study_dir / "verdicts.csv", to_csv_bytes(comparisons)),
+        results.write_bytes(study_dir / "claims.csv", to_csv_bytes(claims)),
+    ]
+    for (table, model, dataset), group in comparisons.groupby(["table", "model", "dataset"]):
+        title = _heading(table, model, dataset)
+        if stand_in and results.STAND_IN not in title:
+            title += f" ({results.STAND_IN})"
+        several = comparisons.loc[comparisons["table"] == table, "dataset"].nunique() > 1
+        name = f"forest_table{table}" + (f"_{dataset}" if several else "")
+        written += style.save(forest(group, title), study_dir / "figures" / name)
+    return written
+
+
+def _read_times(path: Path) -> pd.DataFrame | None:
+    if not path.is_file():
+        return None
+    try:
+        return step_time_summary(pd.read_csv(path))
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is damaged ({error}); measure the step times again") from None
