@@ -19,8 +19,8 @@ def build(study: Path | str, log=print) -> None:
 
     metrics.csv, profiles.csv, tables/ and figures/, goals.csv, verdicts.md, index.html,
     reproducibility.json.
-    The figures that show images need the cells' weights and the test images; where these are
-    missing they are left as they are.
+    The figures that show images need the cells' weights (of the run, or kept with the study) and
+    the test images; where these are missing they are left as they are.
 
     Raises:
         DataError: the folder holds no results, or a file in it is damaged.
@@ -58,8 +58,8 @@ def _test_images(table: int, bundled: bool):
 
 def _restored(study: Path, table: int, loss: str, seed: int, image: str):
     """(degraded, output, label) as arrays (H, W) or (H, W, 3); None without weights or image."""
-    path = study / f"table{table}" / loss / f"seed{seed}" / "weights.pt"
-    if not path.is_file():
+    path = provenance.weights_file(study, f"table{table}/{loss}/seed{seed}")
+    if path is None:
         return None
     try:
         network, task, cfg = cell.load(path)

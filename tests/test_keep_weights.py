@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from asyrepro import cell, checkpoint, evaluate, provenance, restore, verify
+from asyrepro import study as studies
 from asyrepro.data import catalogue
 from asyrepro.report import results
 from asyrepro.train import folder_of
@@ -129,6 +130,22 @@ def test_a_clone_can_evaluate_restore_and_verify(study, script, tmp_path, capsys
     assert verify.main([str(clone), "device=cpu"]) == 0
     told = capsys.readouterr().out
     assert "2 cells, 2 evaluated again" in told and told.count(", weights\n") == 2
+
+
+def test_figures_are_made_from_kept_weights(study, script, tmp_path, monkeypatch):
+    assert script.main([str(study)]) == 0
+    clone = cloned(study, tmp_path / "clone")
+    images = catalogue.test_set("bundled_validation", mode="grey")
+    monkeypatch.setattr(studies, "_test_images", lambda *_: images)
+    for ours, theirs in zip(*(_trio(folder) for folder in (study, clone)), strict=True):
+        assert ours.shape == theirs.shape == (40, 40)
+        np.testing.assert_allclose(ours, theirs, atol=1e-3)
+    shutil.rmtree(clone / "weights")
+    assert _trio(clone) is None
+
+
+def _trio(folder):
+    return studies._restored(folder, 4, "mse", 0, "grass")
 
 
 def test_half_precision_is_that_of_the_file_not_of_the_network(study, script):
