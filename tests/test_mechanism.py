@@ -110,6 +110,19 @@ def test_rows_say_which_run_they_are(tmp_path):
     assert found["pixels"].sum() == 2 * 2 * 64
     assert found["sum_squared"].sum() == pytest.approx(4 * 64 * 0.01, rel=1e-5)
     assert m.collect(tmp_path / "elsewhere") is None
+
+    # A clone has no profiles of its runs; one trained again does not cost the others theirs.
+    first = tmp_path / "table4" / "mae" / "seed04"
+    rows = "table,model,dataset,loss,seed,image,psnr,ssim,rmse,nrmse\n"
+    (first / "rows.csv").write_text(rows + "4,dncnn,bsd400,mae,3,04,30,0.9,0.03,0.06\n")
+    (first / "profiles.csv").unlink()
+    again = m.profile_rows(label, label + 0.2, **(where | {"seed": 5}), image="03")
+    m.save(again, tmp_path / "table4" / "mae" / "seed03" / "profiles.csv")
+    found = m.load(m.collect(tmp_path))
+    assert found.groupby("seed")["image"].unique().map(list).to_dict() == {
+        3: ["03", "04"],
+        5: ["03"],
+    }
     with pytest.raises(TypeError, match="seed"):
         m.profile_rows(label, label, table=4)
 

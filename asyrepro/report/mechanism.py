@@ -176,13 +176,23 @@ def load(path) -> pd.DataFrame:
 
 
 def collect(study_dir) -> Path | None:
-    """Join the profiles.csv of a study's run folders into the study's own; None without any."""
+    """Join the profiles.csv of a study's run folders into the study's own; None without any.
+
+    Of a run that has no such file (git does not keep them) the study's rows stay.
+    """
     study_dir = Path(study_dir)
-    paths = sorted(study_dir.glob("*/*/seed*/profiles.csv"))
-    paths = [path for path in paths if "," not in path.parents[2].name]  # no sweep's variants
-    if not paths:
+    runs = [run for run in sorted(study_dir.glob("*/*/seed*")) if "," not in run.parents[1].name]
+    found = [load(run / "profiles.csv") for run in runs if (run / "profiles.csv").is_file()]
+    if not found:  # the comma marks a sweep's variants
         return None
-    return save(pd.concat([load(path) for path in paths]), study_dir / "profiles.csv")
+    path = study_dir / "profiles.csv"
+    without = [run for run in runs if not (run / "profiles.csv").is_file()]
+    without = [run for run in without if (run / "rows.csv").is_file()]
+    if without and path.is_file():
+        keys = WHERE[:-1]
+        rows = pd.concat([results.read_rows(run / "rows.csv")[keys] for run in without])
+        found.append(load(path).merge(rows.drop_duplicates().astype(found[0][keys].dtypes)))
+    return save(pd.concat(found), path)
 
 
 # ------------------------------------------------------------------------------------- changes
