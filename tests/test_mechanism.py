@@ -114,7 +114,9 @@ def test_rows_say_which_run_they_are(tmp_path):
     # A clone has no profiles of its runs; one trained again does not cost the others theirs.
     first = tmp_path / "table4" / "mae" / "seed04"
     rows = "table,model,dataset,loss,seed,image,psnr,ssim,rmse,nrmse\n"
-    (first / "rows.csv").write_text(rows + "4,dncnn,bsd400,mae,3,04,30,0.9,0.03,0.06\n")
+    rows += "4,dncnn,bsd400,mae,3,04,30,0.9,0.03,0.06\n"
+    rows += ",dncnn,bsd400,mae,3,04,30,0.9,0.03,0.06\n"  # of another test set
+    (first / "rows.csv").write_text(rows)
     (first / "profiles.csv").unlink()
     again = m.profile_rows(label, label + 0.2, **(where | {"seed": 5}), image="03")
     m.save(again, tmp_path / "table4" / "mae" / "seed03" / "profiles.csv")

@@ -191,7 +191,8 @@ def collect(study_dir) -> Path | None:
     if without and path.is_file():
         keys = WHERE[:-1]
         rows = pd.concat([results.read_rows(run / "rows.csv")[keys] for run in without])
-        found.append(load(path).merge(rows.drop_duplicates().astype(found[0][keys].dtypes)))
+        rows = rows.dropna().drop_duplicates()  # other test sets have no table
+        found.append(load(path).merge(rows.astype(found[0][keys].dtypes)))
     return save(pd.concat(found), path)
 
 
