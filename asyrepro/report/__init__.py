@@ -114,13 +114,14 @@ def _pictures(folder: Path, summaries, restored, log) -> list[Path]:
     They show the table's first image and the first seed, so that nothing is chosen by its result.
     """
     written = []
-    method = None
+    method, missing = None, []
     for summary in summaries.values():
         model = summary.model
         suffix = "" if model == "srcnn" else f"_{model}"
         found = _restore(summary, restored)
         if found is None:
             log(f"fig5{suffix}, fig6{suffix}: skipped, no restored images of {model} here")
+            missing.append(model)
             continue
         image, seed, label, panels = found
         about = _titled(f"{summary.model_title} on {image}, seed {seed}", summary)
@@ -135,6 +136,9 @@ def _pictures(folder: Path, summaries, restored, log) -> list[Path]:
             method = (colour, label, panels[loss_title(loss)], title)
     if method is None:
         log("fig1_2: skipped, no restored images here")
+        return written
+    if missing and (folder / "fig1_2.png").is_file():  # it may show one of these
+        log(f"fig1_2: left as it is, no restored images of {', '.join(missing)} here")
         return written
     figures.method(*method[1:3], folder / "fig1_2", method[3])
     return written + _pair(folder / "fig1_2")
