@@ -107,6 +107,14 @@ def identity(cfg: DictConfig) -> str:
 def run(cfg: DictConfig, folder: Path | str) -> list[dict]:
     """Train and evaluate one cell; continue it, or return its rows if it is finished.
 
+    As :func:`complete`, without saying which.
+    """
+    return complete(cfg, folder)[0]
+
+
+def complete(cfg: DictConfig, folder: Path | str) -> tuple[list[dict], bool]:
+    """The rows of one cell, and whether it was finished already; else it is trained or continued.
+
     Args:
         cfg: a configuration that :func:`resolve` has gone over.
         folder: the cell's own folder.
@@ -120,7 +128,7 @@ def run(cfg: DictConfig, folder: Path | str) -> list[dict]:
     with ExitStack() as held:
         rows = distributed.on_main(lambda: _open(cfg, folder, held))
         if rows is not None:
-            return rows
+            return rows, True
         device = _prepare(cfg)
         network, task = build(cfg, device)
         _check_fit(cfg, network, task, device)
@@ -128,7 +136,8 @@ def run(cfg: DictConfig, folder: Path | str) -> list[dict]:
         data = {}  # fingerprints of the data sets used
         with _memory(_smaller_batch(cfg, device)):
             trained = _train(cfg, folder, network, task, device, data)
-        return distributed.on_main(lambda: _finish(cfg, folder, trained, task, device, data))
+        rows = distributed.on_main(lambda: _finish(cfg, folder, trained, task, device, data))
+        return rows, False
 
 
 def _open(cfg: DictConfig, folder: Path, held: ExitStack) -> list[dict] | None:

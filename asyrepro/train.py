@@ -68,11 +68,10 @@ def main(cfg: DictConfig) -> None:
     try:
         with stopping.handled():
             stopping.limit(cfg.runtime.max_minutes)
-            done = cell.finished(folder)
-            rows = cell.run(cell.resolve(cfg), folder)
+            rows, before = cell.complete(cell.resolve(cfg), folder)
             if distributed.main():
                 files.remove(folder / "failed.txt")
-                done = "already finished, " if done else ""
+                done = "already finished, " if before else ""
                 print(f"{folder}: {done}{summary(rows)}", flush=True)
     except stopping.Stopped as stop:
         if here:

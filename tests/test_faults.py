@@ -409,6 +409,25 @@ def test_two_processes_share_a_study_and_its_table_can_be_made_again_at_any_time
     assert table.read_bytes() == whole
 
 
+def _train_overtaken(*arguments):
+    """Another process finishes the cell just before this one opens its folder."""
+    resolve = cell.resolve
+
+    def overtaken(cfg):
+        cell.resolve = resolve
+        cell.run(resolve(cfg.copy()), train.folder_of(cfg, list(arguments)))
+        return resolve(cfg)
+
+    cell.resolve = overtaken
+    return _train(*arguments)
+
+
+def test_who_comes_too_late_does_not_say_that_it_trained(tmp_path):
+    log = tmp_path / "log"
+    assert soak.run(log, _train_overtaken, *TINY, f"results={tmp_path}") == 0
+    assert ": already finished, bundled_validation" in log.read_text()
+
+
 @pytest.fixture
 def taken(tmp_path, monkeypatch):
     """A study whose only cell another process is working on: (its command line, the folder)."""
