@@ -53,7 +53,7 @@ def write_claims(folder):
     """What verdicts_report.write writes, without its figures."""
     tidy = results.load(folder)
     claims = verdicts.claim_verdicts(verdicts.verdicts(tidy, paper.tables()), tidy)
-    (folder / "claims.csv").write_bytes(results.to_csv_bytes(claims))
+    results.write_csv(folder / "claims.csv", claims)
 
 
 def restored(table, loss, seed, image):

@@ -146,11 +146,8 @@ def test_sign_test_worked_by_hand():
     nine = np.array([1, 2, 3, 4, 5, 6, 7, 8, 9, -1])
     assert statistics.sign_test(nine) == (9, 1, pytest.approx(2 * (1 + 10) / 2**10))
     assert statistics.sign_test(np.full(6, -0.1)) == (0, 6, pytest.approx(2 / 2**6))
-    assert statistics.sign_test(np.array([1.0, 1.0, 0.0])) == (
-        2,
-        0,
-        pytest.approx(0.5),
-    )  # zero not counted
+    # zero is not counted
+    assert statistics.sign_test(np.array([1.0, 1.0, 0.0])) == (2, 0, pytest.approx(0.5))
     assert statistics.sign_test(np.zeros(4)) == (0, 0, 1.0)
 
 

@@ -31,8 +31,8 @@ class SlicedConv3d(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, bias: bool):
         super().__init__()
         self.kernel, self.stride, self.padding = kernel, stride, kernel // 2
+        shape = (out_channels, in_channels, kernel, kernel)
         for index in range(kernel):
-            shape = (out_channels, in_channels, kernel, kernel)
             setattr(self, f"slice{index}", nn.Parameter(torch.empty(shape)))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
 

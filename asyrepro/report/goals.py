@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from asyrepro import paper
-from asyrepro.files import write_bytes
 from asyrepro.report import results
 from asyrepro.report.results import BASES, Summary, loss_title
 
@@ -109,7 +108,7 @@ def write(study: Path | str, frame: pd.DataFrame) -> Path | None:
     if made.empty:
         path.unlink(missing_ok=True)
         return None
-    return write_bytes(path, made.to_csv(index=False, lineterminator="\n").encode())
+    return results.write_csv(path, made)
 
 
 def matches(summary: Summary) -> dict[str, tuple[int, int, int]] | None:

@@ -32,7 +32,6 @@ from asyrepro.paper.claims import (
     Claim,
 )
 from asyrepro.report import results, style
-from asyrepro.report.results import to_csv_bytes
 from asyrepro.report.statistics import Interval, crossed_interval
 from asyrepro.report.verdicts import decide, paired
 
@@ -157,7 +156,7 @@ def save(profiles: pd.DataFrame, path) -> Path:
     kinds = {"grey": 0, "gradient": 1}
     ordered = profiles[COLUMNS].assign(order=profiles["kind"].map(kinds))
     ordered = ordered.sort_values([*WHERE, "order", "bin"], kind="stable").drop(columns="order")
-    return results.write_bytes(path, to_csv_bytes(ordered))
+    return results.write_csv(path, ordered)
 
 
 def load(path) -> pd.DataFrame:
@@ -181,13 +180,17 @@ def collect(study_dir) -> Path | None:
     Of a run that has no such file (git does not keep them) the study's rows stay.
     """
     study_dir = Path(study_dir)
-    runs = [run for run in sorted(study_dir.glob("*/*/seed*")) if "," not in run.parents[1].name]
-    found = [load(run / "profiles.csv") for run in runs if (run / "profiles.csv").is_file()]
-    if not found:  # the comma marks a sweep's variants
+    with_it, without = [], []
+    for run in sorted(study_dir.glob("*/*/seed*")):
+        if "," in run.parents[1].name:
+            continue  # a variant of a sweep
+        if (run / "profiles.csv").is_file():
+            with_it.append(run)
+        elif (run / "rows.csv").is_file():
+            without.append(run)
+    if not with_it:
         return None
-    path = study_dir / "profiles.csv"
-    without = [run for run in runs if not (run / "profiles.csv").is_file()]
-    without = [run for run in without if (run / "rows.csv").is_file()]
+    path, found = study_dir / "profiles.csv", [load(run / "profiles.csv") for run in with_it]
     if without and path.is_file():
         keys = WHERE[:-1]
         rows = pd.concat([results.read_rows(run / "rows.csv")[keys] for run in without])
@@ -562,8 +565,8 @@ def write(study_dir, paper: pd.DataFrame | None, stand_in: bool = False):
     profiles = load(study_dir / "profiles.csv")
     changes, lines = bin_changes(profiles), regions(profiles, paper)
     written = [
-        results.write_bytes(study_dir / "mechanism.csv", to_csv_bytes(changes)),
-        results.write_bytes(study_dir / "regions.csv", to_csv_bytes(lines)),
+        results.write_csv(study_dir / "mechanism.csv", changes),
+        results.write_csv(study_dir / "regions.csv", lines),
     ]
     mark = f" ({results.STAND_IN})" if stand_in else ""
     for (table, model, dataset), rows in changes.groupby(["table", "model", "dataset"]):

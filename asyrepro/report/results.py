@@ -168,8 +168,7 @@ def collect(study_dir) -> pd.DataFrame:
         )
     extra = sorted(set(frame.columns) - set(COLUMNS))
     frame = _sorted(frame)[[*COLUMNS, *extra]]
-    text = frame.to_csv(index=False, float_format="%.6f", lineterminator="\n")
-    write_bytes(study_dir / "metrics.csv", text.encode())
+    write_csv(study_dir / "metrics.csv", frame, "%.6f")
     return load(study_dir)
 
 
@@ -396,6 +395,7 @@ def _paper_rows(published, table: int, images: tuple[str, ...], same: bool) -> p
     return wide
 
 
-def to_csv_bytes(frame: pd.DataFrame, numbers: str = "%.6g") -> bytes:
-    """CSV with Unix line ends and six significant digits, or as the format ``numbers`` says."""
-    return frame.to_csv(index=False, float_format=numbers, lineterminator="\n").encode()
+def write_csv(path: Path | str, frame: pd.DataFrame, numbers: str = "%.6g") -> Path:
+    """Write CSV with Unix line ends; floating-point numbers as the format ``numbers`` says."""
+    text = frame.to_csv(index=False, float_format=numbers, lineterminator="\n")
+    return write_bytes(path, text.encode())

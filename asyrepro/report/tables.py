@@ -24,7 +24,7 @@ from asyrepro.report.results import (
     base_of,
     loss_title,
     summarise,
-    to_csv_bytes,
+    write_csv,
 )
 
 CELL = ("psnr", "ssim", "nrmse")
@@ -53,7 +53,7 @@ def write_tables(frame: pd.DataFrame, folder, paper: pd.DataFrame | None = None)
             continue
         stem = Path(folder) / f"table{table}"
         written += [
-            write_bytes(stem.with_suffix(".csv"), to_csv_bytes(csv_frame(summary), "%.6f")),
+            write_csv(stem.with_suffix(".csv"), csv_frame(summary), "%.6f"),
             write_bytes(stem.with_suffix(".md"), markdown(summary).encode()),
             write_bytes(stem.with_suffix(".tex"), latex(summary).encode()),
         ]

@@ -14,7 +14,6 @@ from asyrepro.errors import DataError
 from asyrepro.paper.claims import CLAIMS, DIRECTION, MINIMUM_SEEDS, RULES
 from asyrepro.paper.tables import tables as paper_tables
 from asyrepro.report import mechanism, results, style
-from asyrepro.report.results import to_csv_bytes
 from asyrepro.report.verdicts import (
     CONTRASTS,
     CONTROLS,
@@ -370,8 +369,8 @@ def write(
     body = markdown(study_dir.name, comparisons, claims, times, text, stand_in)
     written += [
         results.write_bytes(study_dir / "verdicts.md", body.encode()),
-        results.write_bytes(study_dir / "verdicts.csv", to_csv_bytes(comparisons)),
-        results.write_bytes(study_dir / "claims.csv", to_csv_bytes(claims)),
+        results.write_csv(study_dir / "verdicts.csv", comparisons),
+        results.write_csv(study_dir / "claims.csv", claims),
     ]
     for (table, model, dataset), group in comparisons.groupby(["table", "model", "dataset"]):
         title = _heading(table, model, dataset)

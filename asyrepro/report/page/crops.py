@@ -20,9 +20,9 @@ import pandas as pd
 from PIL import Image
 
 from asyrepro.errors import DataError
-from asyrepro.files import write_bytes, write_text
+from asyrepro.files import write_bytes
 from asyrepro.report.figures import picture
-from asyrepro.report.results import Summary
+from asyrepro.report.results import Summary, write_csv
 
 SIDE = 128
 IMAGES = 2  # of each table
@@ -68,8 +68,7 @@ def collect(study_dir, summaries: list[Summary], restored: Callable | None) -> p
             rows.append(_save(folder, f"table{summary.table}_{number}", made, wanted))
     found = pd.concat(rows, ignore_index=True) if rows else kept.iloc[:0]
     if changed:
-        text = found.to_csv(index=False, float_format="%.6f", lineterminator="\n")
-        write_text(folder / "crops.csv", text)
+        write_csv(folder / "crops.csv", found, "%.6f")
         for path in folder.glob("*.png"):
             if path.name not in set(found["file"]):
                 path.unlink()

@@ -11,8 +11,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from asyrepro.errors import DataError
-from asyrepro.files import write_text
-from asyrepro.report.results import BASES, PAPER_LOSSES, loss_title
+from asyrepro.report.results import BASES, PAPER_LOSSES, loss_title, write_csv
 
 COLUMNS = ["table", "loss", "seed", "step", "train_loss", "val_psnr", "seconds"]
 MOST = 60  # points kept of a run, besides those with a validation
@@ -44,10 +43,7 @@ def collect(study_dir) -> pd.DataFrame | None:
         where = {"table": int(table[5:]), "loss": loss, "seed": int(seed.removeprefix("seed"))}
         frames.append(_thinned(_read(path)).assign(**where))
     if frames:
-        text = pd.concat(frames)[COLUMNS].to_csv(
-            index=False, float_format="%.6g", lineterminator="\n"
-        )
-        write_text(kept, text)
+        write_csv(kept, pd.concat(frames)[COLUMNS])
     if not kept.is_file():
         return None
     frame = _read(kept)
