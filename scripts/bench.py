@@ -5,7 +5,7 @@
     python scripts/bench.py quick              # the quick profile's 16 cells, by the clock
 
 Whatever is compared is measured in turn (A B A B ...), so that a machine whose speed drifts slows
-both. A value is the ratio of the medians; the spread is the quartiles of the ratios pair by pair.
+both. A value is the median of the ratios pair by pair; the spread is their quartiles.
 Prints the table and writes results/bench/: bench.md, bench.csv, and step_times.csv (the losses'
 step times, which the verdict on training time reads: copy it into a study). A section that is not
 run again keeps its rows. Needs a quiet machine, and 10 minutes on two CPU cores.
@@ -334,10 +334,9 @@ def interleaved(
 
 
 def row(what: str, first: list, second: list, *, at_least=None, at_most=None) -> dict:
-    """A line of the table: the ratio of the medians, its spread, and whether the goal is met."""
-    value = statistics.median(first) / statistics.median(second)
+    """A line of the table: the median of the ratios, its spread, and whether the goal is met."""
     ratios = [a / b for a, b in zip(first, second, strict=True)]
-    lower, upper = np.quantile(ratios, [0.25, 0.75])
+    lower, value, upper = np.quantile(ratios, [0.25, 0.5, 0.75])
     goal = f">= {at_least}" if at_least else f"<= {at_most}" if at_most else ""
     met = (value >= at_least) if at_least else (value <= at_most) if at_most else None
     return {
