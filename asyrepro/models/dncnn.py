@@ -65,7 +65,7 @@ class DnCNN(nn.Module):
                 f"DnCNN expects (N, {self.image_channels}, H, W), got {tuple(x.shape)}; "
                 f"set image_channels to the number of channels of the images"
             )
-        features = F.relu(self.first(x))
+        features = F.relu(self.first(x), inplace=True)
         for conv, norm in zip(self.middle, self.norms, strict=True):
-            features = F.relu(norm(conv(features)))
+            features = F.relu(norm(conv(features)), inplace=True)
         return x - self.last(features)
