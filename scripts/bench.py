@@ -302,14 +302,8 @@ def quick(device: torch.device) -> list[dict]:
         started = time.perf_counter()
         subprocess.run(command, check=True)
         minutes = (time.perf_counter() - started) / 60
-    return [
-        row(
-            "quick profile, 16 cells (hydra/launcher=processes), minutes",
-            [minutes],
-            [1.0],
-            at_most=10,
-        )
-    ]
+    what = "quick profile, 16 cells (hydra/launcher=processes), minutes"
+    return [row(what, [minutes], [1.0], at_most=10)]
 
 
 SECTIONS = {
