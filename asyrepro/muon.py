@@ -57,9 +57,14 @@ class Muon(torch.optim.Optimizer):
         momentum: decay of the running mean of the gradient; the step looks ahead (Nesterov).
         adam: Adam's learning rate for the other parameters, as a fraction of ``lr``.
         betas, eps: Adam's.
+        parts: how many layers a kernel's rows hold, one after the other, as a gated layer's do: its
+            candidate and its gate. Each is a matrix of its own.
+        largest: kernels whose matrices have more rows (and columns) than this are left to Adam, as
+            the products' cost grows with the square of the smaller side.
+        iterations: of :func:`orthogonalized`.
 
     Raises:
-        ValueError: a rate that is not positive, or a decay outside [0, 1).
+        ValueError: a rate or a count that is not positive, or a decay outside [0, 1).
     """
 
     def __init__(
@@ -70,8 +75,13 @@ class Muon(torch.optim.Optimizer):
         adam: float = 0.15,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
+        parts: int = 1,
+        largest: float = math.inf,
+        iterations: int = 5,
     ):
-        for name, value in {"lr": lr, "adam": adam, "eps": eps}.items():
+        positive = {"lr": lr, "adam": adam, "eps": eps}
+        positive |= {"parts": parts, "largest": largest, "iterations": iterations}
+        for name, value in positive.items():
             if not value > 0:
                 raise ValueError(f"{name} is {value}, but must be above 0")
         for name, value in {
@@ -83,6 +93,7 @@ class Muon(torch.optim.Optimizer):
                 raise ValueError(f"{name} is {value}, but must be in [0, 1)")
         defaults = {"lr": lr, "momentum": momentum, "adam": adam, "betas": tuple(betas), "eps": eps}
         super().__init__(params, defaults)
+        self.parts, self.largest, self.iterations = parts, largest, iterations
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
@@ -93,13 +104,19 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             shapes: dict[tuple[int, ...], list[Tensor]] = {}
-            for p in filter(is_hidden, params):
+            for p in filter(self.orthogonalizes, params):
                 shapes.setdefault(tuple(p.shape), []).append(p)
             for alike in shapes.values():  # matrices of one shape are multiplied as one batch
                 self._step_hidden(alike, group)
-            if rest := [p for p in params if not is_hidden(p)]:
+            if rest := [p for p in params if not self.orthogonalizes(p)]:
                 self._step_adam(rest, group)
         return loss
+
+    def orthogonalizes(self, p: Tensor) -> bool:
+        """Whether Muon trains a parameter: a hidden layer that splits and is not too large."""
+        if not is_hidden(p) or p.shape[0] % self.parts:
+            return False
+        return min(p.shape[0] // self.parts, p[0].numel()) <= self.largest
 
     def _step_hidden(self, params: list[Tensor], group: dict) -> None:
         gradients = [p.grad for p in params]
@@ -107,10 +124,11 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_lerp_(means, gradients, 1 - group["momentum"])
         ahead = torch._foreach_lerp(gradients, means, group["momentum"])
         matrices = torch.stack([tensor.flatten(1) for tensor in ahead])
+        matrices = matrices.unflatten(1, (self.parts, -1))
         scale = 0.2 * math.sqrt(max(matrices.shape[-2:]))
-        updates = orthogonalized(matrices)
+        updates = orthogonalized(matrices, self.iterations)
         for p, update in zip(params, updates, strict=True):
-            p.add_(update.view(p.shape), alpha=-scale * group["lr"])
+            p.add_(update.reshape(p.shape), alpha=-scale * group["lr"])
 
     def _step_adam(self, params: list[Tensor], group: dict) -> None:
         gradients = [p.grad for p in params]
