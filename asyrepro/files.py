@@ -17,6 +17,8 @@ ADVICE = {
     errno.ENOSPC: "make room on that disk",
     errno.EDQUOT: "make room in your quota",
     errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    errno.ENAMETOOLONG: "put some of the settings, which become part of the folder's name, in a "
+    "YAML file of configs/ instead of the command line",
     errno.EROFS: "choose another folder",
     errno.EACCES: "choose another folder or put its permissions right",
     errno.EPERM: "choose another folder or put its permissions right",

@@ -370,6 +370,16 @@ def test_a_full_or_read_only_disk_ends_a_sweep(small_disk, tmp_path):
         assert log.startswith("error: ") and log.count("\n") == 1 and message in log, log
 
 
+@pytest.mark.parametrize("sweep", [[], ["-m"]])
+def test_more_overrides_than_a_folder_name_can_hold(tmp_path, sweep):
+    many = [f"+recipe.a_setting_of_my_own_{number}=1" for number in range(9)]
+    assert soak.run(tmp_path / "log", _train, *sweep, *TINY, f"results={tmp_path}", *many) == 2
+    log = (tmp_path / "log").read_text()
+    assert log.startswith("error: ") and log.count("\n") == 1, log
+    assert "name too long; put some of the settings, which become part of the folder's" in log
+    assert not list(tmp_path.rglob("seed0"))
+
+
 def test_a_folder_without_permission(tmp_path):
     if os.geteuid() == 0:
         pytest.skip("root may write everywhere")

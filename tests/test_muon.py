@@ -60,6 +60,37 @@ def test_one_step_of_a_hidden_layer_by_its_singular_vectors():
     assert sizes.min() > 0.6 and sizes.max() < 1.3
 
 
+def test_each_part_of_a_gated_kernel_is_a_matrix_of_its_own():
+    torch.manual_seed(0)
+    gated, gradient = nn.Conv2d(16, 48, 3, bias=False), torch.randn(48, 16, 3, 3)
+    before, gated.weight.grad = gated.weight.detach().clone(), gradient
+    Muon(gated.parameters(), lr=0.01, parts=2).step()
+    for rows in (slice(0, 24), slice(24, 48)):
+        alone = nn.Conv2d(16, 24, 3, bias=False)
+        with torch.no_grad():
+            alone.weight.copy_(before[rows])
+        alone.weight.grad = gradient[rows]
+        Muon(alone.parameters(), lr=0.01).step()
+        assert torch.allclose(gated.weight[rows], alone.weight, atol=1e-6)
+
+
+@pytest.mark.parametrize(("largest", "adam"), [(23, True), (24, False)])
+def test_kernels_above_the_largest_are_left_to_adam(largest, adam):
+    layer = nn.Conv2d(16, 48, 3, bias=False)
+    before = layer.weight.detach().clone()
+    layer.weight.grad = torch.randn(48, 16, 3, 3, generator=torch.Generator().manual_seed(0))
+    Muon(layer.parameters(), lr=0.01, adam=0.5, parts=2, largest=largest).step()
+    steps = (before - layer.weight.detach()) / (0.01 * 0.5)  # Adam's first is the gradient's sign
+    assert torch.allclose(steps.abs(), torch.ones(()), atol=1e-3) == adam
+
+
+def test_fewer_iterations_even_out_less():
+    matrix = torch.randn(32, 144, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    spread = {n: torch.linalg.svdvals(orthogonalized(matrix, n)).aminmax() for n in (0, 1, 3, 5)}
+    ratios = [(s.min / s.max).item() for s in spread.values()]
+    assert ratios[0] < ratios[1] < ratios[2] and min(ratios[2:]) > 0.6
+
+
 def test_memory_layout_makes_no_difference():
     weights = []
     for layout in (torch.contiguous_format, torch.channels_last):
@@ -101,7 +132,12 @@ def test_a_continuation_takes_the_same_steps():
 
 @pytest.mark.parametrize(
     ("setting", "value", "sentence"),
-    [("lr", 0.0, "lr is 0.0"), ("momentum", 1.0, "momentum is 1.0"), ("adam", -1, "adam is -1")],
+    [
+        ("lr", 0.0, "lr is 0.0"),
+        ("momentum", 1.0, "momentum is 1.0"),
+        ("adam", -1, "adam is -1"),
+        ("parts", 0, "parts is 0"),
+    ],
 )
 def test_rates_that_cannot_be(setting, value, sentence):
     with pytest.raises(ValueError, match=sentence):

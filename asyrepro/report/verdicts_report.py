@@ -123,6 +123,7 @@ def _forest_line(ax, place: float, row) -> None:
     ax.text(
         *(at, place - 0.15, text),
         **{"color": style.VERMILLION, "ha": side, "va": "bottom", "fontsize": 6.5, "zorder": 5},
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},  # zero's line may run here
     )
 
 
