@@ -79,9 +79,14 @@ class Muon(torch.optim.Optimizer):
         largest: float = math.inf,
         iterations: int = 5,
     ):
-        positive = {"lr": lr, "adam": adam, "eps": eps}
-        positive |= {"parts": parts, "largest": largest, "iterations": iterations}
-        for name, value in positive.items():
+        for name, value in {
+            "lr": lr,
+            "adam": adam,
+            "eps": eps,
+            "parts": parts,
+            "largest": largest,
+            "iterations": iterations,
+        }.items():
             if not value > 0:
                 raise ValueError(f"{name} is {value}, but must be above 0")
         for name, value in {
