@@ -30,9 +30,6 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except OSError as error:
-        print(f"error: {options.output} cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
     print(text)
     print(f"Written to {options.output}")
     return 0

@@ -384,7 +384,7 @@ def _save(
         single = rows[rows["reason"].isna()].merge(means[ABOUT], on="number")
         parts.append(single.assign(pairs=1))
     table = pd.concat(parts)[columns].rename(columns={"number": "row"})
-    files.write_text(path, table.to_csv(index=False))
+    files.write_csv(path, table, numbers=None)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,12 @@ import errno
 import os
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asyrepro.errors import StorageError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ADVICE = {
     errno.ENOSPC: "make room on that disk",
@@ -36,7 +40,7 @@ def storing(path: Path | str):
         advice = ADVICE.get(error.errno, "check the disk")
         raise StorageError(
             f"{path} cannot be written: {error.strerror or error}; {advice}, and "
-            "run the same command again"
+            "run the command again"
         ) from error
 
 
@@ -64,6 +68,20 @@ def write_bytes(path: Path | str, content: bytes) -> Path:
 def write_text(path: Path | str, content: str) -> Path:
     """Write a UTF-8 text file atomically. Returns the path."""
     return write_bytes(path, content.encode())
+
+
+def write_csv(path: Path | str, frame: pd.DataFrame, numbers: str | None = "%.6g") -> Path:
+    """Write a table as CSV atomically, without its index and with Unix line ends.
+
+    Args:
+        path: the file.
+        frame: the table.
+        numbers: the format of floating-point numbers; all their digits if None.
+
+    Returns:
+        The path.
+    """
+    return write_text(path, frame.to_csv(index=False, float_format=numbers, lineterminator="\n"))
 
 
 def remove_leftovers(folder: Path | str) -> None:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from asyrepro import files
 from asyrepro.errors import DataError, UserError
 from asyrepro.paper.identify import default_jobs, describe, scan, search
 
@@ -42,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(describe(found, sets, matches))
         if options.output:
             columns = ["tables", "variant", "crop", "images", "hits", "tries", "p_corrected"]
-            matches.merge(sets[columns], on="tables").to_csv(options.output, index=False)
+            files.write_csv(options.output, matches.merge(sets[columns], on="tables"), numbers=None)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -83,12 +83,13 @@ class Muon(torch.optim.Optimizer):
             "lr": lr,
             "adam": adam,
             "eps": eps,
-            "parts": parts,
             "largest": largest,
-            "iterations": iterations,
         }.items():
             if not value > 0:
                 raise ValueError(f"{name} is {value}, but must be above 0")
+        for name, value in {"parts": parts, "iterations": iterations}.items():
+            if not (isinstance(value, int) and value > 0):
+                raise ValueError(f"{name} is {value}, but must be a whole number above 0")
         for name, value in {
             "momentum": momentum,
             "betas[0]": betas[0],

@@ -148,7 +148,7 @@ def training(device: torch.device) -> list[dict]:
             for loss in LOSSES
             for number, value in enumerate(seconds[loss])
         ]
-    files.write_text(FOLDER / "step_times.csv", pd.DataFrame(times).to_csv(index=False))
+    files.write_csv(FOLDER / "step_times.csv", pd.DataFrame(times), numbers=None)
     return rows
 
 
@@ -269,7 +269,7 @@ def evaluating(device: torch.device) -> list[dict]:
         "evaluate": lambda: evaluation.evaluate(this.network, testset, this.task, device=device),
     }
     seconds = interleaved(runs, device, repetitions=3)
-    what = f"dncnn: evaluation of {testset.title} ({len(inputs)} images) / forward passes alone"
+    what = f"dncnn: evaluation of {len(inputs)} images of {testset.title} / forward passes alone"
     return [row(what, seconds["evaluate"], seconds["forward"], at_most=1.5)]
 
 
@@ -362,7 +362,7 @@ def merge(rows: pd.DataFrame, path: Path, keys: list[str]) -> None:
         order = {name: number for number, name in enumerate(SECTIONS)}
         rank = {"section": lambda c: c.map(order), "device": lambda c: c}
         rows = rows.sort_values(["device", "section"], key=lambda c: rank[c.name](c), kind="stable")
-    files.write_text(path, rows.to_csv(index=False))
+    files.write_csv(path, rows, numbers=None)
 
 
 def machine(device: torch.device) -> str:

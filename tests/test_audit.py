@@ -267,10 +267,16 @@ def test_command_line_errors(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("")
     assert main(["--output", str(tmp_path / "file")]) == 2
     assert "is a file" in capsys.readouterr().err
+    assert main(["--output", str(tmp_path / "file" / "audit")]) == 2
+    assert "file/audit cannot be written: Not a directory" in capsys.readouterr().err
     monkeypatch.setenv("ASYREPRO_DATA", str(tmp_path / "nowhere"))
+    earlier = tmp_path / "audit" / "recovered.csv"
+    earlier.parent.mkdir()
+    earlier.write_text("of an earlier audit")
     assert main(["--output", str(tmp_path / "audit")]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ASYREPRO_DATA")
+    assert earlier.read_text() == "of an earlier audit"  # what cannot be replaced is kept
     with pytest.raises(SystemExit) as stop:
         main(["--unknown"])
     assert stop.value.code == 2

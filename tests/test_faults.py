@@ -362,7 +362,7 @@ def test_a_full_or_read_only_disk_ends_a_sweep(small_disk, tmp_path):
     assert soak.run(tmp_path / "read-only", _train, *sweep) == 2
     assert soak.run(tmp_path / "one", _train, *sweep[1:-1]) == 2
     for name, message in {
-        "full": "No space left on device; make room on that disk, and run the same command again",
+        "full": "No space left on device; make room on that disk, and run the command again",
         "read-only": "Read-only file system; choose another folder, and run",
         "one": "Read-only file system; choose another folder, and run",
     }.items():

@@ -137,6 +137,7 @@ def test_a_continuation_takes_the_same_steps():
         ("momentum", 1.0, "momentum is 1.0"),
         ("adam", -1, "adam is -1"),
         ("parts", 0, "parts is 0"),
+        ("iterations", 2.5, "iterations is 2.5, but must be a whole number"),
     ],
 )
 def test_rates_that_cannot_be(setting, value, sentence):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from asyrepro import paper
+from asyrepro import files, paper
 from asyrepro.errors import DataError
 from asyrepro.report import page, results, verdicts
 from asyrepro.report.page import crops, curves
@@ -53,7 +53,7 @@ def write_claims(folder):
     """What verdicts_report.write writes, without its figures."""
     tidy = results.load(folder)
     claims = verdicts.claim_verdicts(verdicts.verdicts(tidy, paper.tables()), tidy)
-    results.write_csv(folder / "claims.csv", claims)
+    files.write_csv(folder / "claims.csv", claims)
 
 
 def restored(table, loss, seed, image):

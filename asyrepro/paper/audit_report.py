@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from asyrepro import files
 from asyrepro.paper import audit
 from asyrepro.paper.tables import tables
 
@@ -16,6 +17,10 @@ CSVS = (
     *("noise_images", "noise_level", "bicubic"),
 )
 FIGURES = ("constants", "matches", "changes", "noise", "spread")
+FILES = (
+    *(f"{name}.csv" for name in CSVS),
+    *(f"{name}.{ending}" for name in FIGURES for ending in ("png", "pdf")),
+)
 _NEEDS = {
     "set12": "Table 4's test images, their noise level and eq. (1) (needs Set12)",
     "bsd300": "Table 5's test images, their noise level and eq. (1), bicubic enlargement "
@@ -30,23 +35,21 @@ def write(output: str | Path, log: Callable[[str], None] = lambda line: None) ->
     """Compute the audit and write it to a folder.
 
     Args:
-        output: folder, made if need be. Files of an earlier audit are replaced, or removed where
-            this one cannot make them.
+        output: folder, made if need be. Files of an earlier audit are replaced, or at the end
+            removed where this one cannot make them.
         log: told what is going on.
 
     Returns:
         The Markdown text.
+
+    Raises:
+        StorageError: a file cannot be written.
     """
     from asyrepro.paper import audit_figures as draw
 
     output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
-    for name in CSVS:
-        (output / f"{name}.csv").unlink(missing_ok=True)
-    for name in FIGURES:
-        for ending in ("png", "pdf"):
-            (output / f"{name}.{ending}").unlink(missing_ok=True)
-
+    with files.storing(output):
+        output.mkdir(parents=True, exist_ok=True)
     frames = {
         "rmse_column": audit.rmse_column(),
         "image_constants": audit.image_constants(),
@@ -77,17 +80,20 @@ def write(output: str | Path, log: Callable[[str], None] = lambda line: None) ->
                 frames["bicubic"] = audit.bicubic(tests)
 
     log("drawing")
+    made = []
     for name, frame in frames.items():
-        frame.to_csv(output / f"{name}.csv", index=False, float_format="%.8g", lineterminator="\n")
-    draw.constants_figure(frames["image_constants"], output / "constants")
-    draw.changes_figure(frames["changes"], output / "changes")
-    draw.spread_figure(tables(), frames.get("bicubic"), output / "spread")
+        made.append(files.write_csv(output / f"{name}.csv", frame, "%.8g"))
+    made += draw.constants_figure(frames["image_constants"], output / "constants")
+    made += draw.changes_figure(frames["changes"], output / "changes")
+    made += draw.spread_figure(tables(), frames.get("bicubic"), output / "spread")
     if "recovered" in frames:
-        draw.matches_figure(frames["recovered"], output / "matches")
-        draw.noise_figure(frames["noise_images"], output / "noise")
+        made += draw.matches_figure(frames["recovered"], output / "matches")
+        made += draw.noise_figure(frames["noise_images"], output / "noise")
 
     text = markdown(frames, [data.title for data in sets], missing)
-    (output / "audit.md").write_text(text, encoding="utf-8", newline="\n")
+    files.write_text(output / "audit.md", text)
+    for path in {output / name for name in FILES} - set(made):
+        files.remove(path)
     return text
 
 

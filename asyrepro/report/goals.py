@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from asyrepro import paper
+from asyrepro import files, paper
 from asyrepro.report import results
 from asyrepro.report.results import BASES, Summary, loss_title
 
@@ -108,7 +108,7 @@ def write(study: Path | str, frame: pd.DataFrame) -> Path | None:
     if made.empty:
         path.unlink(missing_ok=True)
         return None
-    return results.write_csv(path, made)
+    return files.write_csv(path, made)
 
 
 def matches(summary: Summary) -> dict[str, tuple[int, int, int]] | None:

@@ -21,6 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from skimage.filters import sobel
 
 from asyrepro.errors import DataError
+from asyrepro.files import write_csv
 from asyrepro.paper.claims import (
     BRIGHT,
     CLAIMS,
@@ -156,7 +157,7 @@ def save(profiles: pd.DataFrame, path) -> Path:
     kinds = {"grey": 0, "gradient": 1}
     ordered = profiles[COLUMNS].assign(order=profiles["kind"].map(kinds))
     ordered = ordered.sort_values([*WHERE, "order", "bin"], kind="stable").drop(columns="order")
-    return results.write_csv(path, ordered)
+    return write_csv(path, ordered)
 
 
 def load(path) -> pd.DataFrame:
@@ -565,8 +566,8 @@ def write(study_dir, paper: pd.DataFrame | None, stand_in: bool = False):
     profiles = load(study_dir / "profiles.csv")
     changes, lines = bin_changes(profiles), regions(profiles, paper)
     written = [
-        results.write_csv(study_dir / "mechanism.csv", changes),
-        results.write_csv(study_dir / "regions.csv", lines),
+        write_csv(study_dir / "mechanism.csv", changes),
+        write_csv(study_dir / "regions.csv", lines),
     ]
     mark = f" ({results.STAND_IN})" if stand_in else ""
     for (table, model, dataset), rows in changes.groupby(["table", "model", "dataset"]):

@@ -14,7 +14,7 @@ import pandas as pd
 
 from asyrepro import paper
 from asyrepro.errors import DataError
-from asyrepro.files import write_bytes
+from asyrepro.files import write_csv
 
 METRICS = ("psnr", "ssim", "rmse", "nrmse")
 COLUMNS = (
@@ -393,9 +393,3 @@ def _paper_rows(published, table: int, images: tuple[str, ...], same: bool) -> p
     wide = wide.reindex(numbers)
     wide.index = pd.Index(images, name="image")
     return wide
-
-
-def write_csv(path: Path | str, frame: pd.DataFrame, numbers: str = "%.6g") -> Path:
-    """Write CSV with Unix line ends; floating-point numbers as the format ``numbers`` says."""
-    text = frame.to_csv(index=False, float_format=numbers, lineterminator="\n")
-    return write_bytes(path, text.encode())

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from asyrepro.files import write_bytes
+from asyrepro.files import write_csv, write_text
 from asyrepro.report import goals
 from asyrepro.report.results import (
     DATASET_TITLES,
@@ -24,7 +24,6 @@ from asyrepro.report.results import (
     base_of,
     loss_title,
     summarise,
-    write_csv,
 )
 
 CELL = ("psnr", "ssim", "nrmse")
@@ -54,8 +53,8 @@ def write_tables(frame: pd.DataFrame, folder, paper: pd.DataFrame | None = None)
         stem = Path(folder) / f"table{table}"
         written += [
             write_csv(stem.with_suffix(".csv"), csv_frame(summary), "%.6f"),
-            write_bytes(stem.with_suffix(".md"), markdown(summary).encode()),
-            write_bytes(stem.with_suffix(".tex"), latex(summary).encode()),
+            write_text(stem.with_suffix(".md"), markdown(summary)),
+            write_text(stem.with_suffix(".tex"), latex(summary)),
         ]
     return written
 

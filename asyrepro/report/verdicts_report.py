@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from asyrepro.errors import DataError
+from asyrepro.files import write_csv, write_text
 from asyrepro.paper.claims import CLAIMS, DIRECTION, MINIMUM_SEEDS, RULES
 from asyrepro.paper.tables import tables as paper_tables
 from asyrepro.report import mechanism, results, style
@@ -369,9 +370,9 @@ def write(
     claims = claim_verdicts(comparisons, metrics, part, times)
     body = markdown(study_dir.name, comparisons, claims, times, text, stand_in)
     written += [
-        results.write_bytes(study_dir / "verdicts.md", body.encode()),
-        results.write_csv(study_dir / "verdicts.csv", comparisons),
-        results.write_csv(study_dir / "claims.csv", claims),
+        write_text(study_dir / "verdicts.md", body),
+        write_csv(study_dir / "verdicts.csv", comparisons),
+        write_csv(study_dir / "claims.csv", claims),
     ]
     for (table, model, dataset), group in comparisons.groupby(["table", "model", "dataset"]):
         title = _heading(table, model, dataset)

@@ -20,9 +20,9 @@ import pandas as pd
 from PIL import Image
 
 from asyrepro.errors import DataError
-from asyrepro.files import write_bytes
+from asyrepro.files import write_bytes, write_csv
 from asyrepro.report.figures import picture
-from asyrepro.report.results import Summary, write_csv
+from asyrepro.report.results import Summary
 
 SIDE = 128
 IMAGES = 2  # of each table

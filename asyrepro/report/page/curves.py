@@ -11,7 +11,8 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from asyrepro.errors import DataError
-from asyrepro.report.results import BASES, PAPER_LOSSES, loss_title, write_csv
+from asyrepro.files import write_csv
+from asyrepro.report.results import BASES, PAPER_LOSSES, loss_title
 
 COLUMNS = ["table", "loss", "seed", "step", "train_loss", "val_psnr", "seconds"]
 MOST = 60  # points kept of a run, besides those with a validation
