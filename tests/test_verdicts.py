@@ -471,3 +471,13 @@ def test_forest_shows_every_comparison_and_the_paper(compared):
     assert labels[0] == "Asy_MAE" and len(labels) == 10
     diamonds = [line for line in axes[0].lines if line.get_marker() == "D"]
     assert [line.get_xdata()[0] for line in diamonds] == pytest.approx([0.079848, 0.048564])
+
+
+@pytest.mark.parametrize("seeds", [1, 10])
+def test_forest_explains_what_it_shows_and_nothing_else(full, seeds):
+    table = v.verdicts(full[full["seed"] < seeds], PAPER)
+    (legend,) = verdicts_report.forest(table, "title").legends
+    words = " | ".join(text.get_text() for text in legend.get_texts())
+    assert "asymmetric loss" in words and "the paper's change" in words
+    for many in ("95 % over seeds", "95 % on these images", "two base runs"):
+        assert (many in words) == (seeds > 1)

@@ -68,23 +68,29 @@ def forest(table: pd.DataFrame, title: str):
         axes[0].set_yticks(list(height.values()), [results.loss_title(loss) for _, loss in height])
         axes[0].set_ylim(max(height.values()) + 0.7, -0.7)
         fig.suptitle(f"{title}: change against the base loss")
-        thin = "95 % over seeds and images"
-        handles = [
-            Line2D([], [], color=style.BLUE, marker="o", lw=0, label="asymmetric loss"),
-            Line2D([], [], color=style.BLUE, lw=1, label=thin),
-            Line2D(
-                [], [], color=style.GREY, marker="o", mfc="white", lw=0, label="variant, control"
-            ),
-            Line2D(
-                [], [], color=style.BLUE, lw=2.6, alpha=0.45, label="95 % on these images alone"
-            ),
-            Line2D([], [], color=style.VERMILLION, marker="D", lw=0, label="the paper's change"),
-            Patch(color=_BAND, label="two base runs that differ in their seed (RMS)"),
-        ]
-        fig.legend(handles=handles, loc="lower center", ncols=3, frameon=False)
+        fig.legend(handles=_forest_legend(table), loc="lower center", ncols=3, frameon=False)
         high = fig.get_figheight()
         fig.subplots_adjust(0.18, 0.86 / high, 0.985, 1 - 0.34 / high, wspace=0.12)
     return fig
+
+
+def _forest_legend(table: pd.DataFrame) -> list:
+    """What the plot shows, and only that: one seed has no intervals."""
+
+    def line(label, colour=style.BLUE, **drawn):
+        return Line2D([], [], color=colour, label=label, **drawn)
+
+    claims, there = table["kind"] == "claim", table.notna().any()
+    band = Patch(color=_BAND, label="two base runs that differ in their seed (RMS)")
+    entries = [
+        (claims.any(), line("asymmetric loss", marker="o", lw=0)),
+        (there["lower"], line("95 % over seeds and images", lw=1)),
+        (not claims.all(), line("variant, control", style.GREY, marker="o", mfc="white", lw=0)),
+        (there["fixed_lower"], line("95 % on these images alone", lw=2.6, alpha=0.45)),
+        (there["paper_change"], line("the paper's change", style.VERMILLION, marker="D", lw=0)),
+        (there["noise"], band),
+    ]
+    return [handle for shown, handle in entries if shown]
 
 
 _BAND = "#ececec"
