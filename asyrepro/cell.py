@@ -72,6 +72,9 @@ def resolve(cfg: DictConfig) -> DictConfig:
         if "total_steps" in cfg.recipe.scheduler:
             cfg.recipe.scheduler.total_steps = steps
         cfg.recipe.steps = steps
+    if (cfg.recipe.scheduler.get("pct_start") or 0) * cfg.recipe.steps == 1:
+        # OneCycleLR divides by the length of the warm-up less one step.
+        cfg.recipe.scheduler.pct_start = 2 / cfg.recipe.steps
     if cfg.amp == "auto":
         cfg.amp = fast_bfloat16(device)
     names = [cfg.testset] if cfg.testset else []
@@ -122,7 +125,7 @@ def complete(cfg: DictConfig, folder: Path | str) -> tuple[list[dict], bool]:
     Raises:
         ConfigError: the folder belongs to another configuration.
         InUse: another process is working in the folder.
-        OutOfMemory: the network or a batch does not fit into the device's memory.
+        OutOfMemory: the network, the training set or a batch does not fit into the memory.
     """
     folder = Path(folder)
     with ExitStack() as held:
@@ -130,12 +133,15 @@ def complete(cfg: DictConfig, folder: Path | str) -> tuple[list[dict], bool]:
         if rows is not None:
             return rows, True
         device = _prepare(cfg)
-        network, task = build(cfg, device)
-        _check_fit(cfg, network, task, device)
+        with memory(
+            f"the network does not fit into the free memory of {device_name(device)}: make room "
+            "there (end what else uses it), or choose another runtime.device"
+        ):
+            network, task = build(cfg, device)
+            _check_fit(cfg, network, task, device)
         distributed.on_main(lambda: _note_beginning(cfg, folder, device))
         data = {}  # fingerprints of the data sets used
-        with _memory(_smaller_batch(cfg, device)):
-            trained = _train(cfg, folder, network, task, device, data)
+        trained = _train(cfg, folder, network, task, device, data)
         rows = distributed.on_main(lambda: _finish(cfg, folder, trained, task, device, data))
         return rows, False
 
@@ -144,7 +150,8 @@ def _open(cfg: DictConfig, folder: Path, held: ExitStack) -> list[dict] | None:
     """Hold the folder for this run; returns its rows if it is finished."""
     held.enter_context(_locked(folder))
     files.remove_leftovers(folder)
-    _claim(cfg, folder)
+    if not check_folder(cfg, folder):
+        files.write_text(folder / "config.yaml", _yaml(cfg))
     if not finished(folder):
         return None
     files.remove(folder / CHECKPOINT)
@@ -158,7 +165,7 @@ def _note_beginning(cfg: DictConfig, folder: Path, device: torch.device) -> None
 
 def _finish(cfg, folder, trained, task, device, data) -> list[dict]:
     """Evaluate the trained network, and write what the cell's folder is to hold."""
-    with _memory(
+    with memory(
         f"a test image does not fit into the free memory of {device_name(device)}; the training is "
         "done and kept: make room there (end what else uses it), and run the same command again"
     ):
@@ -195,7 +202,8 @@ def build(cfg: DictConfig, device: torch.device | str) -> tuple[nn.Module, Task]
 
 
 def _check_fit(cfg, network, task, device) -> None:
-    """Refuse, before any data is read, a network that does not fit its task, with a black patch."""
+    """Refuse, before any data is read, a network that does not fit its task, and what else of the
+    settings the network or the optimiser refuses; with a black patch."""
     side = cfg.recipe.patch // task.scale + 2 * task.margin
     channels = 3 if task.mode == "rgb" else 1
     stored = torch.zeros(1, channels, side, side, device=device)
@@ -211,6 +219,7 @@ def _check_fit(cfg, network, task, device) -> None:
             f"the network returns {tuple(output.shape)} where the label is {label}, and no loss "
             "compares these; check model.network and model.input"
         )
+    _optimization(cfg.recipe, network)
 
 
 def load(path: Path | str, device: torch.device | str = "cpu"):
@@ -224,30 +233,45 @@ def load(path: Path | str, device: torch.device | str = "cpu"):
     """
     state = checkpoint.load(path, device)
     cfg = checkpoint.configuration(state, path)
+    weights = state.get("network")
     try:
+        with torch.device("meta"):  # without memory, which a stranger's file may ask for at will
+            checkpoint.check_weights(make(cfg.model.network), weights, path)
         network, task = build(cfg, device)
     except ConfigError as error:
         raise CheckpointError(f"{path} holds a configuration that cannot be: {error}") from error
-    checkpoint.load_weights(network, state.get("network"), path)
+    checkpoint.load_weights(network, weights, path)
     return network.eval(), task, cfg
 
 
 def _train(cfg, folder, network, task, device, data) -> nn.Module:
-    recipe = cfg.recipe
+    with memory(
+        f"the training set {cfg.dataset.name} does not fit into the memory, where it lies decoded "
+        f"as a whole, here and on {device_name(device)}: make room, or choose another dataset"
+    ):
+        sampler = _sampler(cfg, task, device, data)
+    with memory(_smaller_batch(cfg, device)):
+        trainer = _trainer(cfg, folder, network, task, device, data, sampler)
+        with logger.opened(cfg.runtime.logger, folder) as trainer.logger:
+            return whitening.fold(trainer.run())
+
+
+def _sampler(cfg, task, device, data) -> PatchSampler:
     where = {"root": cfg.runtime.data, "download": cfg.runtime.download}
     images = catalogue.training_set(cfg.dataset.name, mode=task.mode, **where)
     data[f"training {images.name}"] = images.fingerprint
-    sampler = PatchSampler(
-        images.images, task, patch=recipe.patch, batch=recipe.batch, seed=cfg.seed, device=device
-    )
+    size = {"patch": cfg.recipe.patch, "batch": cfg.recipe.batch}
+    return PatchSampler(images.images, task, **size, seed=cfg.seed, device=device)
+
+
+def _trainer(cfg, folder, network, task, device, data, sampler) -> Trainer:
+    recipe = cfg.recipe
     if recipe.get("whiten"):
         _whiten(network, recipe.whiten, sampler)
-    optimizer = make(recipe.optimizer)(
-        parameter_groups(network, recipe.optimizer.lr, recipe.get("lr_scale"))
-    )
-    scheduler = make(recipe.scheduler)(optimizer)
+    optimizer, scheduler = _optimization(recipe, network)
     validation = None
     if recipe.validate_every:
+        where = {"root": cfg.runtime.data, "download": cfg.runtime.download}
         chosen = catalogue.test_set(cfg.validation, mode=task.mode, **where)
         data[f"test {chosen.name}"] = chosen.fingerprint
         pairs = [
@@ -261,7 +285,7 @@ def _train(cfg, folder, network, task, device, data) -> nn.Module:
     torch.manual_seed(cfg.seed)  # for losses that draw (shuffled weights)
     criterion = make(cfg.loss.criterion).to(device)
     distributed.check(recipe.batch, criterion)
-    trainer = Trainer(
+    return Trainer(
         network,
         criterion,
         sampler,
@@ -282,8 +306,19 @@ def _train(cfg, folder, network, task, device, data) -> nn.Module:
         checkpoint_seconds=cfg.runtime.checkpoint_seconds,
         label=f"{cfg.cell} {cfg.loss.name} seed {cfg.seed}" if cfg.runtime.progress else None,
     )
-    with logger.opened(cfg.runtime.logger, folder) as trainer.logger:
-        return whitening.fold(trainer.run())
+
+
+def _optimization(recipe: DictConfig, network: nn.Module):
+    """The recipe's optimiser and its schedule; ConfigError if they refuse their options."""
+    groups, name = make(recipe.optimizer), "recipe.lr_scale"
+    try:
+        parameters = parameter_groups(network, recipe.optimizer.lr, recipe.get("lr_scale"))
+        name = "recipe.optimizer"
+        optimizer = groups(parameters)
+        name = "recipe.scheduler"
+        return optimizer, make(recipe.scheduler)(optimizer)
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        raise ConfigError(f"{name} cannot be used: {error}") from error
 
 
 def _whiten(network: nn.Module, name: str, sampler: PatchSampler) -> None:
@@ -338,21 +373,21 @@ def _write_baseline(folder, testset, task, about) -> None:
     write_rows(path, rows)
 
 
-def _claim(cfg: DictConfig, folder: Path) -> None:
-    """Write the folder's config.yaml, or refuse the folder if it belongs to another run."""
-    path = folder / "config.yaml"
-    if path.is_file():
-        try:
-            other = identity(OmegaConf.load(path))
-        except Exception as error:
-            raise ConfigError(f"{path} is damaged; delete the folder to start again") from error
-        if other != identity(cfg):
-            raise ConfigError(
-                f"{folder} holds a run with another configuration ({_difference(cfg, path)}); "
-                "choose another study=..., or delete the folder"
-            )
-    else:
-        files.write_text(path, _yaml(cfg))
+def check_folder(cfg: DictConfig, folder: Path | str) -> bool:
+    """Whether a cell's folder holds this run already; ConfigError if it holds another one."""
+    path = Path(folder) / "config.yaml"
+    if not path.is_file():
+        return False
+    try:
+        other = identity(OmegaConf.load(path))
+    except Exception as error:
+        raise ConfigError(f"{path} is damaged; delete the folder to start again") from error
+    if other != identity(cfg):
+        raise ConfigError(
+            f"{folder} holds a run with another configuration ({_difference(cfg, path)}); "
+            "choose another study=..., or delete the folder"
+        )
+    return True
 
 
 def _difference(cfg: DictConfig, path: Path) -> str:
@@ -411,15 +446,16 @@ class OutOfMemory(UserError):
 
 
 @contextmanager
-def _memory(advice: str):
+def memory(advice: str):
     """Within this, memory that runs out becomes OutOfMemory(advice)."""
     try:
         yield
     except (torch.cuda.OutOfMemoryError, MemoryError) as error:
         raise OutOfMemory(advice) from error
     except RuntimeError as error:
-        # A CPU's allocator, cuDNN and cuBLAS have no exception of their own for it.
-        if not any(words in str(error) for words in ("allocate memory", "ALLOC_FAILED")):
+        # A CPU's allocator, CUDA's context, cuDNN and cuBLAS have no exception of their own for it.
+        words = ("allocate memory", "ALLOC_FAILED", "out of memory")
+        if not any(word in str(error) for word in words):
             raise
         raise OutOfMemory(advice) from error
 
@@ -463,7 +499,7 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(str(name))
     except RuntimeError:
         device = None
-    if device is None or device.type not in ("cpu", "cuda", "mps", "xpu"):
+    if device is None or device.type not in ("cpu", "cuda"):
         raise ConfigError(f"there is no device {name!r}; use auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device is {name}, but PyTorch finds no CUDA here; use device=cpu")

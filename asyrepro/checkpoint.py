@@ -181,8 +181,8 @@ def _brief(text: str) -> str:
     return shown(text[:100])
 
 
-def load_weights(network: torch.nn.Module, weights: dict, source: Path | str) -> None:
-    """Copy a state dictionary into ``network``; CheckpointError if it belongs to another one."""
+def check_weights(network: torch.nn.Module, weights: dict, source: Path | str) -> None:
+    """CheckpointError unless a state dictionary is one of ``network``, with finite values."""
     own, source = network.state_dict(), shown(source)
     if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
         raise CheckpointError(f"{source} holds no weights of a network")
@@ -197,6 +197,11 @@ def load_weights(network: torch.nn.Module, weights: dict, source: Path | str) ->
     broken = [k for k, v in weights.items() if v.is_floating_point() and not v.isfinite().all()]
     if broken:
         raise CheckpointError(f"{source} holds weights that are not finite ({_brief(broken[0])})")
+
+
+def load_weights(network: torch.nn.Module, weights: dict, source: Path | str) -> None:
+    """Copy a state dictionary into ``network``; CheckpointError if it belongs to another one."""
+    check_weights(network, weights, source)
     network.load_state_dict(weights)
 
 

@@ -312,6 +312,8 @@ def reasons(rows: pd.DataFrame) -> list[str]:
 def difference(means: pd.DataFrame, pairs: int) -> str:
     """The sentence on how far apart the conventions are."""
     finite = means[np.isfinite(means["psnr"]) & (means["pairs"] == pairs)]
+    if finite.empty and pairs > 1:
+        return "The mean PSNR is infinite, as a pair is identical; images=true shows each pair."
     if finite.empty:
         return "All conventions agree: PSNR is infinite."
     low, high = finite.loc[finite["psnr"].idxmin()], finite.loc[finite["psnr"].idxmax()]

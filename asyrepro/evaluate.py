@@ -68,10 +68,9 @@ def _evaluate(options) -> None:
     testset = catalogue.test_set(options.testset, mode=task.mode, **where)
     about = {"model": cfg.model.name, "dataset": cfg.dataset.name}
     trained = about | {"loss": cfg.loss.name, "seed": cfg.seed}
-    found = [
-        trained | row
-        for row in evaluation.evaluate(network, testset, task, device=device, progress=True)
-    ]
+    with cell.memory(f"an image does not fit into the free memory of {cell.device_name(device)}"):
+        rows = evaluation.evaluate(network, testset, task, device=device, progress=True)
+    found = [trained | row for row in rows]
     found += [
         about | {"loss": task.baseline} | row for row in evaluation.evaluate_baseline(testset, task)
     ]

@@ -67,6 +67,8 @@ def _reproduce(arguments: list[str]) -> int:
     first = cells[0][0]
     stopping.limit(first.runtime.max_minutes)
     folder = Path(str(first.results)) / str(first.study)
+    for cfg, path, _ in cells:
+        cell.check_folder(cfg, path)
     todo = [path for _, path, _ in cells if not cell.finished(path)]
     _print_plan(cells, todo, folder)
     if todo:

@@ -91,7 +91,7 @@ def estimated_sigma(pixels: np.ndarray) -> float:
 
     The mean over the colours of :func:`skimage.restoration.estimate_sigma` (Donoho and Johnstone,
     Biometrika 81, 1994). Fine texture is taken for noise, noise on saturated pixels missed; of an
-    even picture it is 0.
+    even picture it is 0, and at most 255: of dithered black and white more would be estimated.
     """
     white = np.iinfo(pixels.dtype).max
     levels = []
@@ -100,7 +100,7 @@ def estimated_sigma(pixels: np.ndarray) -> float:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of an even picture it is NaN, of a narrow one unsure
             levels.append(np.nan_to_num(estimate_sigma(plane)))
-    return float(np.mean(levels) * 255)
+    return min(float(np.mean(levels) * 255), 255.0)
 
 
 def preview(pixels: np.ndarray, restored: np.ndarray, side: int = 1024) -> np.ndarray:

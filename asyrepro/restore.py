@@ -135,14 +135,18 @@ def _restore(
         notes.append(note)
     if pixels.dtype == np.uint16 and ending not in pictures.DEEP:
         notes.append(f"16 bits reduced to the 8 of {ending} files")
-    restored = restoration.restore(
-        pixels,
-        network,
-        task,
-        tile=options.tile,
-        device=device,
-        progress=source.name if options.progress else None,
-    )
+    with cell.memory(
+        f"{shown(source)} does not fit into the free memory of {cell.device_name(device)}; tile= "
+        "with a smaller side needs less"
+    ):
+        restored = restoration.restore(
+            pixels,
+            network,
+            task,
+            tile=options.tile,
+            device=device,
+            progress=source.name if options.progress else None,
+        )
     done = pictures.Picture(restored, picture.profile)
     files.write_bytes(target, pictures.encode(done, ending))
     if options.preview:

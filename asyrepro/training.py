@@ -109,7 +109,8 @@ class Trainer:
 
         Raises:
             Diverged: the loss became NaN or infinite; the last good checkpoint stays.
-            CheckpointError: the folder's checkpoint is damaged or belongs to another run.
+            CheckpointError: the folder's checkpoint is damaged, belongs to another run, or was
+                begun on another kind of device.
             StorageError: the disk is full or read-only; the last checkpoint stays.
             Stopped: the process was asked to end; the step is finished and in the checkpoint.
         """
@@ -202,6 +203,7 @@ class Trainer:
         """Write the history, then the checkpoint: what a checkpoint holds is in the history."""
         state = {
             "signature": self.signature,
+            "device": self.device.type,
             "step": self.step,
             "seconds": self.seconds,
             "total": self.total,
@@ -234,6 +236,12 @@ class Trainer:
             raise CheckpointError(
                 f"{path} belongs to a run with another configuration; choose another study, or "
                 "delete its folder to start again"
+            )
+        begun = state.get("device", self.device.type)
+        if begun != self.device.type:  # whose random numbers are others
+            raise CheckpointError(
+                f"{path} was begun on {begun}; continue it with runtime.device={begun}, or delete "
+                "it to train from the beginning"
             )
         earlier = CheckpointError(
             f"{path} was written by an earlier version of this program, which this one cannot "

@@ -91,10 +91,7 @@ def _options(arguments: list[str]) -> dict:
         if equals and key == "cells":
             options["cells"].append(value)
         elif equals and key == "tolerance":
-            try:
-                options[key] = float(value)
-            except ValueError:
-                raise ConfigError(f"tolerance is {value!r}, which is no number") from None
+            options[key] = _tolerance(value)
         elif equals and key in SETTINGS:
             options[key] = value
         elif "study" in options or (equals and not Path(item).exists()):
@@ -105,6 +102,16 @@ def _options(arguments: list[str]) -> dict:
     if "study" not in options:
         raise ConfigError("name the folder of a study, as results/quick")
     return options
+
+
+def _tolerance(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ConfigError(f"tolerance is {text!r}, which is no number") from None
+    if not 0 <= value < math.inf:
+        raise ConfigError(f"tolerance is {text}; it must be at least 0, and finite")
+    return value
 
 
 def verify(
@@ -242,11 +249,11 @@ class _Check:
         if path is None:
             outcome.unchecked.append(NO_WEIGHTS)
             return
+        network, task, cfg = cell.load(path, self.device)
         weights = checkpoint.load(path)["network"]
         half = any(tensor.dtype == torch.float16 for tensor in weights.values())
         key = "weights_half_sha256" if half else "weights_sha256"
         _compare(outcome, "weights", checkpoint.digest(weights), known.get(key))
-        network, task, cfg = cell.load(path, self.device)
         if cell.identity(cfg) != config:
             outcome.differs.append(f"{path.name} is of another configuration than the folder")
             return
@@ -256,7 +263,12 @@ class _Check:
             if testset is None:
                 outcome.unchecked.append(f"{wanted} is not here")
                 continue
-            again = evaluation.evaluate(network, testset, task, device=self.device)
+            try:
+                with cell.memory(f"an image of {wanted} does not fit into the free memory"):
+                    again = evaluation.evaluate(network, testset, task, device=self.device)
+            except ValueError as error:  # finite weights, but no finite image
+                outcome.differs.append(f"{wanted} cannot be evaluated: {error}")
+                continue
             _evaluated(outcome, again, stored[stored["testset"] == wanted], tolerance)
 
     def _testset(self, name: str, mode: str) -> catalogue.DataSet | None:

@@ -28,10 +28,15 @@ def whiten(layer: nn.Conv2d, inputs: Tensor, floor: float = 1e-4) -> None:
             not amplified further.
 
     Raises:
-        ValueError: the layer is not such a convolution.
+        ValueError: the layer is not such a convolution, or takes other inputs.
     """
     if not isinstance(layer, nn.Conv2d) or layer.groups != 1 or layer.dilation != (1, 1):
         raise ValueError("only convolutions without groups and dilation can be whitened")
+    if layer.in_channels != inputs.shape[1]:
+        raise ValueError(
+            f"the layer takes {layer.in_channels} channels, but the network's input has "
+            f"{inputs.shape[1]}: name the first layer"
+        )
     windows = F.unfold(inputs, layer.kernel_size).transpose(1, 2).flatten(0, 1)
     variances, directions = torch.linalg.eigh(torch.cov(windows.T.double()))
     gain = (variances.clamp(min=0) / variances.mean() + floor).rsqrt()
@@ -61,7 +66,9 @@ class _Product(nn.Module):
         self.register_buffer("inverse", inverse)
 
     def forward(self, coordinates: Tensor) -> Tensor:
-        return (coordinates.flatten(1) @ self.matrix).view_as(coordinates)
+        # In float32, also under autocast: the matrix amplifies a hundredfold what is rounded off.
+        with torch.autocast(coordinates.device.type, enabled=False):
+            return (coordinates.flatten(1) @ self.matrix).view_as(coordinates)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         return torch.empty_like(weight).copy_((weight.flatten(1) @ self.inverse).view_as(weight))

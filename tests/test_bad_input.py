@@ -316,6 +316,7 @@ VALUES = [
         *(SR, "recipe.scheduler.total_steps", "${recipe.step}"),
         "recipe.scheduler.total_steps refers to 'recipe.step', which is not set",
     ),
+    (SR, "runtime.device", "mps", "there is no device 'mps'; use auto, cpu, cuda or cuda:N"),
     (SR, "runtime.device", "gpu", "there is no device 'gpu'; use auto, cpu, cuda or cuda:N"),
 ]
 
@@ -349,6 +350,18 @@ UNFIT = [
         *("experiment=table3_edsr", "model.input.enlarged", True),
         "the network returns (1, 3, 108, 108) where the label is (1, 3, 36, 36), and no loss "
         "compares these; check model.network and model.input",
+    ),
+    (
+        *(SR, "recipe.optimizer.betas", [0.9, 2.0]),
+        "recipe.optimizer cannot be used: Invalid beta parameter at index 1: 2.0",
+    ),
+    (
+        *(SR, "recipe.scheduler.pct_start", 2.0),
+        "recipe.scheduler cannot be used: Expected float between 0 and 1 pct_start, but got 2.0",
+    ),
+    (
+        *(SR, "recipe.lr_scale", {"border": 0.1}),
+        "recipe.lr_scale cannot be used: no parameter of the network begins with 'border'",
     ),
     (
         *(SR, "model.network.kernels", [4, 1, 5]),
@@ -675,6 +688,20 @@ CHECKPOINTS = {
             path, {"model.network": {"_target_": "asyrepro.models.DnCNN", "layers": 10**9}}
         ),
         "PATH describes a network whose layers is above 1,024; it was not made",
+    ),
+    "a network of 77 GB": (  # within the largest numbers, so made without memory, and compared
+        lambda path: with_config(
+            path,
+            {
+                "model.network": {
+                    "_target_": "asyrepro.models.EDSR",
+                    "blocks": 1024,
+                    "channels": 999,
+                }
+            },
+        ),
+        "PATH holds the weights of another network than EDSR as it is configured (first "
+        "difference: body.0.conv1.bias)",
     ),
     "configuration with scale 5": (
         lambda path: with_config(path, {"task.scale": 5}),

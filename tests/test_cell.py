@@ -121,6 +121,20 @@ def test_max_steps_shortens_the_schedule_too():
         cell.resolve(configured("max_steps=0"))
 
 
+@pytest.mark.parametrize("steps", [1, 2, 10, 11])
+def test_a_schedule_may_be_of_any_length(steps):
+    # OneCycleLR itself divides by zero if its warm-up is one step long: a tenth of ten.
+    cfg = configured("experiment=table4_dncnn", "profile=cpu", f"recipe.steps={steps}")
+    recipe = cell.resolve(cfg).recipe
+    optimizer, scheduler = cell._optimization(recipe, torch.nn.Conv2d(16, 16, 1))
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert 0 < max(rates) <= recipe.optimizer.lr
+
+
 def test_fallback_takes_the_stand_in_for_training_and_test_images(tmp_path, monkeypatch):
     monkeypatch.delenv("ASYREPRO_DATA", raising=False)
     monkeypatch.setattr("asyrepro.data.catalogue.home", lambda: tmp_path)

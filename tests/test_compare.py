@@ -272,6 +272,17 @@ def test_identical_and_constant_images(colour, tmp_path, capsys):
     assert "Row 12 not given: the reference's maximum" in out
 
 
+def test_one_identical_pair_among_others_is_not_agreement(colour, tmp_path, capsys):
+    for folder, change in (("gt", 0), ("out", 9)):
+        (tmp_path / folder).mkdir()
+        save(tmp_path / folder / "same.png", colour[0])
+        save(tmp_path / folder / "other.png", (colour[0] // 2 + change).astype(np.uint8))
+    assert main([str(tmp_path / "gt"), str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert "All conventions agree" not in out
+    assert "The mean PSNR is infinite, as a pair is identical; images=true shows each" in out
+
+
 def test_deep_files_are_not_rounded(colour, tmp_path, capsys):
     reference = save(tmp_path / "a.png", colour[0])
     stored = np.minimum(colour[0] * 257.0 + 100, 65535)  # 0.39 of a step of 8 bits

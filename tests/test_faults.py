@@ -501,14 +501,23 @@ def test_too_large_a_batch_names_the_one_to_try(tmp_path):
 @pytest.mark.parametrize(
     ("where", "batch", "message"),
     [
-        ("_train", 8, r"^recipe.batch=8 does not fit into .*; try recipe.batch=4 .*another recipe"),
-        ("_train", 1, r"^a single patch does not fit into .*; try a recipe.patch below 36 "),
+        ("build", 8, r"^the network does not fit into the free memory of cpu: make room there"),
+        ("_sampler", 8, r"^the training set bundled does not fit into the memory, where it lies"),
+        ("_trainer", 8, r"^recipe.batch=8 does not fit .*; try recipe.batch=4 .*another recipe"),
+        ("_trainer", 1, r"^a single patch does not fit into .*; try a recipe.patch below 36 "),
         ("_evaluate", 8, r"the training is done and kept: make room there .*same command again"),
     ],
 )
-def test_out_of_memory_on_a_gpu(tmp_path, monkeypatch, where, batch, message):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+    ],
+)
+def test_out_of_memory_on_a_gpu(tmp_path, monkeypatch, where, batch, message, error):
     def allocate(*_):
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        raise error
 
     cfg = soak.training(1)
     cfg.recipe.batch, cfg.runtime.threads = batch, None

@@ -35,6 +35,11 @@ def test_a_cell_that_fails_is_reported_and_the_others_are_kept(tmp_path):
     assert [row["loss"] for row in rows] == ["bicubic"] * 10 + ["mae"] * 10 + ["asy_mae"] * 10
     assert (tmp_path / "s" / "figures" / "fig4.png").exists()
 
+    # Networks of another recipe do not count as done.
+    other = run(tmp_path, "max_steps=2")
+    assert other.returncode == 2 and "cells" not in other.stdout
+    assert "recipe.steps was 6, now 2); choose another study=..." in other.stderr
+
     again = run(tmp_path)
     assert again.returncode == 0
     assert "2, of which 2 done and 0 to do" in again.stdout

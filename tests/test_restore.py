@@ -342,6 +342,11 @@ def test_the_noise_level_is_estimated(sigma):
     assert restoration.estimated_sigma(noisy) == pytest.approx(sigma, abs=3.5)
 
 
+def test_no_more_noise_is_estimated_than_there_can_be():
+    dithered = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)[..., None]
+    assert restoration.estimated_sigma(dithered) == 255
+
+
 def test_an_even_picture_has_no_noise():
     for value in (0, 200):
         pixels = np.full((9, 9, 4), value, dtype=np.uint8)

@@ -146,6 +146,14 @@ def test_another_runs_checkpoint_is_refused(tmp_path):
         trainer(tmp_path, signature="other").run()
 
 
+def test_a_checkpoint_of_another_kind_of_device_is_refused(tmp_path):
+    trainer(tmp_path).run()
+    state = checkpoint.load(tmp_path / CHECKPOINT) | {"device": "cuda"}
+    checkpoint.save(tmp_path / CHECKPOINT, {k: v for k, v in state.items() if k != "format"})
+    with pytest.raises(CheckpointError, match="was begun on cuda; continue it with"):
+        trainer(tmp_path).run()
+
+
 def test_layers_with_a_learning_rate_of_their_own():
     network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 1, 1))
     groups = parameter_groups(network, 1e-4, {"1.": 0.1})

@@ -329,6 +329,14 @@ def test_runs_without_a_partner_are_left_out_and_named():
     assert "seeds 2, 4" in found["reason"] and "different lengths: seeds 7" in found["reason"]
 
 
+def test_runs_of_different_devices_are_no_pair():
+    frame = study({"asy_mae": 0.1}, seeds=9).assign(device="cpu")
+    frame.loc[(frame["loss"] == "mae") & (frame["seed"] == 3), "device"] = "NVIDIA H100"
+    frame.loc[frame["seed"] == 5, "device"] = "NVIDIA H100"  # both
+    found = row(v.verdicts(frame, PAPER))
+    assert found["seeds"] == 8 and "left out, trained on other devices: seeds 3" in found["reason"]
+
+
 def test_unknown_lengths_of_training_do_not_matter():
     frame = study({"asy_mae": 0.1}, seeds=6)
     unknown = frame.assign(iterations=pd.array([None] * len(frame), dtype="Int64"))

@@ -387,6 +387,20 @@ def test_nothing_that_a_folders_configuration_names_is_run(study, tmp_path, caps
     assert status == 1 and not flag.exists()
 
 
+def test_weights_that_are_none_differ_and_do_not_end_the_check(study, capsys):
+    without, overflowing = (study / name / "weights.pt" for name in CELLS)
+    state = checkpoint.load(without)
+    del state["format"], state["network"]
+    checkpoint.save(without, state)
+    state = checkpoint.load(overflowing)
+    del state["format"]
+    state["network"] = {k: torch.full_like(v, 3e38) for k, v in state["network"].items()}
+    checkpoint.save(overflowing, state)
+    status, text = checked(study, capsys)
+    assert status == 1 and "holds no weights of a network" in text
+    assert "bundled_validation cannot be evaluated: " in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -395,6 +409,8 @@ def test_nothing_that_a_folders_configuration_names_is_run(study, tmp_path, caps
         (["cells=table2"], "name the folder of a study"),
         (["{study}", "cells=table9"], "no cell of {study} is called 'table9'; there is table2/asy"),
         (["{study}", "tolerance=low"], "tolerance is 'low', which is no number"),
+        (["{study}", "tolerance=nan"], "tolerance is nan; it must be at least 0, and finite"),
+        (["{study}", "tolerance=-1"], "tolerance is -1; it must be at least 0, and finite"),
         (["{study}", "cell=table2"], "'cell=table2' is not understood: give one study's folder"),
         (["{study}", "{study}"], "is not understood"),
         (["{study}", "device=gpu9"], "there is no device 'gpu9'"),

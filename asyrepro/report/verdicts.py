@@ -133,7 +133,7 @@ def paired(rows: pd.DataFrame, loss: str, against: str, value: str, columns="ima
 
     Args:
         rows: of one table, model and data set, with columns loss, seed, image, ``value`` and,
-            if known, iterations.
+            if known, iterations and device: a GPU draws other patches and noise than the CPU.
         loss, against: the two losses.
         value: column to compare.
         columns: column (or several) whose values run across.
@@ -151,13 +151,14 @@ def paired(rows: pd.DataFrame, loss: str, against: str, value: str, columns="ima
     both = first.dropna().index.intersection(second.dropna().index)
     if len(both) < len(either):
         notes.append(f"left out, not complete for both losses: seeds {_list(either, both)}")
-    if "iterations" in rows:
-        length = rows.drop_duplicates(["loss", "seed"]).set_index(["loss", "seed"])["iterations"]
-        length = pd.to_numeric(length, errors="coerce").fillna(-1)  # unknown
-        alike = [seed for seed in both if length[loss, seed] == length[against, seed]]
-        if len(alike) < len(both):
-            notes.append(f"left out, trained for different lengths: seeds {_list(both, alike)}")
-        both = pd.Index(alike, dtype=both.dtype)
+    runs = rows.drop_duplicates(["loss", "seed"]).set_index(["loss", "seed"])
+    for column, what in (("iterations", "for different lengths"), ("device", "on other devices")):
+        if column in runs:
+            of = runs[column].astype(object).fillna("unknown")
+            alike = [seed for seed in both if of[loss, seed] == of[against, seed]]
+            if len(alike) < len(both):
+                notes.append(f"left out, trained {what}: seeds {_list(both, alike)}")
+            both = pd.Index(alike, dtype=both.dtype)
     return first.loc[both], second.loc[both], notes
 
 
