@@ -259,11 +259,14 @@ for name in ("SGD", "Adam"):
 
 # %% [markdown]
 # Under SGD the number is a smaller learning rate, nothing more. Adam divides by the gradient's
-# own size and does not notice it. What the studies in `results/` were trained with:
+# own size and does not notice it, nor does Muon, which sets all singular values of a layer's
+# update to about one. What the studies in `results/` were trained with:
 
 # %%
 configs = [path.read_text() for path in Path("../results").glob("*/*/*/seed*/config.yaml")]
-sorted({name for text in configs for name in re.findall(r"torch\.optim\.[A-Z]\w+", text)})
+sorted(
+    {name for text in configs for name in re.findall(r"_target_: (\S+\.(?:Adam|SGD|Muon))", text)}
+)
 
 # %% [markdown]
 # Then the asymmetric rest. How much of the loss sits in dark pixels, for the error of bicubic

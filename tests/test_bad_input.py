@@ -701,7 +701,7 @@ CHECKPOINTS = {
             },
         ),
         "PATH holds the weights of another network than EDSR as it is configured (first "
-        "difference: body.0.conv1.bias)",
+        "difference: blocks.0.conv1.bias)",
     ),
     "configuration with scale 5": (
         lambda path: with_config(path, {"task.scale": 5}),

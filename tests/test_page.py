@@ -275,13 +275,16 @@ def test_goals_and_a_failure_appear_with_their_files(tmp_path):
     (folder / "goals.csv").write_text(
         "network,test,goal,anchor,reached,loss,met\nDnCNN,Set12,30.4,DnCNN-S: 30.44,30.1,MSE,no\n"
     )
-    (folder / "failure.md").write_text("# Why <it>\n\nA paragraph.\n\n![A curve](f.png)\n")
+    (folder / "failure.md").write_text(
+        "# Why <it>\n\nA paragraph.\n\n| seed | MAE |\n| --- | --- |\n| 7 | -31.5 |\n\n![A curve](f.png)\n"
+    )
     Image.new("L", (7, 5)).save(folder / "f.png")
     page.write(folder)
     text = text_of(folder)
     assert re.search(r"DnCNN</th><td>Set12</td>.*30\.4<.*30\.1<.*badge bad.*no<", text)
     assert "<h3>Why &lt;it&gt;</h3>" in text and "<p>A paragraph.</p>" in text
     assert re.search(r'alt="A curve" width="7" height="5"', text)
+    assert re.search(r'<th scope="row">7</th><td class="number">-31.5</td></tr></tbody>', text)
     (folder / "goals.csv").write_text("network,test\n")
     with pytest.raises(DataError, match="anchor, goal, loss, met, reached"):
         page.write(folder)

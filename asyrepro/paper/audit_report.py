@@ -428,7 +428,7 @@ def _abstract(frames: dict[str, pd.DataFrame]) -> list[str]:
         "## 7. The abstract's percentages",
         "",
         '"Up to about" picks the best of twenty images and losses, and per cent of decibels '
-        "depend on the level: 0.5 % of 32 dB are 0.15 dB, which is the 1.7 % of RMSE once more.",
+        "depend on the level: 0.5 % of 32 dB are 0.16 dB, which is the 1.7 % of RMSE once more.",
         "",
         "`abstract.csv`.",
         "",

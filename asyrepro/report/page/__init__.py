@@ -6,8 +6,8 @@ weights and data sets gives the same bytes. :func:`context` gathers plain data, 
 in ``asyrepro/report/templates`` make HTML of it.
 
 Two sections appear when their file is in the study's folder: ``goals.csv`` (see
-:mod:`asyrepro.report.goals`) and ``failure.md`` (headings, paragraphs, and pictures of the folder
-on lines of their own, ``![what it shows](figures/name.png)``).
+:mod:`asyrepro.report.goals`) and ``failure.md`` (headings, paragraphs, tables, and pictures of the
+folder on lines of their own, ``![what it shows](figures/name.png)``).
 """
 
 from __future__ import annotations
@@ -294,7 +294,7 @@ def _goals(path: Path) -> list[dict]:
 
 
 def _failure(path: Path) -> list[dict]:
-    """The blocks of failure.md: headings, paragraphs, and pictures beside it."""
+    """The blocks of failure.md: headings, paragraphs, tables, and pictures beside it."""
     if not path.is_file():
         return []
     blocks = []
@@ -304,6 +304,9 @@ def _failure(path: Path) -> list[dict]:
             blocks.append({"kind": "figure", "alt": image[1], **_embedded(path.parent / image[2])})
         elif text.startswith("#"):
             blocks.append({"kind": "heading", "text": text.lstrip("#").strip()})
+        elif text.startswith("|"):
+            lines = [[c.strip() for c in x.strip("| ").split("|")] for x in text.splitlines()]
+            blocks.append({"kind": "table", "head": lines[0], "rows": lines[2:]})
         else:
             blocks.append({"kind": "text", "text": text})
     return blocks
