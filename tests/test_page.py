@@ -275,9 +275,9 @@ def test_goals_and_a_failure_appear_with_their_files(tmp_path):
     (folder / "goals.csv").write_text(
         "network,test,goal,anchor,reached,loss,met\nDnCNN,Set12,30.4,DnCNN-S: 30.44,30.1,MSE,no\n"
     )
-    (folder / "failure.md").write_text(
-        "# Why <it>\n\nA paragraph.\n\n| seed | MAE |\n| --- | --- |\n| 7 | -31.5 |\n\n![A curve](f.png)\n"
-    )
+    table = "| seed | MAE |\n| --- | --- |\n| 7 | -31.5 |"
+    blocks = ["# Why <it>", "A paragraph.", table, "![A curve](f.png)"]
+    (folder / "failure.md").write_text("\n\n".join(blocks))
     Image.new("L", (7, 5)).save(folder / "f.png")
     page.write(folder)
     text = text_of(folder)
