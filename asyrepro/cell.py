@@ -240,7 +240,7 @@ def load(path: Path | str, device: torch.device | str = "cpu"):
         network, task = build(cfg, device)
     except ConfigError as error:
         raise CheckpointError(f"{path} holds a configuration that cannot be: {error}") from error
-    checkpoint.load_weights(network, weights, path)
+    network.load_state_dict(weights)
     return network.eval(), task, cfg
 
 
@@ -257,11 +257,15 @@ def _train(cfg, folder, network, task, device, data) -> nn.Module:
 
 
 def _sampler(cfg, task, device, data) -> PatchSampler:
-    where = {"root": cfg.runtime.data, "download": cfg.runtime.download}
-    images = catalogue.training_set(cfg.dataset.name, mode=task.mode, **where)
+    images = catalogue.training_set(cfg.dataset.name, mode=task.mode, **_where(cfg))
     data[f"training {images.name}"] = images.fingerprint
     size = {"patch": cfg.recipe.patch, "batch": cfg.recipe.batch}
     return PatchSampler(images.images, task, **size, seed=cfg.seed, device=device)
+
+
+def _where(cfg: DictConfig) -> dict:
+    """Where data sets are looked for, and whether they may be downloaded."""
+    return {"root": cfg.runtime.data, "download": cfg.runtime.download}
 
 
 def _trainer(cfg, folder, network, task, device, data, sampler) -> Trainer:
@@ -271,8 +275,7 @@ def _trainer(cfg, folder, network, task, device, data, sampler) -> Trainer:
     optimizer, scheduler = _optimization(recipe, network)
     validation = None
     if recipe.validate_every:
-        where = {"root": cfg.runtime.data, "download": cfg.runtime.download}
-        chosen = catalogue.test_set(cfg.validation, mode=task.mode, **where)
+        chosen = catalogue.test_set(cfg.validation, mode=task.mode, **_where(cfg))
         data[f"test {chosen.name}"] = chosen.fingerprint
         pairs = [
             tuple(part.to(device) for part in task.test_pair(_centre(image), name))
@@ -310,13 +313,14 @@ def _trainer(cfg, folder, network, task, device, data, sampler) -> Trainer:
 
 def _optimization(recipe: DictConfig, network: nn.Module):
     """The recipe's optimiser and its schedule; ConfigError if they refuse their options."""
-    groups, name = make(recipe.optimizer), "recipe.lr_scale"
+    optimizer_of, scheduler_of = make(recipe.optimizer), make(recipe.scheduler)
+    name = "recipe.lr_scale"
     try:
-        parameters = parameter_groups(network, recipe.optimizer.lr, recipe.get("lr_scale"))
+        groups = parameter_groups(network, recipe.optimizer.lr, recipe.get("lr_scale"))
         name = "recipe.optimizer"
-        optimizer = groups(parameters)
+        optimizer = optimizer_of(groups)
         name = "recipe.scheduler"
-        return optimizer, make(recipe.scheduler)(optimizer)
+        return optimizer, scheduler_of(optimizer)
     except (ValueError, TypeError, ZeroDivisionError) as error:
         raise ConfigError(f"{name} cannot be used: {error}") from error
 
@@ -336,7 +340,6 @@ def _whiten(network: nn.Module, name: str, sampler: PatchSampler) -> None:
 def _evaluate(cfg, folder, network, task, device, data) -> tuple[list[dict], pd.DataFrame | None]:
     """Rows of the table's test set and the benchmarks, and the error profile of the first."""
     variant = variant_of(folder)
-    where = {"root": cfg.runtime.data, "download": cfg.runtime.download}
     wanted = [(cfg.testset, cfg.table)] if cfg.testset else []
     wanted += [(name, None) for name in cfg.benchmarks if name in cfg.profile.benchmarks]
     common = {"model": cfg.model.name, "dataset": cfg.dataset.name}
@@ -349,7 +352,7 @@ def _evaluate(cfg, folder, network, task, device, data) -> tuple[list[dict], pd.
     }
     rows, profiles = [], []
     for name, table in wanted:
-        testset = catalogue.test_set(name, mode=task.mode, **where)
+        testset = catalogue.test_set(name, mode=task.mode, **_where(cfg))
         data[f"test {name}"] = testset.fingerprint
         about = {"table": table, **common, "loss": cfg.loss.name, "seed": cfg.seed}
         for image, _, output, label in evaluation.outputs(
