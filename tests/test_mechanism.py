@@ -301,3 +301,11 @@ def test_plot_shows_both_kinds_and_the_share_of_pixels():
     assert len(figure.axes) == 4  # one base loss, and the shares below
     line = next(a for a in figure.axes[0].lines if "asymmetric" in a.get_label())
     assert line.get_ydata()[:3] == pytest.approx([-4] * 3, abs=0.7)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_plot_names_a_band_only_where_there_is_one(seeds):
+    figure = m.plot(m.bin_changes(profiles(dark=-4, seeds=seeds, images=3)), "title")
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert ("asymmetric (band: 95 %)" in words) == (seeds > 1)
+    assert ("asymmetric" in words) == (seeds == 1)

@@ -489,3 +489,12 @@ def test_forest_explains_what_it_shows_and_nothing_else(full, seeds):
     assert "asymmetric loss" in words and "the paper's change" in words
     for many in ("95 % over seeds", "95 % on these images", "two base runs"):
         assert (many in words) == (seeds > 1)
+
+
+def test_forest_of_a_failed_training_writes_its_large_numbers_out(compared):
+    """Else the axis' common factor, 1e10, is drawn over its label."""
+    large = compared.assign(**{name: compared[name] * 1e9 for name in ("change", "lower", "upper")})
+    figure = verdicts_report.forest(large, "title")
+    figure.canvas.draw()
+    for ax in figure.axes:
+        assert ax.xaxis.get_offset_text().get_text() == ""

@@ -504,7 +504,7 @@ def _plot_losses(ax, rows: pd.DataFrame, base: str) -> None:
         color=style.BLUE,
         marker="o",
         ms=3.5,
-        label="asymmetric (band: 95 %)",
+        label="asymmetric (band: 95 %)" if line["lower"].notna().any() else "asymmetric",
         zorder=4,
     )
     ax.axhline(0, color=style.BLACK, lw=0.6)

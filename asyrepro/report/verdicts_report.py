@@ -63,6 +63,8 @@ def forest(table: pd.DataFrame, title: str):
             better = "more" if DIRECTION[metric] > 0 else "less"
             ax.set_xlabel(f"{_TITLES[metric]}{scale}: {better} is better")
             ax.xaxis.set_major_locator(MaxNLocator(4))
+            if np.abs(ax.get_xlim()).max() >= 1e5:  # the axis' common factor would meet its label
+                ax.xaxis.set_major_formatter("{x:.2g}")
             ax.spines[["top", "right", "left"]].set_visible(False)
             ax.tick_params(axis="y", length=0)
         axes[0].set_yticks(list(height.values()), [results.loss_title(loss) for _, loss in height])
