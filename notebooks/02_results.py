@@ -39,7 +39,7 @@ pd.options.display.max_colwidth = 100
 # Add the names of studies of your own.
 
 # %%
-STUDIES = ["paper-cpu", "srcnn-seeds"]
+STUDIES = ["paper-cpu", "srcnn-seeds", "seeds"]
 
 studies = {study: results.plain(results.load(f"../results/{study}")) for study in STUDIES}
 columns = ["table", "model", "dataset", "loss", "seed", "image", "psnr", "ssim", "rmse", "nrmse"]
@@ -179,6 +179,14 @@ claims[shown].round(4).astype(object).fillna("")
 
 # %%
 claims["verdict"].value_counts()
+
+# %% [markdown]
+# All four networks, with six seeds and shorter trainings: the changes of PSNR.
+
+# %%
+every = verdicts.verdicts(studies["seeds"], published).query("metric == 'psnr'")
+shown = ["model", "loss", "against", "change", "lower", "upper", "noise", "paper_change", "verdict"]
+every[shown].set_index(["model", "loss", "against"]).round(3)
 
 # %% [markdown]
 # Have the files been made from these very rows?
