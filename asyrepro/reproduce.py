@@ -167,7 +167,20 @@ def _print_plan(
             f"patches of {cfg.recipe.patch} x {cfg.recipe.patch}; trained on {data}{found}"
         )
     print(f"cells    {len(cells)}, of which {len(cells) - len(todo)} done and {len(todo)} to do")
+    done = [path for _, path, _ in cells if path not in todo]
+    elsewhere = sorted(set(map(_trained_on, done)) - {cell.device_name(device), ""})
+    if todo and elsewhere:
+        print(
+            f"note     finished cells were trained on {', '.join(elsewhere)}: verdicts leave out "
+            "pairs of losses that were trained on different devices; another study= has none"
+        )
     print(flush=True)
+
+
+def _trained_on(folder: Path) -> str:
+    """The device of a finished cell, as its rows name it; empty if it has none."""
+    rows = cell.read_rows(folder / "rows.csv")
+    return rows[0].get("device", "") if rows else ""
 
 
 def _where(cfg: DictConfig) -> str:

@@ -406,7 +406,7 @@ MISSPELT = [
     ("recipe.steps=[", "'recipe.steps=[' is not understood: settings are given as name=value"),
     (
         "profile=quik",
-        "there is no profile 'quik'; did you mean 'quick'? There are cpu, full, quick, smoke, ...",
+        "there is no profile 'quik'; did you mean 'quick'? There are cpu, full, quick, ...",
     ),
     (
         "experiment=table9",

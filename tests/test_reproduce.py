@@ -35,6 +35,12 @@ def test_a_cell_that_fails_is_reported_and_the_others_are_kept(tmp_path):
     assert [row["loss"] for row in rows] == ["bicubic"] * 10 + ["mae"] * 10 + ["asy_mae"] * 10
     assert (tmp_path / "s" / "figures" / "fig4.png").exists()
 
+    # Finished on another device: said before the rest is trained, as their changes are not paired.
+    rows = tmp_path / "s" / "table2" / "mae" / "seed0" / "rows.csv"
+    rows.write_text(rows.read_text().replace(",cpu,", ",NVIDIA H100,"))
+    mixed = run(tmp_path, "seeds=0,1", "losses=mae")
+    assert "finished cells were trained on NVIDIA H100: verdicts leave out" in mixed.stdout
+
     # Networks of another recipe do not count as done.
     other = run(tmp_path, "max_steps=2")
     assert other.returncode == 2 and "cells" not in other.stdout
@@ -43,3 +49,4 @@ def test_a_cell_that_fails_is_reported_and_the_others_are_kept(tmp_path):
     again = run(tmp_path)
     assert again.returncode == 0
     assert "2, of which 2 done and 0 to do" in again.stdout
+    assert "H100" not in again.stdout  # nothing is left to be trained
