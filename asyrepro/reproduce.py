@@ -28,6 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 from asyrepro import cell, distributed, settings, stopping, study
 from asyrepro.data import catalogue
 from asyrepro.errors import ConfigError, UserError
+from asyrepro.report import results
 from asyrepro.train import failure, folder_of
 
 # The first varies slowest: a study that is cut off has whole seeds, which can be compared.
@@ -167,20 +168,20 @@ def _print_plan(
             f"patches of {cfg.recipe.patch} x {cfg.recipe.patch}; trained on {data}{found}"
         )
     print(f"cells    {len(cells)}, of which {len(cells) - len(todo)} done and {len(todo)} to do")
-    done = [path for _, path, _ in cells if path not in todo]
-    elsewhere = sorted(set(map(_trained_on, done)) - {cell.device_name(device), ""})
-    if todo and elsewhere:
+    if todo:
+        finished = [path for _, path, _ in cells if path not in todo]
+        _print_elsewhere(finished, cell.device_name(device))
+    print(flush=True)
+
+
+def _print_elsewhere(finished: list[Path], here: str) -> None:
+    """Say so if finished cells were trained on another device than the rest will be."""
+    devices = {name for path in finished for name in results.read_rows(path / "rows.csv")["device"]}
+    if elsewhere := sorted(devices - {here, ""}):
         print(
             f"note     finished cells were trained on {', '.join(elsewhere)}: verdicts leave out "
             "pairs of losses that were trained on different devices; another study= has none"
         )
-    print(flush=True)
-
-
-def _trained_on(folder: Path) -> str:
-    """The device of a finished cell, as its rows name it; empty if it has none."""
-    rows = cell.read_rows(folder / "rows.csv")
-    return rows[0].get("device", "") if rows else ""
 
 
 def _where(cfg: DictConfig) -> str:

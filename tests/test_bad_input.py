@@ -406,7 +406,8 @@ MISSPELT = [
     ("recipe.steps=[", "'recipe.steps=[' is not understood: settings are given as name=value"),
     (
         "profile=quik",
-        "there is no profile 'quik'; did you mean 'quick'? There are cpu, full, quick, ...",
+        "there is no profile 'quik'; did you mean 'quick'? There are cpu, full, quick, "
+        "seeds, smoke, ...",
     ),
     (
         "experiment=table9",

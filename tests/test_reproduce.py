@@ -37,7 +37,12 @@ def test_a_cell_that_fails_is_reported_and_the_others_are_kept(tmp_path):
 
     # Finished on another device: said before the rest is trained, as their changes are not paired.
     rows = tmp_path / "s" / "table2" / "mae" / "seed0" / "rows.csv"
-    rows.write_text(rows.read_text().replace(",cpu,", ",NVIDIA H100,"))
+    elsewhere = rows.read_text().replace(",cpu,", ",NVIDIA H100,")
+    rows.write_bytes(b"\xff")
+    damaged = run(tmp_path, "seeds=0,1", "losses=mae")
+    assert damaged.returncode == 2 and "rows.csv is damaged" in damaged.stderr
+    assert "Traceback" not in damaged.stderr
+    rows.write_text(elsewhere)
     mixed = run(tmp_path, "seeds=0,1", "losses=mae")
     assert "finished cells were trained on NVIDIA H100: verdicts leave out" in mixed.stdout
 
