@@ -56,8 +56,13 @@ VALIDATION_SIDE = 160  # pixels of the centre crops that validation while traini
 COLUMNS = list(results.COLUMNS)
 
 
-def resolve(cfg: DictConfig) -> DictConfig:
+def resolve(cfg: DictConfig, folder: Path | str | None = None) -> DictConfig:
     """The configuration as it will be run: shortened, and with data sets that can be had.
+
+    Args:
+        cfg: as Hydra composes it.
+        folder: the cell's own folder. With ``amp=auto`` what was begun there, on whatever device,
+            keeps its precision; elsewhere, and in a new folder, the device decides.
 
     Raises:
         ConfigError: see :func:`asyrepro.settings.check`; or there is no such device.
@@ -76,7 +81,8 @@ def resolve(cfg: DictConfig) -> DictConfig:
         # OneCycleLR divides by the length of the warm-up less one step.
         cfg.recipe.scheduler.pct_start = 2 / cfg.recipe.steps
     if cfg.amp == "auto":
-        cfg.amp = fast_bfloat16(device)
+        begun = _precision(Path(folder)) if folder is not None else None
+        cfg.amp = fast_bfloat16(device) if begun is None else begun
     names = [cfg.testset] if cfg.testset else []
     while cfg.fallback and cfg.dataset.name != "bundled":
         try:
@@ -91,6 +97,15 @@ def resolve(cfg: DictConfig) -> DictConfig:
         if cfg.table is not None and cfg.testset:  # no table mixes real and stand-in images
             cfg.testset, cfg.benchmarks = "bundled", []
     return cfg
+
+
+def _precision(folder: Path) -> bool | None:
+    """Whether the run in a cell's folder is one in bfloat16; None if there is none."""
+    try:
+        amp = OmegaConf.load(folder / "config.yaml").get("amp")
+    except Exception:  # check_folder says what is wrong with a damaged file
+        return None
+    return amp if isinstance(amp, bool) else None
 
 
 def _have(name: str, runtime: DictConfig) -> None:

@@ -58,12 +58,11 @@ def _reproduce(arguments: list[str]) -> int:
     plain = [item for item in overrides if not item.lstrip("+").startswith(("hydra/", "hydra."))]
     sweep = {name: _values(name, lists, overrides) for name in LISTS}
     cells = [
-        (cfg, folder_of(cfg, chosen), chosen)
+        (*_compose(chosen), chosen)
         for seed in sweep["seeds"]
         for experiment in sweep["experiments"]
         for loss in sweep["losses"]
         for chosen in [[f"experiment={experiment}", f"loss={loss}", f"seed={seed}", *plain]]
-        for cfg in [_compose(chosen)]
     ]
     first = cells[0][0]
     stopping.limit(first.runtime.max_minutes)
@@ -143,10 +142,12 @@ def _values(name: str, lists: dict[str, list[str]], overrides: list[str]) -> lis
     return [str(value) for value in OmegaConf.load(path)[name]]
 
 
-def _compose(overrides: list[str]) -> DictConfig:
-    """The configuration of one cell, with data sets that can be had."""
+def _compose(overrides: list[str]) -> tuple[DictConfig, Path]:
+    """The configuration of one cell, with data sets that can be had, and the cell's folder."""
     with settings.explained(*LISTS), initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
-        return cell.resolve(compose("train", overrides=overrides))
+        cfg = compose("train", overrides=overrides)
+        folder = folder_of(cfg, overrides)
+        return cell.resolve(cfg, folder), folder
 
 
 def _print_plan(
@@ -156,7 +157,9 @@ def _print_plan(
     device = cell.choose_device(first.runtime.device)
     print(f"study    {folder}")
     print(f"profile  {first.profile.name}")
-    print(f"device   {cell.device_name(device)}, {'bfloat16' if first.amp else 'float32'}")
+    kinds = {cfg.amp for cfg, path, _ in cells if path in todo or not todo}
+    names = [name for amp, name in ((True, "bfloat16"), (False, "float32")) if amp in kinds]
+    print(f"device   {cell.device_name(device)}, {' and '.join(names)}")
     shown = {}
     for cfg, *_ in cells:
         shown.setdefault((cfg.cell, cfg.dataset.name, cfg.testset), cfg)
@@ -171,6 +174,7 @@ def _print_plan(
     if todo:
         finished = [path for _, path, _ in cells if path not in todo]
         _print_elsewhere(finished, cell.device_name(device))
+        _print_mixed([cfg for cfg, *_ in cells])
     print(flush=True)
 
 
@@ -181,6 +185,17 @@ def _print_elsewhere(finished: list[Path], here: str) -> None:
         print(
             f"note     finished cells were trained on {', '.join(elsewhere)}: verdicts leave out "
             "pairs of losses that were trained on different devices; another study= has none"
+        )
+
+
+def _print_mixed(cfgs: list[DictConfig]) -> None:
+    """Say so if losses that are to be compared will have been trained in different precision."""
+    kinds = {name: {cfg.amp for cfg in cfgs if cfg.cell == name} for name in [c.cell for c in cfgs]}
+    if mixed := [name for name, found in kinds.items() if len(found) > 1]:
+        print(
+            f"note     {', '.join(mixed)}: cells that were begun elsewhere keep their precision, "
+            "so some are trained in bfloat16 and some in float32; another study= with amp=true or "
+            "amp=false has one for all"
         )
 
 

@@ -30,8 +30,9 @@ from omegaconf import DictConfig
 from asyrepro import cell, distributed, files, settings, stopping
 from asyrepro.errors import StorageError, UserError
 
-PLACED = (  # overrides that the run folder's name already shows, or that do not change the run
+PLACED = (  # overrides that the run folder's name shows, or that say how and where to run
     "experiment", "loss", "seed", "study", "profile", "results", "fallback", "max_steps", "cell",
+    "amp",
 )  # fmt: skip
 
 
@@ -68,7 +69,7 @@ def main(cfg: DictConfig) -> None:
     try:
         with stopping.handled():
             stopping.limit(cfg.runtime.max_minutes)
-            rows, before = cell.complete(cell.resolve(cfg), folder)
+            rows, before = cell.complete(cell.resolve(cfg, folder), folder)
             if distributed.main():
                 files.remove(folder / "failed.txt")
                 done = "already finished, " if before else ""

@@ -96,6 +96,20 @@ def test_where_and_how_a_run_is_carried_out_is_not_its_identity():
         assert cell.identity(configured(change)) != plain
 
 
+@pytest.mark.parametrize("has_it", [True, False])
+def test_what_was_begun_keeps_its_precision(finished, monkeypatch, tmp_path, has_it):
+    folder, cfg, rows = finished  # of this processor, which may have bfloat16 or not
+    monkeypatch.setattr(cell, "fast_bfloat16", lambda device: has_it)
+    assert cell.resolve(configured(), tmp_path / "new").amp is has_it
+    again = cell.resolve(configured(), folder)
+    assert again.amp is cfg.amp and len(cell.run(again, folder)) == len(rows)
+    # A precision that is asked for is never changed, and has no folder of its own.
+    other = "amp=false" if cfg.amp else "amp=true"
+    assert folder_of(configured(), [other]) == folder_of(configured(), [])
+    with pytest.raises(ConfigError, match=rf"amp was {cfg.amp}, now {not cfg.amp}"):
+        cell.run(cell.resolve(configured(other), folder), folder)
+
+
 def test_a_folder_in_use_is_left_alone(finished):
     folder, cfg, _ = finished
     with open(folder / ".lock", "w") as file:

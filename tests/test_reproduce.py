@@ -5,6 +5,10 @@ import os
 import subprocess
 import sys
 
+from omegaconf import OmegaConf
+
+from asyrepro import reproduce
+
 
 def run(tmp_path, *settings):
     command = [
@@ -55,3 +59,24 @@ def test_a_cell_that_fails_is_reported_and_the_others_are_kept(tmp_path):
     assert again.returncode == 0
     assert "2, of which 2 done and 0 to do" in again.stdout
     assert "H100" not in again.stdout  # nothing is left to be trained
+
+
+def test_the_plan_says_which_losses_differ_in_precision(tmp_path, capsys):
+    def plan(*losses):
+        common = ["experiment=table2_srcnn", "profile=smoke", "dataset=bundled", "seed=0"]
+        where = ["runtime.device=cpu", f"results={tmp_path}"]
+        chosen = [[*common, f"loss={loss}", *where] for loss in losses]
+        cells = [(*reproduce._compose(overrides), overrides) for overrides in chosen]
+        reproduce._print_plan(cells, [path for _, path, _ in cells], tmp_path)
+        return cells, capsys.readouterr().out
+
+    [(cfg, folder, _), _], text = plan("mae", "asy_mae")
+    assert "note" not in text and "bfloat16 and float32" not in text
+
+    folder.mkdir(parents=True)
+    cfg.amp = not cfg.amp  # begun on a processor of the other kind
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+    _, text = plan("mae", "asy_mae")
+    assert "bfloat16 and float32" in text
+    assert "note     table2: cells that were begun elsewhere keep their precision" in text
+    assert "note" not in plan("mae")[1]

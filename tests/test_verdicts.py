@@ -439,6 +439,17 @@ def test_claims_get_the_verdicts_of_their_rules(full, compared):
     assert not any(name.startswith(("table3", "table4", "sharper")) for name in found.index)
 
 
+def test_each_network_of_a_study_is_named_beside_its_step_time(full, compared):
+    times = step_times(1.0)
+    times = pd.concat([times.assign(model="edsr"), times.assign(model="dncnn")])
+    found = v.claim_verdicts(compared, full, times=v.step_time_summary(times))
+    shown = found.loc[found["claim"] == "training-time-mae", "quantity"]
+    assert list(shown) == [
+        "step time, asymmetric over plain MAE, DnCNN",
+        "step time, asymmetric over plain MAE, EDSR",
+    ]
+
+
 # -------------------------------------------------------------------------------------- output
 
 

@@ -511,6 +511,9 @@ def claim_verdicts(
         elif claim.rule == "time" and times is not None:
             for line in times[times["loss"] == claim.loss].to_dict("records"):
                 part = {name: line[name] for name in (*_SHARED, "model")}
+                if line["model"]:
+                    title = results.MODEL_TITLES.get(line["model"], line["model"])
+                    part["quantity"] = f"{claim.quantity}, {title}"
                 part["measured"] = line["ratio"]
                 part["reason"] += f"; {line['repetitions']} repetitions"
                 found.append(row | part | {"unit": "ratio"})
