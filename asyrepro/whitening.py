@@ -42,6 +42,7 @@ def whiten(layer: nn.Conv2d, inputs: Tensor, floor: float = 1e-4) -> None:
     gain = (variances.clamp(min=0) / variances.mean() + floor).rsqrt()
     matrix = (directions * gain) @ directions.T
     inverse = (directions / gain) @ directions.T
+    layer.__class__ = type(type(layer).__name__, (_InFloat32, type(layer)), {})
     parametrize.register_parametrization(
         layer, "weight", _Product(matrix.to(layer.weight), inverse.to(layer.weight))
     )
@@ -53,8 +54,23 @@ def fold(network: nn.Module) -> nn.Module:
         if parametrize.is_parametrized(layer, "weight"):
             product = layer.weight.detach()
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+            if isinstance(layer, _InFloat32):
+                layer.__class__ = type(layer).__bases__[1]
             layer.weight.data.copy_(product)  # into V's place, which has the layer's memory layout
     return network
+
+
+class _InFloat32(nn.Module):
+    """A layer that computes in float32 under autocast too.
+
+    W takes differences of nearly equal inputs, and M multiplies their gradient a hundredfold: in
+    bfloat16 both are mostly rounding. It costs SRCNN 0.08 dB on Table 2's images, after 4,000
+    steps of MAE: 29.89 dB in bfloat16, 29.97 in float32, 29.96 with this layer alone in float32.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs.device.type, enabled=False):
+            return super().forward(inputs.float())
 
 
 class _Product(nn.Module):

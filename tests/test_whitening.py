@@ -55,15 +55,23 @@ def test_one_step_descends_along_the_whitened_gradient():
     assert torch.allclose(white.weight, expected, atol=1e-6)
 
 
-def test_autocast_trains_the_weight_that_is_folded():
+def test_autocast_trains_the_weight_that_is_folded_in_float32():
     # In bfloat16 the product of V and M would be wrong by a tenth: another network than is saved.
+    # So would the gradient of V be, as M multiplies its smallest directions most.
     torch.manual_seed(0)
-    layer, inputs = nn.Conv2d(1, 4, 9), correlated(200, 9)
+    layer, inputs = nn.Conv2d(1, 4, 9), correlated(200, 12)
     whitening.whiten(layer, inputs)
-    with torch.autocast("cpu", torch.bfloat16):
-        output = layer(inputs)
-        seen = layer.weight.detach().clone()
-    assert output.dtype == torch.bfloat16
+    coordinates = layer.parametrizations.weight.original
+    found = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            output = layer(inputs)
+            seen = layer.weight.detach().clone()
+        output.float().square().mean().backward()
+        found.append((output, coordinates.grad.clone()))
+        coordinates.grad = None
+    (output, gradient), (under, other) = found
+    assert torch.equal(output, under.float()) and torch.equal(gradient, other)
     whitening.fold(layer)
     assert torch.equal(seen, layer.weight)
 
