@@ -181,14 +181,6 @@ claims[shown].round(4).astype(object).fillna("")
 claims["verdict"].value_counts()
 
 # %% [markdown]
-# All four networks, with six seeds and shorter trainings: the changes of PSNR.
-
-# %%
-every = verdicts.verdicts(studies["seeds"], published).query("metric == 'psnr'")
-shown = ["model", "loss", "against", "change", "lower", "upper", "noise", "paper_change", "verdict"]
-every[shown].set_index(["model", "loss", "against"]).round(3)
-
-# %% [markdown]
 # Have the files been made from these very rows?
 
 # %%
@@ -196,6 +188,14 @@ written = pd.read_csv(f"../results/{STUDY}/verdicts.csv")
 numbers = ["change", "lower", "upper", "p"]
 same = np.allclose(written[numbers], comparisons[numbers], rtol=1e-4, atol=1e-8, equal_nan=True)
 print("verdicts.csv has the intervals worked out above:", same)
+
+# %% [markdown]
+# All four networks, with six seeds and shorter trainings: the changes of PSNR.
+
+# %%
+every = verdicts.verdicts(studies["seeds"], published).query("metric == 'psnr'")
+shown = ["model", "loss", "against", "change", "lower", "upper", "noise", "paper_change", "verdict"]
+every[shown].set_index(["model", "loss", "against"]).round(3)
 
 # %% [markdown]
 # ## 6. Interval plots
