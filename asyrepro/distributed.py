@@ -14,6 +14,7 @@ import fcntl
 import functools
 import itertools
 import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -114,6 +115,19 @@ def started():
     dist.init_process_group(backend, store=_store, rank=rank, world_size=world, timeout=TIMEOUT)
     yield
     dist.destroy_process_group()  # not after an error: the others may be waiting for this process
+
+
+def leave(status: int | None) -> None:
+    """End the process; at once, without Python's cleaning up, if torchrun has started it.
+
+    The gloo threads outlive the process group. One that still has an object of Python to give back
+    while Python cleans up aborts the process, and with it a training that is done.
+    """
+    if dist.is_torchelastic_launched():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status or 0)
+    sys.exit(status)
 
 
 def size() -> int:

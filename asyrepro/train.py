@@ -150,4 +150,8 @@ def summary(rows: list[dict]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(command_line(sys.argv[1:]))
+    try:
+        status = command_line(sys.argv[1:])
+    except SystemExit as end:
+        status = end.code
+    distributed.leave(status)

@@ -423,10 +423,10 @@ def _train_overtaken(*arguments):
     """Another process finishes the cell just before this one opens its folder."""
     resolve = cell.resolve
 
-    def overtaken(cfg):
+    def overtaken(cfg, folder):
         cell.resolve = resolve
-        cell.run(resolve(cfg.copy()), train.folder_of(cfg, list(arguments)))
-        return resolve(cfg)
+        cell.run(resolve(cfg.copy()), folder)
+        return resolve(cfg, folder)
 
     cell.resolve = overtaken
     return _train(*arguments)

@@ -147,7 +147,8 @@ def test_a_cell_without_provenance_tells_what_its_files_tell(study):
     assert environment["device"] == "cpu" and environment["cpu"] is None
     assert environment["versions"]["torch"] == torch.__version__.split("+")[0]
     assert environment["versions"]["pandas"] is None
-    assert environment["flags"] == {"amp": False, "channels_last": True}
+    amp = cell.fast_bfloat16(torch.device("cpu"))  # as amp=auto chose it
+    assert environment["flags"] == {"amp": amp, "channels_last": True}
     assert verify.main([str(study), "cells=table2/mae", "device=cpu"]) == 0
 
 
