@@ -190,7 +190,9 @@ def _print_elsewhere(finished: list[Path], here: str) -> None:
 
 def _print_mixed(cfgs: list[DictConfig]) -> None:
     """Say so if losses that are to be compared will have been trained in different precision."""
-    kinds = {name: {cfg.amp for cfg in cfgs if cfg.cell == name} for name in [c.cell for c in cfgs]}
+    kinds = {}
+    for cfg in cfgs:
+        kinds.setdefault(cfg.cell, set()).add(cfg.amp)
     if mixed := [name for name, found in kinds.items() if len(found) > 1]:
         print(
             f"note     {', '.join(mixed)}: cells that were begun elsewhere keep their precision, "
