@@ -312,6 +312,28 @@ def test_what_is_recorded_of_the_machine_is_said(tmp_path):
         page.write(folder)
 
 
+def test_the_precision_is_said_table_by_table(tmp_path):
+    folder = tmp_path / "mixed"
+    write_metrics(folder, rows(4, seeds=(0,)))
+    environments = {"half": {"flags": {"amp": True}}, "full": {"flags": {"amp": False}}, "old": {}}
+
+    def said(**tables):
+        cells = {f"{t}/{i}/seed0": {"environments": e} for t, c in tables.items() for i, e in c}
+        record = {"environments": environments, "cells": cells}
+        (folder / "reproducibility.json").write_text(json.dumps(record))
+        page.write(folder)
+        return dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", text_of(folder))).get("Precision")
+
+    half, full = [("mae", ["half"])], [("mae", ["full"])]
+    assert said(table2=full, table5=full) == "float32"
+    assert said(table3=half, table2=full, table4=half, table5=full) == (
+        "float32 (Tables 2, 5), bfloat16 (Tables 3, 4)"
+    )
+    mixed = said(table2=full, table4=[*half, ("mse", ["full"])])
+    assert mixed == "float32 (Table 2), bfloat16 and float32 (Table 4)"
+    assert said(table4=[("mae", ["old"])]) is None
+
+
 def test_error_maps_and_masks():
     label = np.zeros((4, 4, 3), np.uint8)
     output = label.copy()

@@ -84,7 +84,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
         best = means.idxmax()
         made.append(
             {
-                "network": f"{results.MODEL_TITLES[goal.model]}, {_trained(mine)}",
+                "network": f"{results.model_title(goal.model)}, {_trained(mine)}",
                 "test": goal.title,
                 "goal": f"{goal.psnr:.2f}",
                 "anchor": goal.anchor,

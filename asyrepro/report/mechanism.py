@@ -573,7 +573,7 @@ def write(study_dir, paper: pd.DataFrame | None, stand_in: bool = False):
     for (table, model, dataset), rows in changes.groupby(["table", "model", "dataset"]):
         several = changes.loc[changes["table"] == table, "dataset"].nunique() > 1
         name = f"mechanism_table{table}" + (f"_{dataset}" if several else "")
-        network = results.MODEL_TITLES.get(model, model)
+        network = results.model_title(model)
         title = f"Table {table}, {network}: where the error changes, asymmetric against base{mark}"
         written += style.save(plot(rows, title), study_dir / "figures" / name)
     return claim_verdicts(lines), markdown(lines, mark), written

@@ -56,6 +56,11 @@ STAND_IN = "bundled stand-in data"
 PAPER_IMAGES = {table: tuple(paper.test_images(table)) for table in (4, 5)}  # in its order
 
 
+def model_title(model: str) -> str:
+    """``edsr`` -> ``EDSR``, as the paper writes it; a network of one's own keeps its name."""
+    return MODEL_TITLES.get(model, model)
+
+
 def loss_title(loss: str) -> str:
     """``asy_mae`` -> ``Asy_MAE``, as the paper's column heads are written."""
     words = loss.split("_")
@@ -254,7 +259,7 @@ class Summary:
 
     @property
     def model_title(self) -> str:
-        return MODEL_TITLES.get(self.model, self.model)
+        return model_title(self.model)
 
     @cached_property
     def _wide(self) -> pd.DataFrame:

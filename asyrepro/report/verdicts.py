@@ -512,7 +512,7 @@ def claim_verdicts(
             for line in times[times["loss"] == claim.loss].to_dict("records"):
                 part = {name: line[name] for name in (*_SHARED, "model")}
                 if line["model"]:
-                    title = results.MODEL_TITLES.get(line["model"], line["model"])
+                    title = results.model_title(line["model"])
                     part["quantity"] = f"{claim.quantity}, {title}"
                 part["measured"] = line["ratio"]
                 part["reason"] += f"; {line['repetitions']} repetitions"

@@ -287,7 +287,7 @@ def _note(claims: pd.DataFrame):
 
 def _heading(table: int, model: str, dataset: str) -> str:
     trained = results.DATASET_TITLES.get(dataset, dataset)
-    return f"Table {table}: {results.MODEL_TITLES.get(model, model)}, trained on {trained}"
+    return f"Table {table}: {results.model_title(model)}, trained on {trained}"
 
 
 def _table_lines(keys, group: pd.DataFrame, sources: pd.DataFrame, mark: str) -> list[str]:
@@ -327,7 +327,7 @@ def _table_lines(keys, group: pd.DataFrame, sources: pd.DataFrame, mark: str) ->
 def _time_lines(times: pd.DataFrame) -> list[str]:
     rows = [
         [
-            results.MODEL_TITLES.get(row.model, row.model) or "-",
+            results.model_title(row.model) or "-",
             results.loss_title(row.loss),
             f"{row.base_ms:.2f}",
             f"{row.loss_ms:.2f}",

@@ -158,6 +158,8 @@ def _facts(frame: pd.DataFrame, summaries, histories, record: dict) -> list[tupl
     for name, column in (("Processor", "cpu"), ("Threads", "flags.threads")):
         if column in environments and _known(environments[column]):
             facts.append((name, ", ".join(_known(environments[column]))))
+    if precision := _precision(record):
+        facts.append(("Precision", precision))
     if histories is not None:
         times = curves.seconds(histories)
         value = f"{_duration(times.sum())}, the sum of {len(times)} trainings"
@@ -168,6 +170,23 @@ def _facts(frame: pd.DataFrame, summaries, histories, record: dict) -> list[tupl
     if "code.commit" in environments and _known(environments["code.commit"]):
         facts.append(("Code", ", ".join(_known(environments["code.commit"]))))
     return facts
+
+
+def _precision(record: dict) -> str:
+    """``bfloat16 and float32 (Table 4), float32 (Table 2)``, as the cells' environments tell."""
+    tables: dict[str, set[str]] = {}
+    for name, cell in record.get("cells", {}).items():
+        for key in cell.get("environments", []):
+            amp = record["environments"][key].get("flags", {}).get("amp")
+            if amp is not None:
+                tables.setdefault(name.split("/")[0], set()).add("bfloat16" if amp else "float32")
+    kinds: dict[str, list[str]] = {}
+    for name, found in sorted(tables.items()):
+        kinds.setdefault(" and ".join(sorted(found)), []).append(name.removeprefix("table"))
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    plural = {kind: "s" * (len(names) > 1) for kind, names in kinds.items()}
+    return ", ".join(f"{k} (Table{plural[k]} {', '.join(names)})" for k, names in kinds.items())
 
 
 def _known(column: pd.Series) -> list[str]:
@@ -320,7 +339,7 @@ def _audit(path: Path) -> list[dict]:
     return [
         {
             "table": row["table"],
-            "network": results.MODEL_TITLES.get(row["model"], row["model"]),
+            "network": results.model_title(row["model"]),
             "base": loss_title(row["base"]),
             "cells": [numbers.number(row[c], d, "change" in c) for c, d in digits.items()],
         }

@@ -202,7 +202,7 @@ def benchmarks(frame: pd.DataFrame) -> list[dict]:
         trained = results.DATASET_TITLES.get(dataset, dataset)
         made.append(
             {
-                "model": results.MODEL_TITLES.get(model, model),
+                "model": results.model_title(model),
                 "trained": trained,
                 "luma": luma,
                 "sets": [TEST_SETS.get(name, name) for name in sets],
