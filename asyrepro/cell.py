@@ -72,6 +72,8 @@ def resolve(cfg: DictConfig, folder: Path | str | None = None) -> DictConfig:
         cfg = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     settings.check(cfg)
     device = choose_device(cfg.runtime.device)
+    for name in filter(catalogue.is_folder, data_sets(cfg)):
+        catalogue.provide(name)  # nothing stands in for images of one's own
     if cfg.max_steps is not None:
         steps = min(cfg.recipe.steps, cfg.max_steps)
         if "total_steps" in cfg.recipe.scheduler:
@@ -91,6 +93,8 @@ def resolve(cfg: DictConfig, folder: Path | str | None = None) -> DictConfig:
                 _have(name, cfg.runtime)
             break
         except catalogue.NotAvailable:
+            if cfg.dataset.instead is None:
+                raise
             cfg.dataset = OmegaConf.load(CONFIGS / "dataset" / f"{cfg.dataset.instead}.yaml")
     if cfg.dataset.name == "bundled":
         cfg.validation = "bundled_validation"
@@ -106,6 +110,13 @@ def _precision(folder: Path) -> bool | None:
     except Exception:  # check_folder says what is wrong with a damaged file
         return None
     return amp if isinstance(amp, bool) else None
+
+
+def data_sets(cfg: DictConfig) -> list[str]:
+    """The names of all data sets of a run, the training set first."""
+    validation = [cfg.validation] if cfg.recipe.validate_every else []
+    tests = [cfg.testset] if cfg.testset else []
+    return [cfg.dataset.name, *validation, *tests, *cfg.benchmarks]
 
 
 def _have(name: str, runtime: DictConfig) -> None:
@@ -273,7 +284,7 @@ def _train(cfg, folder, network, task, device, data) -> nn.Module:
 
 def _sampler(cfg, task, device, data) -> PatchSampler:
     images = catalogue.training_set(cfg.dataset.name, mode=task.mode, **_where(cfg))
-    data[f"training {images.name}"] = images.fingerprint
+    data[f"training {cfg.dataset.name}"] = images.fingerprint
     size = {"patch": cfg.recipe.patch, "batch": cfg.recipe.batch}
     return PatchSampler(images.images, task, **size, seed=cfg.seed, device=device)
 
@@ -291,7 +302,7 @@ def _trainer(cfg, folder, network, task, device, data, sampler) -> Trainer:
     validation = None
     if recipe.validate_every:
         chosen = catalogue.test_set(cfg.validation, mode=task.mode, **_where(cfg))
-        data[f"test {chosen.name}"] = chosen.fingerprint
+        data[f"test {cfg.validation}"] = chosen.fingerprint
         pairs = [
             tuple(part.to(device) for part in task.test_pair(_centre(image), name))
             for name, image in zip(chosen.names, chosen.images, strict=True)
@@ -356,8 +367,9 @@ def _evaluate(cfg, folder, network, task, device, data) -> tuple[list[dict], pd.
     """Rows of the table's test set and the benchmarks, and the error profile of the first."""
     variant = variant_of(folder)
     wanted = [(cfg.testset, cfg.table)] if cfg.testset else []
-    wanted += [(name, None) for name in cfg.benchmarks if name in cfg.profile.benchmarks]
-    common = {"model": cfg.model.name, "dataset": cfg.dataset.name}
+    own = [*cfg.profile.benchmarks, *filter(catalogue.is_folder, cfg.benchmarks)]
+    wanted += [(name, None) for name in cfg.benchmarks if name in own]
+    common = {"model": cfg.model.name, "dataset": catalogue.short(cfg.dataset.name)}
     made_by = {
         "variant": variant,
         "config": identity(cfg),
@@ -373,7 +385,8 @@ def _evaluate(cfg, folder, network, task, device, data) -> tuple[list[dict], pd.
         for image, _, output, label in evaluation.outputs(
             network, testset, task, device, cfg.runtime.progress
         ):
-            rows.append(about | evaluation.row(image, output, label, task, name) | made_by)
+            found = evaluation.row(image, output, label, task, testset.name)
+            rows.append(about | found | made_by)
             if name == cfg.testset:
                 profiles.append(mechanism.profile_rows(label, output, **about, image=image))
         _write_baseline(folder, testset, task, {"table": table, **common, "variant": variant})

@@ -66,7 +66,7 @@ def _evaluate(options) -> None:
         task = cell.make(OmegaConf.merge(cfg.task, options.task))
     where = {"root": options.data, "download": options.download}
     testset = catalogue.test_set(options.testset, mode=task.mode, **where)
-    about = {"model": cfg.model.name, "dataset": cfg.dataset.name}
+    about = {"model": cfg.model.name, "dataset": catalogue.short(cfg.dataset.name)}
     trained = about | {"loss": cfg.loss.name, "seed": cfg.seed}
     with cell.memory(f"an image does not fit into the free memory of {cell.device_name(device)}"):
         rows = evaluation.evaluate(network, testset, task, device=device, progress=True)

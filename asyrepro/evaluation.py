@@ -1,8 +1,8 @@
 """A network and a test set in, rows of metrics out.
 
 Networks are evaluated in float32 on whole images, one at a time. Every row holds the four table
-metrics on the network's own channels (section "Metrics" of the README); super-resolution on Set5
-and Set14 also gets the literature's, on luma with the border cut.
+metrics on the network's own channels (section "Metrics" of the README); super-resolution on other
+test sets than the tables' also gets the literature's, on luma with the border cut.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from asyrepro import metrics
-from asyrepro.tasks import SuperResolution, Task
+from asyrepro.errors import DataError
+from asyrepro.tasks import SuperResolution, Task, check_size
 
-LITERATURE = ("set5", "set14")
+TABLES = ("table2", "table3", "bundled", "bundled_validation")  # in the paper's metrics only
 
 
 @torch.inference_mode()
@@ -44,6 +45,8 @@ def restore(network: nn.Module, task: Task, image: Tensor, name: str, device="cp
 
 def outputs(network: nn.Module, testset, task: Task, device="cpu", progress=False) -> Iterator:
     """(name, degraded, output, label) of every image of a test set, in its order."""
+    for name, image in zip(testset.names, testset.images, strict=True):
+        _check_size(task.label(image), name, task.scale if _literature(task, testset.name) else 0)
     network.eval()
     pairs = zip(testset.names, testset.images, strict=True)
     for name, image in tqdm(
@@ -52,10 +55,25 @@ def outputs(network: nn.Module, testset, task: Task, device="cpu", progress=Fals
         yield name, *restore(network, task, image, name, device)
 
 
+def _literature(task: Task, testset: str) -> bool:
+    return isinstance(task, SuperResolution) and testset not in TABLES
+
+
+def _check_size(label: Tensor, name: str, border: int) -> None:
+    """DataError unless a label is large enough for SSIM; with a border, for the literature's."""
+    height, width = check_size(label, name).shape[-2:]
+    least = metrics.LITERATURE_WINDOW + 2 * border
+    if border and min(height, width) < least:
+        raise DataError(
+            f"the test image {name!r} gives a label of {height} x {width} pixels; it must have "
+            f"{least} x {least} at least, SSIM's window and the border that is cut: leave it out"
+        )
+
+
 def row(name: str, restored: Tensor, label: Tensor, task: Task, testset: str) -> dict:
     """The metrics of one restored image (C, H, W) as a row of the tidy table."""
     found = {"testset": testset, "image": name, **metrics.all_metrics(label, restored)}
-    if isinstance(task, SuperResolution) and testset in LITERATURE:
+    if _literature(task, testset):
         found |= metrics.literature(label, restored, border=task.scale)
     return found
 
@@ -71,7 +89,11 @@ def evaluate(network: nn.Module, testset, task: Task, *, device="cpu", progress=
 
     Returns:
         A list of dictionaries with testset, image, psnr (dB), ssim, rmse (eq. 9), nrmse (what
-        the paper printed as RMSE), and psnr_y, ssim_y for super-resolution on Set5 and Set14.
+        the paper printed as RMSE), and psnr_y, ssim_y for super-resolution but on the tables'
+        own images.
+
+    Raises:
+        DataError: an image is too small to be measured; found before any is restored.
     """
     return [
         row(name, output, label, task, testset.name)

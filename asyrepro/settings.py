@@ -167,6 +167,8 @@ def check(cfg: DictConfig) -> None:
             raise ConfigError(f"{name} is empty; give it a name")
     if not OmegaConf.is_list(cfg.benchmarks):
         raise ConfigError(f"benchmarks is {_shown(cfg.benchmarks)}; write a list, such as [set5]")
+    if cfg.dataset.name is None:
+        raise ConfigError("which folder of images? dataset=folder dataset.name=/path/to/images")
     tests = [cfg.testset, cfg.validation, *cfg.benchmarks]
     catalogue.check_names(cfg.dataset.name, [name for name in tests if name is not None])
     make(cfg.loss.criterion)

@@ -258,8 +258,9 @@ class _Check:
             outcome.differs.append(f"{path.name} is of another configuration than the folder")
             return
         tolerance = max(self.tolerance, HALF_TOLERANCE) if half else self.tolerance
-        for wanted in dict.fromkeys([*stored["testset"], *([cfg.testset] if cfg.testset else [])]):
-            testset = self._testset(wanted, task.mode)
+        first = [catalogue.short(cfg.testset)] if cfg.testset else []
+        for wanted in dict.fromkeys([*stored["testset"], *first]):
+            testset = self._testset(_named(wanted, cfg), task.mode)
             if testset is None:
                 outcome.unchecked.append(f"{wanted} is not here")
                 continue
@@ -272,6 +273,8 @@ class _Check:
             _evaluated(outcome, again, stored[stored["testset"] == wanted], tolerance)
 
     def _testset(self, name: str, mode: str) -> catalogue.DataSet | None:
+        if catalogue.is_folder(name) and not catalogue.available(name):
+            return None
         if (name, mode) not in self.testsets:
             try:
                 found = catalogue.test_set(name, mode=mode, root=self.data, download=False)
@@ -306,7 +309,7 @@ class _Check:
         outcome.note("metrics.csv", not problem, problem)
         cfg = self._configuration(name)
         task = cfg and _task(cfg)
-        testset = task and self._testset(rows["testset"].iloc[0], task.mode)
+        testset = task and self._testset(_named(rows["testset"].iloc[0], cfg), task.mode)
         if not testset:
             outcome.unchecked.append(f"{rows['testset'].iloc[0]} is not here")
         else:
@@ -391,6 +394,12 @@ def _task(cfg: DictConfig) -> Task | None:
     known = {f"{kind.__module__}.{kind.__name__}": kind for kind in Task.__subclasses__()}
     kind = known.get(settings.pop("_target_", None))
     return kind and kind(**settings)
+
+
+def _named(testset: str, cfg: DictConfig) -> str:
+    """A test set of metrics.csv as the configuration names it: a folder by its path."""
+    folders = filter(catalogue.is_folder, cell.data_sets(cfg))
+    return {catalogue.short(name): name for name in folders}.get(testset, testset)
 
 
 def _compare(outcome: Outcome, what: str, now: str, then: str | None) -> None:

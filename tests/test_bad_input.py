@@ -253,7 +253,8 @@ def configured(setting, value, *overrides):
 SR, DENOISE = "experiment=table2_srcnn", "experiment=table4_dncnn"
 SETS = (
     "known here are bsd300, bsd68, bundled, bundled_validation, div2k_valid, set12, set14, set5, "
-    "table2, table3, table4, table5, validation"
+    "table2, table3, table4, table5, validation; a folder of images is named by its path, with a "
+    "slash"
 )
 VALUES = [
     (SR, "task.scale", 5, "scale is 5; it must be one of 2, 3, 4"),
@@ -294,7 +295,7 @@ VALUES = [
     (
         *(SR, "dataset.name", "bsd30"),
         "unknown data set 'bsd30': did you mean 'bsd300'? known here are bsd300, bsd400, bundled, "
-        "div2k",
+        "div2k; a folder of images is named by its path, with a slash",
     ),
     (
         *(f"{SR} loss=asy_mae_table1", "loss.criterion.quartile", 0.3),

@@ -49,9 +49,10 @@ def test_the_identity_scores_as_the_baseline():
         assert evaluate(nn.Identity(), Two(), task) == evaluate_baseline(Two(), task)
 
 
-def test_literature_metrics_on_set5_only():
+def test_literature_metrics_but_on_the_tables_images():
     task = SuperResolution(3, "luma")
     assert {"psnr_y", "ssim_y"} <= set(evaluate(nn.Identity(), Two(), task)[0])
+    assert {"psnr_y", "ssim_y"} <= set(evaluate(nn.Identity(), Two("Urban100"), task)[0])
     assert "psnr_y" not in evaluate(nn.Identity(), Two("table2"), task)[0]
 
 

@@ -7,6 +7,8 @@ that cannot be had is a :class:`NotAvailable` error that says what to download t
 Downloads are always checked. Local copies are compared, file by file as they are read, with
 ``SHA256SUMS`` (beside this file), and a difference is a warning: such images can still be used, but
 the results are not comparable. DIV2K has no list of its 800 files' sums; its archives are checked.
+
+A name with a slash, such as ``~/Urban100`` or ``./mine``, is a folder of images of one's own.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import functools
 import hashlib
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,7 +40,7 @@ class DataSet:
     """Images in memory (or mapped from the disk), ready to be sampled or tested on.
 
     Attributes:
-        name: as it was asked for.
+        name: as it was asked for; of one's own folder, the last part of its path.
         title: for people; says "stand-in" where the images are.
         names: the images' names, which are their files' without ending.
         images: uint8 tensors (C, H, W), not to be written to.
@@ -256,10 +259,10 @@ _BUNDLED_TESTS = {"bundled": bundled.TEST, "bundled_validation": bundled.VALIDAT
 def training_set(
     name: str, *, mode: str, root: str | os.PathLike | None = None, download: bool = True
 ) -> DataSet:
-    """A training set: ``bsd300``, ``bsd400``, ``div2k`` or ``bundled``.
+    """A training set: ``bsd300``, ``bsd400``, ``div2k``, ``bundled`` or a folder's path.
 
     Args:
-        name: which.
+        name: which; with a slash it is the path of a folder, all of whose images are taken.
         mode: ``"rgb"``, ``"grey"`` or ``"luma"``, as in :func:`asyrepro.data.images.read_image`.
         root: folder to look in instead of ``ASYREPRO_DATA``, and to download to instead of
             ``data/``.
@@ -272,6 +275,8 @@ def training_set(
     """
     if name == "bundled":
         return _bundled(name, bundled.TRAINING, mode)
+    if is_folder(name):
+        return _own(name, mode)
     return _load(name, _choice(name, TRAINING_SETS, ["bundled"]), mode, root, download)
 
 
@@ -279,9 +284,11 @@ def test_set(
     name: str, *, mode: str, root: str | os.PathLike | None = None, download: bool = True
 ) -> DataSet:
     """A test set: ``set5``, ``set12``, ``set14``, ``bsd68``, ``table2`` ... ``table5``,
-    ``validation``, ``bsd300`` (all 100 test images), ``div2k_valid``, ``bundled`` or
-    ``bundled_validation``. Arguments and errors as for :func:`training_set`.
+    ``validation``, ``bsd300`` (all 100 test images), ``div2k_valid``, ``bundled``,
+    ``bundled_validation`` or a folder's path. Arguments and errors as for :func:`training_set`.
     """
+    if is_folder(name):
+        return _own(name, mode)
     if name in _BUNDLED_TESTS:
         return _bundled(name, _BUNDLED_TESTS[name], mode)
     return _load(name, _choice(name, TEST_SETS, [*_BUNDLED_TESTS]), mode, root, download)
@@ -291,16 +298,52 @@ test_set.__test__ = False  # for pytest: a function of the library, not a test
 
 
 def check_names(training: str, tests: Iterable[str]) -> None:
-    """ConfigError unless there is a training set and there are test sets of these names."""
-    if training != "bundled":
+    """ConfigError unless there is a training set and there are test sets of these names.
+
+    Whether a folder is there is not looked at: a trained network can do without its images.
+    """
+    if training != "bundled" and not is_folder(training):
         _choice(training, TRAINING_SETS, ["bundled"])
+    called: dict[str, str] = {}
     for name in tests:
-        if name not in _BUNDLED_TESTS:
-            _choice(name, TEST_SETS, [*_BUNDLED_TESTS])
+        if not is_folder(name):
+            if name not in _BUNDLED_TESTS:
+                _choice(name, TEST_SETS, [*_BUNDLED_TESTS])
+            continue
+        other = called.setdefault(short(name), name)
+        if _path(other) != _path(name):
+            raise ConfigError(
+                f"{images.shown(other)} and {images.shown(name)} would both go by the name "
+                f"{short(name)!r}: rename one, or make a link with another name"
+            )
+
+
+def is_folder(name: object) -> bool:
+    """Whether a data set's name is the path of a folder: it has a slash."""
+    return "/" in str(name)
+
+
+def short(name: str) -> str:
+    """What a data set is called in results: its name; of a folder, the last part of its path.
+
+    Raises:
+        ConfigError: a folder is called as one of the data sets here, which it would pass for.
+    """
+    if not is_folder(name):
+        return name
+    found = _path(name).name
+    if found in {*TRAINING_SETS, *TEST_SETS, "bundled", *_BUNDLED_TESTS, ""}:
+        raise ConfigError(
+            f"the images of {images.shown(name)} would pass for the data set {found!r}: give it "
+            "another name, or make a link with one"
+        )
+    return found
 
 
 def available(name: str, root: str | os.PathLike | None = None) -> str | None:
     """Where a data set's files are, without downloading; None if they are not all there."""
+    if is_folder(name):
+        return str(_path(name)) if _path(name).is_dir() else None
     if name == "bundled" or name in _BUNDLED_TESTS:
         where = bundled.folder()
         return str(where) if where and where.is_dir() else None
@@ -310,6 +353,9 @@ def available(name: str, root: str | os.PathLike | None = None) -> str | None:
 
 def provide(name: str, root: str | os.PathLike | None = None) -> str:
     """Download what is missing of a data set, and say where it is. Errors as training_set's."""
+    if is_folder(name):
+        images.list_images(_path(name))
+        return str(_path(name))
     if name == "bundled" or name in _BUNDLED_TESTS:
         _bundled(name, {**bundled.TRAINING, **bundled.TEST, **bundled.VALIDATION}, "rgb")
         return str(bundled.folder())
@@ -324,17 +370,20 @@ def fingerprint(kind: str, name: str, root: str | os.PathLike | None = None) -> 
         kind: "training" or "test", of which a name can mean different images.
         name, root: as for :func:`training_set`.
     """
+    if is_folder(name):
+        files = images.list_images(_path(name)) if _path(name).is_dir() else []
+        return _fingerprint((f.name, download.file_digest(f)) for f in files) if files else None
     if name == "bundled" or name in _BUNDLED_TESTS:
         regions = bundled.TRAINING if kind == "training" else _BUNDLED_TESTS[name]
         return bundled.read_regions(regions, "grey")[1] if available(name) else None
     choice = _choice(name, TRAINING_SETS if kind == "training" else TEST_SETS, [])
-    lines = ""
+    digests = []
     for folder, files in choice.selections():
         where, _ = _find(folder, files, _roots(root))
         if where is None:
             return None
-        lines += "".join(f"{file}\0{download.file_digest(where / file)}\n" for file in files)
-    return hashlib.sha256(lines.encode()).hexdigest()
+        digests += [(file, download.file_digest(where / file)) for file in files]
+    return _fingerprint(digests)
 
 
 def listing(root: str | os.PathLike | None = None) -> str:
@@ -371,7 +420,10 @@ def _choice(name: str, choices: dict[str, _Choice], others: list[str]) -> _Choic
     known = sorted([*choices, *others])
     near = difflib.get_close_matches(str(name), known, 1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ConfigError(f"unknown data set {name!r}: {hint}known here are {', '.join(known)}")
+    raise ConfigError(
+        f"unknown data set {name!r}: {hint}known here are {', '.join(known)}; a folder of images "
+        "is named by its path, with a slash"
+    )
 
 
 def _selections(name: str) -> list[tuple[Folder, list[str]]]:
@@ -398,9 +450,7 @@ def _load(
     if choice.mapped:
         pixels, digests = cached_images(paths, mode, _target(root) / "cache", f"{name}-{mode}")
     else:
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            read = list(pool.map(lambda path: read_hashed(path, mode), paths))
-        pixels, digests = [r[0] for r in read], [r[1] for r in read]
+        pixels, digests = _read(paths, mode)
     other = [p for p, d, e in zip(paths, digests, expected, strict=True) if e not in (None, d)]
     if other:
         warnings.warn(
@@ -408,9 +458,36 @@ def _load(
             f"({images.shown(other[0])}, ...): results are not comparable with others",
             stacklevel=3,
         )
-    lines = "".join(f"{p.name}\0{d}\n" for p, d in zip(paths, digests, strict=True))
-    fingerprint = hashlib.sha256(lines.encode()).hexdigest()
-    return DataSet(name, choice.title, [p.stem for p in paths], pixels, False, fingerprint)
+    found = _fingerprint((p.name, d) for p, d in zip(paths, digests, strict=True))
+    return DataSet(name, choice.title, [p.stem for p in paths], pixels, False, found)
+
+
+def _own(name: str, mode: str) -> DataSet:
+    """All images of a folder; those whose names differ in their endings only keep these."""
+    images.check_mode(mode)
+    called, paths = short(name), images.list_images(_path(name))
+    pixels, digests = _read(paths, mode)
+    stems = Counter(path.stem for path in paths)
+    names = [path.stem if stems[path.stem] == 1 else path.name for path in paths]
+    found = _fingerprint((p.name, d) for p, d in zip(paths, digests, strict=True))
+    return DataSet(called, f"{called} ({len(paths)} images)", names, pixels, False, found)
+
+
+def _path(name: str) -> Path:
+    return Path(os.path.abspath(Path(name).expanduser()))
+
+
+def _read(paths: list[Path], mode: str) -> tuple[list[Tensor], list[str]]:
+    """The decoded images, and the SHA-256 of each file."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        read = list(pool.map(lambda path: read_hashed(path, mode), paths))
+    return [r[0] for r in read], [r[1] for r in read]
+
+
+def _fingerprint(digests: Iterable[tuple[str, str]]) -> str:
+    """:attr:`DataSet.fingerprint` of (file name, SHA-256) pairs."""
+    lines = "".join(f"{name}\0{digest}\n" for name, digest in digests)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 # -------------------------------------------------------------------------- finding and fetching

@@ -1,0 +1,152 @@
+"""Folders of images of one's own as training and test sets."""
+
+import hashlib
+import os
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from PIL import Image
+from torch import nn
+
+from asyrepro import cell, evaluate, evaluation, verify
+from asyrepro.data import catalogue
+from asyrepro.errors import ConfigError, DataError
+from asyrepro.report import results
+from asyrepro.tasks import SuperResolution
+from asyrepro.train import folder_of
+
+
+def picture(path, seed=0, size=(48, 40)):
+    """A smooth RGB picture, which JPEG and networks take well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    small = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
+    Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).save(path)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two folders: three pictures to train on, two to test on."""
+    for i in range(3):
+        picture(tmp_path / "photos" / "train" / f"{i}.png", i)
+    for i, name in enumerate(("b.png", "a.bmp")):
+        picture(tmp_path / "photos" / "Urban2" / name, 10 + i, (60, 48))
+    return tmp_path / "photos"
+
+
+def configured(*overrides):
+    always = ["profile=smoke", "runtime.progress=false", "runtime.device=cpu", "study=own"]
+    with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+        return compose("train", overrides=[*always, *overrides])
+
+
+def test_all_images_of_a_folder_in_the_order_of_their_names(photos):
+    folder = photos / "Urban2"
+    picture(folder / "a.png", 3)
+    (folder / "notes.txt").write_text("not an image")
+    picture(folder / ".hidden.png")
+    found = catalogue.test_set(f"{folder}/", mode="rgb")
+    assert (found.name, found.title) == ("Urban2", "Urban2 (3 images)")
+    assert found.names == ["a.bmp", "a.png", "b"]  # the ending where it is needed
+    for name, image in zip(("a.bmp", "a.png", "b.png"), found.images, strict=True):
+        pixels = np.asarray(Image.open(folder / name))
+        assert (image.permute(1, 2, 0).numpy() == pixels).all()
+    assert catalogue.training_set(str(folder), mode="grey").images[0].shape == (1, 48, 60)
+    lines = [
+        f"{name}\0{hashlib.sha256((folder / name).read_bytes()).hexdigest()}\n"
+        for name in ("a.bmp", "a.png", "b.png")
+    ]
+    assert found.fingerprint == hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert catalogue.fingerprint("test", str(folder)) == found.fingerprint
+
+
+def test_a_path_is_taken_from_here_or_from_home(photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    monkeypatch.setenv("HOME", str(photos))
+    for name in ("./train", "train/", "~/train", "Urban2/../train"):
+        assert catalogue.short(name) == "train"
+        assert len(catalogue.training_set(name, mode="luma")) == 3
+
+
+def test_a_folder_may_not_pass_for_a_published_set(photos):
+    picture(photos / "set5" / "x.png")
+    os.symlink(photos / "set5", photos / "five")
+    with pytest.raises(ConfigError, match="set5 would pass for the data set 'set5': give it"):
+        catalogue.test_set(str(photos / "set5"), mode="rgb")
+    assert catalogue.test_set(str(photos / "five"), mode="rgb").name == "five"
+    with pytest.raises(ConfigError, match="x/a and y/a/ would both go by the name 'a': rename"):
+        catalogue.check_names("bsd300", ["x/a", "y/a/"])
+    catalogue.check_names("x/a", ["x/a", "./x/a/", "set5"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "message"),
+    [
+        (["dataset=folder"], ConfigError, "dataset=folder dataset.name=/path/to/images"),
+        (["dataset=folder", "dataset.name=mine"], ConfigError, "named by its path, with a slash"),
+        (["dataset=folder", "dataset.name=no/such"], DataError, "no/such does not exist"),
+        (["testset=no/such"], DataError, "no/such does not exist: name a folder that holds"),
+        (["validation=no/such"], DataError, "no/such does not exist"),
+        (["benchmarks=[no/such]"], DataError, "no/such does not exist"),
+        (["benchmarks=[../tests/]"], DataError, "tests holds no image"),
+    ],
+)
+def test_what_is_not_there_is_said_before_anything_is_done(
+    tmp_path, monkeypatch, overrides, error, message
+):
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(error, match=message):  # with fallback, too, nothing stands in
+        cell.resolve(configured("fallback=true", *overrides))
+
+
+def test_a_run_on_folders_and_its_verification(photos, tmp_path, capsys):
+    overrides = ["model=srcnn", "dataset=folder", f"dataset.name={photos / 'train'}"]
+    overrides += [f"testset={photos / 'Urban2'}", f"validation={photos / 'Urban2'}"]
+    overrides += ["table=2", "recipe.patch=24", f"results={tmp_path / 'results'}"]
+    cfg = cell.resolve(configured(*overrides, "runtime.download=false"))
+    folder = folder_of(cfg, [])
+    rows = cell.run(cfg, folder)
+    assert [row["image"] for row in rows] == ["a", "b"]
+    assert {(row["dataset"], row["testset"]) for row in rows} == {("train", "Urban2")}
+    assert all(10 < row["psnr_y"] < 100 for row in rows)  # as on Set5 and Set14
+    study = tmp_path / "results" / "own"
+    assert [path.name for path in study.glob("baselines/*")] == ["srcnn_Urban2.csv"]
+    results.collect(study)
+    check = [str(study), "device=cpu"]
+    assert verify.main(check) == 0
+    assert "not here" not in capsys.readouterr().out
+    output = tmp_path / "again.csv"
+    arguments = [f"checkpoint={folder / 'weights.pt'}", f"testset={photos / 'Urban2'}"]
+    assert evaluate.main([*arguments, "device=cpu", f"output={output}"]) == 0
+    again = cell.read_rows(output)
+    assert [row["psnr_y"] for row in again[:2]] == [f"{row['psnr_y']:.7f}" for row in rows]
+    picture(photos / "Urban2" / "a.bmp", 99, (60, 48))
+    assert verify.main(check) == 1
+    (photos / "Urban2").rename(photos / "elsewhere")
+    capsys.readouterr()
+    assert verify.main(check) == 0
+    assert "Urban2 is not here" in capsys.readouterr().out
+    assert evaluate.main(arguments) == 2
+    assert "Urban2 does not exist: name a folder" in capsys.readouterr().err
+
+
+def test_a_folder_among_the_benchmarks_is_tested_whatever_the_profile_has(photos, tmp_path):
+    overrides = ["model=srcnn", "dataset=folder", f"dataset.name={photos / 'train'}"]
+    overrides += [f"benchmarks=[{photos / 'Urban2'}]", "recipe.validate_every=0"]
+    cfg = cell.resolve(configured(*overrides, "recipe.patch=24", f"results={tmp_path}"))
+    assert [row["testset"] for row in cell.run(cfg, tmp_path / "c" / "mae" / "s")] == ["Urban2"] * 2
+
+
+@pytest.mark.parametrize(("side", "least"), [(6, "7 x 7"), (15, "17 x 17")])
+def test_too_small_an_image_is_named_before_any_is_restored(photos, side, least):
+    class Never(nn.Module):
+        def forward(self, x):
+            raise AssertionError("an image was restored")
+
+    picture(photos / "Urban2" / "tiny.png", size=(42, side))
+    testset = catalogue.test_set(str(photos / "Urban2"), mode="luma")
+    message = f"'tiny' gives a label of {side} x 42 pixels; it must have {least} at least"
+    with pytest.raises(DataError, match=message):
+        evaluation.evaluate(Never(), testset, SuperResolution(2 if side == 6 else 3, "luma"))
