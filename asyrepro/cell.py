@@ -72,8 +72,9 @@ def resolve(cfg: DictConfig, folder: Path | str | None = None) -> DictConfig:
         cfg = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     settings.check(cfg)
     device = choose_device(cfg.runtime.device)
-    for name in filter(catalogue.is_folder, data_sets(cfg)):
-        catalogue.provide(name)  # nothing stands in for images of one's own
+    if folder is None or not finished(folder):
+        for name in filter(catalogue.is_folder, data_sets(cfg)):
+            catalogue.provide(name)  # nothing stands in for images of one's own
     if cfg.max_steps is not None:
         steps = min(cfg.recipe.steps, cfg.max_steps)
         if "total_steps" in cfg.recipe.scheduler:
@@ -85,11 +86,12 @@ def resolve(cfg: DictConfig, folder: Path | str | None = None) -> DictConfig:
     if cfg.amp == "auto":
         begun = _precision(Path(folder)) if folder is not None else None
         cfg.amp = fast_bfloat16(device) if begun is None else begun
-    names = [cfg.testset] if cfg.testset else []
+    names = [cfg.validation] if cfg.recipe.validate_every else []
+    names += [cfg.testset] if cfg.testset else []
     while cfg.fallback and cfg.dataset.name != "bundled":
         try:
             # Test images matter as much: a table is either made from real images, or labelled.
-            for name in [cfg.dataset.name, cfg.validation, *names]:
+            for name in [cfg.dataset.name, *names]:
                 _have(name, cfg.runtime)
             break
         except catalogue.NotAvailable:
@@ -165,6 +167,7 @@ def complete(cfg: DictConfig, folder: Path | str) -> tuple[list[dict], bool]:
         ):
             network, task = build(cfg, device)
             _check_fit(cfg, network, task, device)
+        _check_tests(cfg, task)
         distributed.on_main(lambda: _note_beginning(cfg, folder, device))
         data = {}  # fingerprints of the data sets used
         trained = _train(cfg, folder, network, task, device, data)
@@ -248,6 +251,13 @@ def _check_fit(cfg, network, task, device) -> None:
     _optimization(cfg.recipe, network)
 
 
+def _check_tests(cfg: DictConfig, task: Task) -> None:
+    """DataError, before the training, if test images of one's own are damaged or too small."""
+    tests = [cfg.testset, *cfg.benchmarks] if cfg.testset else cfg.benchmarks
+    for name in filter(catalogue.is_folder, tests):
+        evaluation.check_sizes(catalogue.test_set(name, mode=task.mode), task)
+
+
 def load(path: Path | str, device: torch.device | str = "cpu"):
     """A trained network from its weights file.
 
@@ -284,7 +294,7 @@ def _train(cfg, folder, network, task, device, data) -> nn.Module:
 
 def _sampler(cfg, task, device, data) -> PatchSampler:
     images = catalogue.training_set(cfg.dataset.name, mode=task.mode, **_where(cfg))
-    data[f"training {cfg.dataset.name}"] = images.fingerprint
+    data[f"training {images.name}"] = images.fingerprint
     size = {"patch": cfg.recipe.patch, "batch": cfg.recipe.batch}
     return PatchSampler(images.images, task, **size, seed=cfg.seed, device=device)
 
@@ -302,7 +312,7 @@ def _trainer(cfg, folder, network, task, device, data, sampler) -> Trainer:
     validation = None
     if recipe.validate_every:
         chosen = catalogue.test_set(cfg.validation, mode=task.mode, **_where(cfg))
-        data[f"test {cfg.validation}"] = chosen.fingerprint
+        data[f"test {chosen.name}"] = chosen.fingerprint
         pairs = [
             tuple(part.to(device) for part in task.test_pair(_centre(image), name))
             for name, image in zip(chosen.names, chosen.images, strict=True)
@@ -322,7 +332,7 @@ def _trainer(cfg, folder, network, task, device, data, sampler) -> Trainer:
         scheduler,
         steps=recipe.steps,
         folder=folder,
-        signature=identity(cfg),
+        signature=_signature(cfg, data),
         device=device,
         amp=cfg.amp,
         channels_last=cfg.channels_last,
@@ -335,6 +345,14 @@ def _trainer(cfg, folder, network, task, device, data, sampler) -> Trainer:
         checkpoint_seconds=cfg.runtime.checkpoint_seconds,
         label=f"{cfg.cell} {cfg.loss.name} seed {cfg.seed}" if cfg.runtime.progress else None,
     )
+
+
+def _signature(cfg: DictConfig, data: dict[str, str]) -> str:
+    """What must agree for a checkpoint to be continued; of one's own images their content, too."""
+    name = cfg.dataset.name
+    if not catalogue.is_folder(name):
+        return identity(cfg)
+    return f"{identity(cfg)} {data[f'training {catalogue.short(name)}']}"
 
 
 def _optimization(recipe: DictConfig, network: nn.Module):
@@ -369,6 +387,7 @@ def _evaluate(cfg, folder, network, task, device, data) -> tuple[list[dict], pd.
     wanted = [(cfg.testset, cfg.table)] if cfg.testset else []
     own = [*cfg.profile.benchmarks, *filter(catalogue.is_folder, cfg.benchmarks)]
     wanted += [(name, None) for name in cfg.benchmarks if name in own]
+    wanted = {(catalogue.short(name), table): (name, table) for name, table in wanted}.values()
     common = {"model": cfg.model.name, "dataset": catalogue.short(cfg.dataset.name)}
     made_by = {
         "variant": variant,
@@ -380,7 +399,7 @@ def _evaluate(cfg, folder, network, task, device, data) -> tuple[list[dict], pd.
     rows, profiles = [], []
     for name, table in wanted:
         testset = catalogue.test_set(name, mode=task.mode, **_where(cfg))
-        data[f"test {name}"] = testset.fingerprint
+        data[f"test {testset.name}"] = testset.fingerprint
         about = {"table": table, **common, "loss": cfg.loss.name, "seed": cfg.seed}
         for image, _, output, label in evaluation.outputs(
             network, testset, task, device, cfg.runtime.progress

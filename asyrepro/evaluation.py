@@ -45,8 +45,7 @@ def restore(network: nn.Module, task: Task, image: Tensor, name: str, device="cp
 
 def outputs(network: nn.Module, testset, task: Task, device="cpu", progress=False) -> Iterator:
     """(name, degraded, output, label) of every image of a test set, in its order."""
-    for name, image in zip(testset.names, testset.images, strict=True):
-        _check_size(task.label(image), name, task.scale if _literature(task, testset.name) else 0)
+    check_sizes(testset, task)
     network.eval()
     pairs = zip(testset.names, testset.images, strict=True)
     for name, image in tqdm(
@@ -59,15 +58,17 @@ def _literature(task: Task, testset: str) -> bool:
     return isinstance(task, SuperResolution) and testset not in TABLES
 
 
-def _check_size(label: Tensor, name: str, border: int) -> None:
-    """DataError unless a label is large enough for SSIM; with a border, for the literature's."""
-    height, width = check_size(label, name).shape[-2:]
-    least = metrics.LITERATURE_WINDOW + 2 * border
-    if border and min(height, width) < least:
-        raise DataError(
-            f"the test image {name!r} gives a label of {height} x {width} pixels; it must have "
-            f"{least} x {least} at least, SSIM's window and the border that is cut: leave it out"
-        )
+def check_sizes(testset, task: Task) -> None:
+    """DataError that names an image of a test set which is too small to be measured."""
+    least = metrics.LITERATURE_WINDOW + 2 * task.scale if _literature(task, testset.name) else 0
+    for name, image in zip(testset.names, testset.images, strict=True):
+        height, width = check_size(task.label(image), name).shape[-2:]
+        if min(height, width) < least:
+            raise DataError(
+                f"the test image {name!r} gives a label of {height} x {width} pixels; it must have "
+                f"{least} x {least} at least, SSIM's window and the border that is cut: leave it "
+                "out"
+            )
 
 
 def row(name: str, restored: Tensor, label: Tensor, task: Task, testset: str) -> dict:

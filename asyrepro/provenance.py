@@ -7,7 +7,7 @@ gathers the cells' files in ``results/<study>/reproducibility.json``, which
 ``python -m asyrepro.verify`` checks a study against.
 
 Names of machines and users, paths and times are left out, but for the day a cell was finished: the
-same cells give the same bytes.
+same cells give the same bytes. (The path of a folder of one's own images is in config.yaml.)
 """
 
 from __future__ import annotations

@@ -30,11 +30,13 @@ def build(study: Path | str, log=print) -> None:
         raise DataError(f"there is no study at {study}: run it first, or check its name")
     frame = results.plain(report.rows(study, log=lambda _: None))
     bundled = set(frame.loc[frame["dataset"] == "bundled", "table"].dropna())
+    known = {"", "bundled", *(f"table{table}" for table in PAPER_MODELS)}
+    own = set(frame.loc[~frame["testset"].isin(known), "table"].dropna())
     report.build(
         study,
         log,
         restored=lambda table, loss, seed, image: _restored(study, table, loss, seed, image),
-        testset=lambda table: _test_images(table, table in bundled),
+        testset=lambda table: None if table in own else _test_images(table, table in bundled),
     )
     mechanism.collect(study)
     provenance.collect(study)

@@ -273,8 +273,8 @@ class _Check:
             _evaluated(outcome, again, stored[stored["testset"] == wanted], tolerance)
 
     def _testset(self, name: str, mode: str) -> catalogue.DataSet | None:
-        if catalogue.is_folder(name) and not catalogue.available(name):
-            return None
+        if catalogue.is_folder(name) and not catalogue.fingerprint("test", name):
+            return None  # missing, or without images
         if (name, mode) not in self.testsets:
             try:
                 found = catalogue.test_set(name, mode=mode, root=self.data, download=False)
@@ -320,11 +320,20 @@ class _Check:
     def data_sets(self, names: list[str]) -> Outcome:
         """Whether the images that are here are those that the cells were made from."""
         outcome, seen = Outcome("data sets"), {}
-        for key in {self._known().get(name, {}).get("data") for name in names} - {None}:
+        folders = {}  # by label, the path of one's own images
+        for name in names:
+            key = self._known().get(name, {}).get("data")
+            if key is None:
+                continue
             for label, fingerprint in self.recorded["data"][key].items():
                 seen.setdefault(label, set()).add(fingerprint)
+            folders |= self._folders(name)
         for label, fingerprints in sorted(seen.items()):
-            here = catalogue.fingerprint(*label.split(" ", 1), self.data)
+            kind, called = label.split(" ", 1)
+            try:
+                here = catalogue.fingerprint(kind, folders.get(label, called), self.data)
+            except ConfigError:  # a folder whose path is not known here
+                here = None
             if len(fingerprints) > 1:
                 outcome.differs.append(f"cells used different images as {label}")
             elif here is None:
@@ -334,6 +343,17 @@ class _Check:
         if not seen:
             outcome.unchecked.append("no fingerprints were recorded")
         return outcome
+
+    def _folders(self, name: str) -> dict[str, str]:
+        """The paths of a cell's own images: {"training photos": "/path/to/photos"}."""
+        try:
+            cfg = self._configuration(name)
+        except UserError:  # which the check of the cell itself says
+            return {}
+        if cfg is None:
+            return {}
+        training, *tests = cell.data_sets(cfg)
+        return _labelled("training", [training]) | _labelled("test", tests)
 
     def metrics(self, everything: bool) -> Outcome:
         """metrics.csv as a whole: its hash, and rows that belong to nothing."""
@@ -398,8 +418,14 @@ def _task(cfg: DictConfig) -> Task | None:
 
 def _named(testset: str, cfg: DictConfig) -> str:
     """A test set of metrics.csv as the configuration names it: a folder by its path."""
-    folders = filter(catalogue.is_folder, cell.data_sets(cfg))
-    return {catalogue.short(name): name for name in folders}.get(testset, testset)
+    _, *tests = cell.data_sets(cfg)
+    return _labelled("test", tests).get(f"test {testset}", testset)
+
+
+def _labelled(kind: str, names: list[str]) -> dict[str, str]:
+    """Folders of one's own by the labels that provenance gives their fingerprints."""
+    folders = filter(catalogue.is_folder, names)
+    return {f"{kind} {catalogue.short(name)}": name for name in folders}
 
 
 def _compare(outcome: Outcome, what: str, now: str, then: str | None) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from asyrepro import cell, evaluate, evaluation, verify
 from asyrepro.data import catalogue
-from asyrepro.errors import ConfigError, DataError
+from asyrepro.errors import CheckpointError, ConfigError, DataError
 from asyrepro.report import results
 from asyrepro.tasks import SuperResolution
 from asyrepro.train import folder_of
@@ -63,7 +63,7 @@ def test_all_images_of_a_folder_in_the_order_of_their_names(photos):
 def test_a_path_is_taken_from_here_or_from_home(photos, monkeypatch):
     monkeypatch.chdir(photos)
     monkeypatch.setenv("HOME", str(photos))
-    for name in ("./train", "train/", "~/train", "Urban2/../train"):
+    for name in ("./train", "train/", "~/train", "Urban2/../train"):  # ~ as evaluate has it
         assert catalogue.short(name) == "train"
         assert len(catalogue.training_set(name, mode="luma")) == 3
 
@@ -89,6 +89,8 @@ def test_a_folder_may_not_pass_for_a_published_set(photos):
         (["validation=no/such"], DataError, "no/such does not exist"),
         (["benchmarks=[no/such]"], DataError, "no/such does not exist"),
         (["benchmarks=[../tests/]"], DataError, "tests holds no image"),
+        ([f"testset=./{'x' * 300}"], DataError, "x does not exist"),
+        (["testset='~nobody-here/x'"], DataError, "x does not exist"),
     ],
 )
 def test_what_is_not_there_is_said_before_anything_is_done(
@@ -130,6 +132,51 @@ def test_a_run_on_folders_and_its_verification(photos, tmp_path, capsys):
     assert "Urban2 is not here" in capsys.readouterr().out
     assert evaluate.main(arguments) == 2
     assert "Urban2 does not exist: name a folder" in capsys.readouterr().err
+    (photos / "Urban2").mkdir()  # empty: not here either
+    assert verify.main(check) == 0
+    assert cell.run(cell.resolve(cfg, folder), folder)  # what is finished needs no images
+
+
+def test_images_that_change_while_a_training_is_interrupted_end_it(photos, tmp_path, monkeypatch):
+    overrides = ["model=srcnn", "dataset=folder", f"dataset.name={photos / 'train'}"]
+    overrides += ["recipe.validate_every=0", "recipe.patch=24", f"results={tmp_path}"]
+    cfg = cell.resolve(configured(*overrides, "recipe.steps=3"))
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cell, "_finish", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            cell.run(cfg, tmp_path / "c" / "mae" / "s")
+    assert (tmp_path / "c" / "mae" / "s" / "checkpoint.pt").is_file()
+    before = (photos / "train" / "1.png").read_bytes()
+    picture(photos / "train" / "1.png", 77)
+    with pytest.raises(CheckpointError, match="another configuration"):
+        cell.run(cfg, tmp_path / "c" / "mae" / "s")
+    (photos / "train" / "1.png").write_bytes(before)
+    cell.run(cfg, tmp_path / "c" / "mae" / "s")
+
+
+def test_a_set_that_is_named_twice_is_tested_once(photos, tmp_path):
+    tests = photos / "Urban2"
+    overrides = ["model=srcnn", "dataset=folder", f"dataset.name={photos / 'train'}"]
+    overrides += [f"testset={tests}", f"benchmarks=[{tests},{tests}/]", "recipe.patch=24"]
+    cfg = cell.resolve(configured(*overrides, "recipe.validate_every=0", f"results={tmp_path}"))
+    assert len(cell.run(cfg, tmp_path / "c" / "mae" / "s")) == 2
+
+
+@pytest.mark.parametrize("content", [b"no image", None])
+def test_test_images_are_looked_at_before_the_training(photos, tmp_path, content):
+    bad = photos / "Urban2" / "bad.png"
+    bad.write_bytes(content) if content else picture(bad, size=(40, 9))
+    overrides = ["model=srcnn", "dataset=folder", f"dataset.name={photos / 'train'}"]
+    overrides += [f"benchmarks=[{photos / 'Urban2'}]", "recipe.validate_every=0"]
+    cfg = cell.resolve(configured(*overrides, "recipe.patch=24", f"results={tmp_path}"))
+    with pytest.raises(DataError, match=r"bad"):
+        cell.run(cfg, tmp_path / "c" / "mae" / "s")
+    assert not (tmp_path / "c" / "mae" / "s" / "checkpoint.pt").exists()
+    assert not (tmp_path / "c" / "mae" / "s" / "history.csv").exists()
 
 
 def test_a_folder_among_the_benchmarks_is_tested_whatever_the_profile_has(photos, tmp_path):

@@ -343,7 +343,7 @@ def short(name: str) -> str:
 def available(name: str, root: str | os.PathLike | None = None) -> str | None:
     """Where a data set's files are, without downloading; None if they are not all there."""
     if is_folder(name):
-        return str(_path(name)) if _path(name).is_dir() else None
+        return str(_path(name)) if os.path.isdir(_path(name)) else None
     if name == "bundled" or name in _BUNDLED_TESTS:
         where = bundled.folder()
         return str(where) if where and where.is_dir() else None
@@ -371,8 +371,11 @@ def fingerprint(kind: str, name: str, root: str | os.PathLike | None = None) -> 
         name, root: as for :func:`training_set`.
     """
     if is_folder(name):
-        files = images.list_images(_path(name)) if _path(name).is_dir() else []
-        return _fingerprint((f.name, download.file_digest(f)) for f in files) if files else None
+        try:
+            files = images.list_images(_path(name))
+        except DataError:
+            return None
+        return _fingerprint((file.name, download.file_digest(file)) for file in files)
     if name == "bundled" or name in _BUNDLED_TESTS:
         regions = bundled.TRAINING if kind == "training" else _BUNDLED_TESTS[name]
         return bundled.read_regions(regions, "grey")[1] if available(name) else None
@@ -474,7 +477,7 @@ def _own(name: str, mode: str) -> DataSet:
 
 
 def _path(name: str) -> Path:
-    return Path(os.path.abspath(Path(name).expanduser()))
+    return Path(os.path.abspath(os.path.expanduser(name)))
 
 
 def _read(paths: list[Path], mode: str) -> tuple[list[Tensor], list[str]]:

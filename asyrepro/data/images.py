@@ -78,8 +78,8 @@ def list_images(folder: str | os.PathLike, recursive: bool = False) -> list[Path
         DataError: the folder is missing, is no folder, cannot be read, or holds no image.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        what = "is a file, not a folder" if folder.is_file() else "does not exist"
+    if not os.path.isdir(folder):  # False, too, where pathlib raises: a name that is too long
+        what = "is a file, not a folder" if os.path.isfile(folder) else "does not exist"
         raise DataError(f"{shown(folder)} {what}: name a folder that holds images")
     try:
         entries = folder.rglob("*") if recursive else folder.iterdir()

@@ -73,7 +73,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
         evaluated have no rows.
     """
     rows = results.plain(frame)
-    rows = rows[rows["loss"].isin(BASES)]
+    rows = rows[rows["loss"].isin(BASES) & rows["dataset"].isin(results.DATASET_TITLES)]
     measured = set(rows.loc[rows["table"].isna(), "model"])
     made = []
     for goal in goals():

@@ -347,7 +347,8 @@ def summarise(
 
     images = tuple(dict.fromkeys(rows["image"]))
     stand_in = bool((rows[["dataset", "testset"]] == "bundled").any(axis=None))
-    same = not stand_in and set(images) <= set(PAPER_IMAGES.get(table, ()))
+    own = set(rows["testset"]) - {f"table{table}", "", None}
+    same = not stand_in and not own and set(images) <= set(PAPER_IMAGES.get(table, ()))
     if same:
         images = tuple(image for image in PAPER_IMAGES[table] if image in images)
     present = sorted(set(rows["loss"]), key=loss_rank)

@@ -257,7 +257,9 @@ def markdown(
         ]
     seeds = comparisons.loc[comparisons["kind"] == "claim", "seeds"]
     most = int(seeds.max()) if len(seeds) else 0
-    if most < 2:
+    if most == 0:
+        lines += ["**No two trainings here can be compared**, so no verdict is possible.", ""]
+    elif most == 1:
         lines += ["**With one seed no verdict is possible.** Run more seeds.", ""]
     elif most < MINIMUM_SEEDS:
         lines += [

@@ -178,13 +178,14 @@ def _precision(record: dict) -> str:
     for name, cell in record.get("cells", {}).items():
         for key in cell.get("environments", []):
             amp = record["environments"][key].get("flags", {}).get("amp")
-            if amp is not None:
-                tables.setdefault(name.split("/")[0], set()).add("bfloat16" if amp else "float32")
+            table = re.match(r"table(\d)/", name)
+            if amp is not None and table:
+                tables.setdefault(table[1], set()).add("bfloat16" if amp else "float32")
     kinds: dict[str, list[str]] = {}
-    for name, found in sorted(tables.items()):
-        kinds.setdefault(" and ".join(sorted(found)), []).append(name.removeprefix("table"))
-    if len(kinds) == 1:
-        return next(iter(kinds))
+    for number, found in sorted(tables.items()):
+        kinds.setdefault(" and ".join(sorted(found)), []).append(number)
+    if len(kinds) < 2:
+        return "".join(kinds)
     plural = {kind: "s" * (len(names) > 1) for kind, names in kinds.items()}
     return ", ".join(f"{k} (Table{plural[k]} {', '.join(names)})" for k, names in kinds.items())
 

@@ -30,21 +30,22 @@ def verdicts(claims: pd.DataFrame, summaries: list[Summary]) -> dict:
     counts = [(v, int((claims["verdict"] == v).sum()), VERDICT_KINDS.get(v, "open")) for v in order]
     titles = {s.table: f"Table {s.table}, {s.model_title}" for s in summaries}
     group = claims["table"].map(titles).fillna("All networks")
+    one_seed = IMPOSSIBLE in order and claims["seeds"].max() == 1
     return {
         "counts": counts,
-        "one_seed": IMPOSSIBLE in order and not claims["seeds"].max() > 1,
+        "one_seed": one_seed,
         "groups": [
             {
                 "title": title,
                 "open": bool((rows["verdict"] != IMPOSSIBLE).any()),
-                "rows": [_claim(row) for row in rows.itertuples()],
+                "rows": [_claim(row, one_seed) for row in rows.itertuples()],
             }
             for title, rows in claims.groupby(group, sort=False)
         ],
     }
 
 
-def _claim(row) -> dict:
+def _claim(row, one_seed: bool) -> dict:
     unit = row.unit if isinstance(row.unit, str) else ""
     decimals, sign = UNIT_DECIMALS.get(unit, 5), unit != "ratio"
     shown = f" {unit}" if unit in ("dB", "%") else ""
@@ -67,7 +68,7 @@ def _claim(row) -> dict:
         "seeds": NOTHING if pd.isna(row.seeds) else f"{row.seeds:.0f}",
         "verdict": row.verdict,
         "kind": VERDICT_KINDS.get(row.verdict, "open"),
-        "reason": row.reason if row.verdict != IMPOSSIBLE and isinstance(row.reason, str) else "",
+        "reason": row.reason if isinstance(row.reason, str) and not one_seed else "",
     }
 
 
