@@ -20,6 +20,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+TOGETHER = 5  # more would raise float32's rounding errors of the Gram matrix to its own size
 HIDDEN = 16  # a hidden layer has at least so many input and output channels
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan's: steepest at 0, within 0.7 ... 1.2 at the end
 
@@ -38,11 +39,27 @@ def orthogonalized(matrices: Tensor, iterations: int = 5) -> Tensor:
     x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
-    a, b, c = COEFFICIENTS
-    for _ in range(iterations):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+    for done in range(0, iterations, TOGETHER):
+        x = _factor(x @ x.mT, min(TOGETHER, iterations - done)) @ x
     return x.mT if tall else x
+
+
+def _factor(gram: Tensor, iterations: int) -> Tensor:
+    """What Newton-Schulz iterations multiply X by from the left, from its Gram matrix X X^T alone.
+
+    Each multiplies X by P = a + b G + c G G and makes P G P of G = X X^T. A 3 x 3 kernel has nine
+    times as many columns as rows: products of rows by rows are the cheaper ones, five iterations
+    take a third of the time.
+    """
+    a, b, c = COEFFICIENTS
+    factor = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    for left in reversed(range(iterations)):
+        step = b * gram + c * gram @ gram
+        step.diagonal(dim1=-2, dim2=-1).add_(a)
+        factor = step @ factor
+        if left:
+            gram = step @ gram @ step
+    return factor
 
 
 class Muon(torch.optim.Optimizer):

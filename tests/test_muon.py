@@ -17,6 +17,28 @@ def test_orthogonalized_keeps_the_directions_and_evens_out_the_sizes(shape):
     assert sizes.min() > 0.6 and sizes.max() < 1.3
 
 
+@pytest.mark.parametrize("iterations", [1, 3, 5, 12])
+@pytest.mark.parametrize("shape", [(24, 24), (2, 16, 144), (144, 16)])
+def test_orthogonalized_is_newton_and_schulz_iteration(shape, iterations):
+    """Against the iteration as Jordan writes it, in float64, down to values of a ten thousandth."""
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(shape, generator=generator, dtype=torch.float64)
+    matrix *= torch.logspace(0, -4, shape[-1])
+    x = matrix / torch.linalg.matrix_norm(matrix, keepdim=True)
+    for _ in range(iterations):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    assert torch.allclose(orthogonalized(matrix, iterations), x, atol=1e-6)
+    assert torch.allclose(orthogonalized(matrix.float(), iterations).double(), x, atol=2e-3)
+
+
+def test_directions_without_a_gradient_stay_so():
+    matrix = torch.randn(16, 144, generator=torch.Generator().manual_seed(0))
+    matrix[8:] = matrix[:8]  # of rank 8
+    sizes = torch.linalg.svdvals(orthogonalized(matrix))
+    assert sizes[:8].min() > 0.6 and sizes[8:].max() < 1e-3
+
+
 def test_orthogonalized_does_not_depend_on_the_scale_and_keeps_zero():
     matrix = torch.randn(16, 40, generator=torch.Generator().manual_seed(1))
     assert torch.allclose(orthogonalized(1000 * matrix), orthogonalized(matrix), atol=1e-5)
