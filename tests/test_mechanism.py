@@ -259,6 +259,17 @@ def test_rule_for_sharper_edges(edge, energy, expected):
     assert verdict(frame, "sharper-edges-mae") == expected
 
 
+@pytest.mark.parametrize(("column", "other"), [("device", "cuda"), ("iterations", 200)])
+def test_pairs_that_differ_in_more_than_the_loss_are_left_out(column, other):
+    frame = profiles(seeds=6)
+    metrics = frame.drop_duplicates(["loss", "seed", "image"]).assign(device="cpu", iterations=100)
+    metrics[column] = metrics[column].astype(object)
+    metrics.loc[(metrics["loss"] == "mae") & (metrics["seed"] < 2), column] = other
+    found = m.regions(m.of_runs(frame, metrics), PAPER)
+    assert (found["seeds"] == 4).all()
+    assert (m.regions(frame, PAPER)["seeds"] == 6).all()
+
+
 def test_regions_carry_one_verdict_a_claim():
     found = m.regions(profiles(), PAPER)
     assert len(found) == 5 and (found["verdict"] != "").sum() == 2
@@ -276,7 +287,7 @@ def test_written_files_are_the_same_bytes_and_reach_the_verdicts(tmp_path):
     for number, rows in enumerate((frame, frame.sample(frac=1, random_state=1))):
         folder = tmp_path / str(number)
         m.save(rows, folder / "profiles.csv")
-        claims, text, paths = m.write(folder, PAPER, stand_in=True)
+        claims, text, paths = m.write(folder, _metrics(), PAPER, stand_in=True)
         contents.append({path.relative_to(folder).as_posix(): path.read_bytes() for path in paths})
     assert contents[0] == contents[1]
     assert set(contents[0]) == {

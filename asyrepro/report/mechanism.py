@@ -46,6 +46,7 @@ MINIMUM_PIXELS = 100  # an image with fewer pixels in a bin or region plays no p
 
 WHERE = ["table", "model", "dataset", "loss", "seed", "image"]
 SUMS = ["pixels", "sum_squared", "sum_absolute", "energy_label", "energy_output"]
+OF_RUNS = ("iterations", "device")  # what must agree in a pair of runs, see verdicts.paired
 COLUMNS = [*WHERE, "kind", "bin", "lower", "upper", *SUMS]
 
 
@@ -200,6 +201,14 @@ def collect(study_dir) -> Path | None:
     return save(pd.concat(found), path)
 
 
+def of_runs(profiles: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
+    """The profiles with the length of each row's training, and its device, from metrics.csv."""
+    keys, known = WHERE[:-1], [name for name in OF_RUNS if name in metrics]
+    runs = metrics.loc[metrics["table"].notna() & metrics["seed"].notna(), [*keys, *known]]
+    runs = runs.drop_duplicates(keys).astype(profiles[keys].dtypes)
+    return profiles.merge(runs, how="left", on=keys)
+
+
 # ------------------------------------------------------------------------------------- changes
 
 
@@ -208,7 +217,7 @@ def _summed(profiles: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
     Images with too few pixels there drop out (for all losses alike: the label decides).
     """
-    sums = profiles.groupby(keys, as_index=False)[SUMS].sum()
+    sums = profiles.groupby(keys, as_index=False, dropna=False)[SUMS].sum()
     sums = sums[sums["pixels"] >= MINIMUM_PIXELS]
     return sums.assign(
         mse=sums["sum_squared"] / sums["pixels"],
@@ -220,7 +229,8 @@ def percent_changes(profiles, loss: str, against: str, value: str = "mse", by_bi
     """Paired changes, of all given bins taken together or of each.
 
     Args:
-        profiles: the bins' rows, of one table, model and data set.
+        profiles: the bins' rows, of one table, model and data set; if they tell a run's length
+            and device (:func:`of_runs`), pairs that differ in these are left out.
         loss, against: the two losses.
         value: "mse", or "sharpness" (gradient energy, output over label).
         by_bin: each bin by itself.
@@ -232,7 +242,8 @@ def percent_changes(profiles, loss: str, against: str, value: str = "mse", by_bi
     """
     columns = ["bin", "image"] if by_bin else ["image"]
     chosen = profiles[profiles["loss"].isin([loss, against])]
-    sums = _summed(chosen, ["loss", "seed", *columns]).dropna(subset=value)
+    run = ["loss", "seed", *(name for name in OF_RUNS if name in profiles)]
+    sums = _summed(chosen, [*run, *columns]).dropna(subset=value)
     first, second, _ = paired(sums, loss, against, value, columns)
     usable = second.columns[(second > 0).all()] if len(second) else []
     return 100 * (first[usable] / second[usable] - 1)
@@ -548,11 +559,12 @@ def markdown(lines: pd.DataFrame, mark: str = "") -> list[str]:
     return [*text, ""]
 
 
-def write(study_dir, paper: pd.DataFrame | None, stand_in: bool = False):
+def write(study_dir, metrics: pd.DataFrame, paper: pd.DataFrame | None, stand_in: bool = False):
     """Write mechanism.csv, regions.csv and figures/mechanism_table<t>.{png,pdf} of a study.
 
     Args:
         study_dir: results/<study>, with profiles.csv.
+        metrics: the study's tidy table, for :func:`of_runs`.
         paper: the paper's tables, or None.
         stand_in: whether the study was made from the bundled stand-in data.
 
@@ -563,7 +575,7 @@ def write(study_dir, paper: pd.DataFrame | None, stand_in: bool = False):
         DataError: profiles.csv is missing or damaged.
     """
     study_dir = Path(study_dir)
-    profiles = load(study_dir / "profiles.csv")
+    profiles = of_runs(load(study_dir / "profiles.csv"), metrics)
     changes, lines = bin_changes(profiles), regions(profiles, paper)
     written = [
         write_csv(study_dir / "mechanism.csv", changes),

@@ -375,7 +375,7 @@ def write(
     times = _read_times(study_dir / "step_times.csv")
     written, part, text = [], None, None
     if (study_dir / "profiles.csv").is_file():
-        part, text, paths = mechanism.write(study_dir, paper, stand_in=stand_in)
+        part, text, paths = mechanism.write(study_dir, metrics, paper, stand_in=stand_in)
         written += paths
     claims = claim_verdicts(comparisons, metrics, part, times)
     body = markdown(study_dir.name, comparisons, claims, times, text, stand_in)
