@@ -50,6 +50,7 @@ CHOICES = {
         (True, False),
     ),
 }
+OF_A_SWEEP = ("results=", "study=", "profile=", "runtime.max_minutes=")  # one value for all cells
 OPTIONAL = ("max_steps", "runtime.threads", "recipe.clip", "recipe.ema")  # may be null
 
 
@@ -82,6 +83,8 @@ def explain(error: Exception, others: Sequence[str] = ()) -> str:
     if found := re.match(r"Could not append to config.* already at '([^']+)'", text):
         return f"there is a setting {found[1]!r} already: leave out the +"
     if found := re.match(r"Ambiguous value for argument '([^']+)'", text):
+        if others or found[1].startswith(OF_A_SWEEP):
+            return f"{found[1]} gives several values: give one, and run it again for the others"
         return f"{found[1]} gives several values: add -m to run them one after the other"
     where = re.search(r"full_key: (\S+)", text)
     if found := re.match(r"Interpolation key '([^']+)' not found", text):

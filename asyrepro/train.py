@@ -127,9 +127,9 @@ def command_line(arguments: list[str]) -> int:
 
 
 def _sweep(arguments: list[str]) -> int:
-    common = ("results=", "study=", "profile=", "runtime.max_minutes=")
+    common = [item for item in arguments if item.startswith(settings.OF_A_SWEEP)]
     with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
-        cfg = compose("train", overrides=[item for item in arguments if item.startswith(common)])
+        cfg = compose("train", overrides=common)
     stopping.limit(cfg.runtime.max_minutes)
     study, started = Path(str(cfg.results)) / str(cfg.study), time.time()
     with files.storing(study), settings.explained():  # Hydra's MissingConfigException is an OSError

@@ -426,6 +426,7 @@ MISSPELT = [
         "-m loss=mae,asymae",
         f"there is no loss 'asymae'; did you mean 'asy_mae'? {LOSSES}",
     ),
+    ("-m study=a,b", "study=a,b gives several values: give one, and run it again for the others"),
     (
         "-m --cfg job loss=mae",
         "Only one of --run, --multirun, --cfg, --info and --shell_completion can be specified",
@@ -460,6 +461,10 @@ def test_good_flags_still_work(monkeypatch, capsys):
 
 COMMANDS = [
     (reproduce, "profile=smok", "there is no profile 'smok'; did you mean 'smoke'? There are ..."),
+    (
+        *(reproduce, "profile=smoke recipe.steps=1,2"),
+        "recipe.steps=1,2 gives several values: give one, and run it again for the others",
+    ),
     (reproduce, "profile=smoke seeds=", "seeds= needs at least one value"),
     (reproduce, "profile=smoke seeds=one", "seed is 'one'; it must be a whole number"),
     (
