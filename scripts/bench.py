@@ -24,18 +24,19 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
-from asyrepro import cell, evaluation, files, provenance
+from asyrepro import cell, evaluation, files, muon, provenance
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.losses import AsymmetricLoss
@@ -78,10 +79,10 @@ def main(names: list[str]) -> int:
 
 
 class Setup:
-    """A network at its quick recipe: everything that a training needs."""
+    """A network at its recipe in a profile: everything that a training needs."""
 
-    def __init__(self, name: str, device: torch.device):
-        overrides = [f"experiment={NETWORKS[name]}", "profile=quick", "dataset=bundled"]
+    def __init__(self, name: str, device: torch.device, profile: str = "quick"):
+        overrides = [f"experiment={NETWORKS[name]}", f"profile={profile}", "dataset=bundled"]
         with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
             self.cfg = cell.resolve(compose("train", overrides=overrides))
         self.device = device
@@ -244,6 +245,38 @@ def grunet(device: torch.device) -> list[dict]:
     ]  # fmt: skip
 
 
+def optimizing(device: torch.device) -> list[dict]:
+    """Muon's step at the cpu recipes against Newton-Schulz iteration on the kernels themselves."""
+
+    def on_the_kernels(x: Tensor, iterations: int) -> Tensor:
+        x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+        tall = x.shape[-2] > x.shape[-1]
+        x = x.mT if tall else x
+        a, b, c = muon.COEFFICIENTS
+        for _ in range(iterations):
+            gram = x @ x.mT
+            x = a * x + (b * gram + c * gram @ gram) @ x
+        return x.mT if tall else x
+
+    found = []
+    for name in ("edsr", "dncnn", "dphsir"):
+        this = Setup(name, device, profile="cpu")
+        optimizer = cell.make(this.cfg.recipe.optimizer)(this.network.parameters())
+
+        def many(optimizer=optimizer) -> None:
+            for _ in range(10):  # with the gradients of the set-up's last step
+                optimizer.step()
+
+        def many_on_the_kernels(many=many) -> None:
+            with mock.patch.object(muon, "orthogonalized", on_the_kernels):
+                many()
+
+        seconds = interleaved({"gram": many, "kernels": many_on_the_kernels}, device)
+        what = f"{name}: Muon's step, on Gram matrices / on the kernels"
+        found.append(row(what, seconds["gram"], seconds["kernels"], at_most=0.5))
+    return found
+
+
 def evaluating(device: torch.device) -> list[dict]:
     """DnCNN on every eighth image of BSD68, four metrics, against its forward passes alone."""
     this = Setup("dncnn", device)
@@ -311,6 +344,7 @@ SECTIONS = {
     "losses": losses,
     "usual": usual,
     "grunet": grunet,
+    "optimizing": optimizing,
     "evaluating": evaluating,
     "peak": peak,
     "quick": quick,

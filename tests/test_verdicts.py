@@ -502,6 +502,17 @@ def test_forest_explains_what_it_shows_and_nothing_else(full, seeds):
         assert (many in words) == (seeds > 1)
 
 
+def test_forest_has_room_for_the_noise_and_far_off_changes_get_an_arrow(compared):
+    rows = compared.assign(change=0.01, lower=0.005, upper=0.015, noise=0.03)
+    for far, inside in ((0.04, True), (0.4, False)):
+        ax = verdicts_report.forest(rows.assign(paper_change=far), "title").axes[0]
+        low, high = ax.get_xlim()
+        assert low < -0.03 and high > 0.03 and (high > far) == inside
+        assert any(text.get_text().endswith(">") for text in ax.texts) != inside
+    alone = rows.assign(lower=np.nan, upper=np.nan, noise=np.nan, paper_change=0.15)  # one seed
+    assert verdicts_report.forest(alone, "title").axes[0].get_xlim()[1] > 0.15
+
+
 def test_forest_of_a_failed_training_writes_its_large_numbers_out(compared):
     """Else the axis' common factor, 1e10, is drawn over its label."""
     large = compared.assign(**{name: compared[name] * 1e9 for name in ("change", "lower", "upper")})

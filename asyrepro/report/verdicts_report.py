@@ -101,12 +101,14 @@ _PLOTTED = ("change", "lower", "upper", "fixed_lower", "fixed_upper", "noise", "
 
 
 def _forest_limits(ax, rows: pd.DataFrame) -> None:
-    """Room for zero and every interval; the paper's changes only where they stretch it little."""
+    """Room for zero and every interval; the rest only where it stretches this little."""
     shown = rows[["change", "lower", "upper"]].to_numpy(dtype=float)
     ends = [value for value in shown.ravel() if np.isfinite(value)] + [0.0]
     low, high = min(ends), max(ends)
-    room = 2 * max(high - low, 1e-9)
-    for value in rows["paper_change"].dropna().unique():
+    one_seed = rows["lower"].isna().all()  # no interval to be seen: the paper's change matters more
+    room = (20 if one_seed else 2) * max(high - low, 1e-9)
+    others = pd.concat([rows["paper_change"], rows["noise"], -rows["noise"]])
+    for value in others.dropna().unique():
         if low - room <= value <= high + room:
             low, high = min(low, value), max(high, value)
     edge = 0.08 * max(high - low, 1e-9)
