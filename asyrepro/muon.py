@@ -76,6 +76,9 @@ class Muon(torch.optim.Optimizer):
         betas, eps: Adam's.
         parts: how many layers a kernel's rows hold, one after the other, as a gated layer's do: its
             candidate and its gate. Each is a matrix of its own.
+        decay: decoupled weight decay of the hidden layers: a step takes ``lr * decay`` of a weight.
+            Muon's updates do not shrink with the gradient; without decay the weights grow until
+            units that saturate (tanh, sigmoid) carry no gradient any more.
         largest: kernels whose matrices have more rows (and columns) than this are left to Adam, as
             the products' cost grows with the square of the smaller side.
         iterations: of :func:`orthogonalized`.
@@ -93,6 +96,7 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         parts: int = 1,
+        decay: float = 0.0,
         largest: float = math.inf,
         iterations: int = 5,
     ):
@@ -114,9 +118,12 @@ class Muon(torch.optim.Optimizer):
         }.items():
             if not 0 <= value < 1:
                 raise ValueError(f"{name} is {value}, but must be in [0, 1)")
+        if not 0 <= decay < math.inf:
+            raise ValueError(f"decay is {decay}, but must be at least 0")
         defaults = {"lr": lr, "momentum": momentum, "adam": adam, "betas": tuple(betas), "eps": eps}
         super().__init__(params, defaults)
         self.parts, self.largest, self.iterations = parts, largest, iterations
+        self.decay = decay
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
@@ -150,6 +157,8 @@ class Muon(torch.optim.Optimizer):
         matrices = matrices.unflatten(1, (self.parts, -1))
         scale = 0.2 * math.sqrt(max(matrices.shape[-2:]))
         updates = orthogonalized(matrices, self.iterations)
+        if self.decay:
+            torch._foreach_mul_(params, 1 - self.decay * group["lr"])
         for p, update in zip(params, updates, strict=True):
             p.add_(update.reshape(p.shape), alpha=-scale * group["lr"])
 

@@ -159,9 +159,25 @@ def test_a_continuation_takes_the_same_steps():
         ("momentum", 1.0, "momentum is 1.0"),
         ("adam", -1, "adam is -1"),
         ("parts", 0, "parts is 0"),
+        ("decay", -0.1, "decay is -0.1, but must be at least 0"),
         ("iterations", 2.5, "iterations is 2.5, but must be a whole number"),
     ],
 )
 def test_rates_that_cannot_be(setting, value, sentence):
     with pytest.raises(ValueError, match=sentence):
         Muon(nn.Conv2d(1, 1, 1).parameters(), **{setting: value})
+
+
+def test_decay_takes_its_share_of_the_hidden_kernels_alone():
+    def stepped(decay):
+        torch.manual_seed(0)
+        layers = nn.Sequential(nn.Conv2d(1, 16, 3), nn.Conv2d(16, 24, 3, bias=False))
+        before = [p.detach().clone() for p in layers.parameters()]
+        layers(torch.rand(1, 1, 8, 8)).square().mean().backward()
+        Muon(layers.parameters(), lr=0.01, decay=decay).step()
+        return before, list(layers.parameters())
+
+    (_, _, kernel), (first, bias, plain) = stepped(0.0)
+    _, (first_too, bias_too, decayed) = stepped(0.5)
+    assert torch.equal(first, first_too) and torch.equal(bias, bias_too)  # Adam's
+    assert torch.allclose(decayed, plain - 0.01 * 0.5 * kernel, atol=1e-7)
