@@ -273,7 +273,7 @@ def optimizing(device: torch.device) -> list[dict]:
 
         seconds = interleaved({"gram": many, "kernels": many_on_the_kernels}, device)
         what = f"{name}: Muon's step, on Gram matrices / on the kernels"
-        found.append(row(what, seconds["gram"], seconds["kernels"], at_most=0.5))
+        found.append(row(what, seconds["gram"], seconds["kernels"]))
     return found
 
 
