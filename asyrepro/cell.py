@@ -19,6 +19,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import platform
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
@@ -217,7 +218,7 @@ def variant_of(folder: Path | str) -> str:
 
 def finished(folder: Path | str) -> bool:
     """Whether a cell's folder holds its metrics."""
-    return (Path(folder) / "rows.csv").is_file()
+    return os.path.isfile(Path(folder) / "rows.csv")  # False, too, for a name that is too long
 
 
 def build(cfg: DictConfig, device: torch.device | str) -> tuple[nn.Module, Task]:
