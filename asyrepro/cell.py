@@ -85,8 +85,8 @@ def resolve(cfg: DictConfig, folder: Path | str | None = None) -> DictConfig:
         # OneCycleLR divides by the length of the warm-up less one step.
         cfg.recipe.scheduler.pct_start = 2 / cfg.recipe.steps
     if cfg.amp == "auto":
-        begun = _precision(Path(folder)) if folder is not None else None
-        cfg.amp = fast_bfloat16(device) if begun is None else begun
+        begun = results.precision_of(folder) if folder is not None else ""
+        cfg.amp = begun == "bfloat16" if begun else fast_bfloat16(device)
     names = [cfg.validation] if cfg.recipe.validate_every else []
     names += [cfg.testset] if cfg.testset else []
     while cfg.fallback and cfg.dataset.name != "bundled":
@@ -104,15 +104,6 @@ def resolve(cfg: DictConfig, folder: Path | str | None = None) -> DictConfig:
         if cfg.table is not None and cfg.testset:  # no table mixes real and stand-in images
             cfg.testset, cfg.benchmarks = "bundled", []
     return cfg
-
-
-def _precision(folder: Path) -> bool | None:
-    """Whether the run in a cell's folder is one in bfloat16; None if there is none."""
-    try:
-        amp = OmegaConf.load(folder / "config.yaml").get("amp")
-    except Exception:  # check_folder says what is wrong with a damaged file
-        return None
-    return amp if isinstance(amp, bool) else None
 
 
 def data_sets(cfg: DictConfig) -> list[str]:

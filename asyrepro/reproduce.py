@@ -196,8 +196,8 @@ def _print_mixed(cfgs: list[DictConfig]) -> None:
     if mixed := [name for name, found in kinds.items() if len(found) > 1]:
         print(
             f"note     {', '.join(mixed)}: cells that were begun elsewhere keep their precision, "
-            "so some are trained in bfloat16 and some in float32; another study= with amp=true or "
-            "amp=false has one for all"
+            "so some are trained in bfloat16 and some in float32; verdicts leave out pairs that "
+            "differ, another study= with amp=true or amp=false has none"
         )
 
 

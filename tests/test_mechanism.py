@@ -259,10 +259,13 @@ def test_rule_for_sharper_edges(edge, energy, expected):
     assert verdict(frame, "sharper-edges-mae") == expected
 
 
-@pytest.mark.parametrize(("column", "other"), [("device", "cuda"), ("iterations", 200)])
+@pytest.mark.parametrize(
+    ("column", "other"), [("device", "cuda"), ("iterations", 200), ("precision", "bfloat16")]
+)
 def test_pairs_that_differ_in_more_than_the_loss_are_left_out(column, other):
     frame = profiles(seeds=6)
-    metrics = frame.drop_duplicates(["loss", "seed", "image"]).assign(device="cpu", iterations=100)
+    metrics = frame.drop_duplicates(["loss", "seed", "image"])
+    metrics = metrics.assign(device="cpu", iterations=100, precision="float32")
     metrics[column] = metrics[column].astype(object)
     metrics.loc[(metrics["loss"] == "mae") & (metrics["seed"] < 2), column] = other
     found = m.regions(m.of_runs(frame, metrics), PAPER)

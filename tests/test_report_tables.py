@@ -6,6 +6,7 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
 from asyrepro import paper
 from asyrepro.errors import DataError, UserError
@@ -344,6 +345,28 @@ def test_collect_is_reproducible_byte_for_byte(tmp_path):
     assert b"\r" not in made
     assert b",30.285714," in made
     assert sorted(p.name for p in first.iterdir() if p.is_file()) == ["metrics.csv"]
+
+
+def test_collect_adds_the_precision_that_a_run_was_trained_in(tmp_path):
+    study(tmp_path)
+    for name, amp in {"mae/seed2": True, "mae/seed10": False, "asy_mae/seed2": "auto"}.items():
+        path = tmp_path / "table5" / name / "config.yaml"
+        path.write_text(OmegaConf.to_yaml({"seed": 2, "amp": amp}))
+    frame = results.collect(tmp_path)
+    rows = frame[(frame["table"] == 5) & (frame["image"] == "227092")]
+    found = {
+        (loss, seed): kind
+        for loss, seed, kind in zip(
+            rows["loss"], rows["seed"].fillna(-1), rows["precision"], strict=True
+        )
+    }
+    assert found == {
+        ("mae", 2): "bfloat16",
+        ("mae", 10): "float32",
+        ("asy_mae", 2): "",  # not resolved: no run's
+        ("asy_mae", 10): "",
+        ("noisy", -1): "",
+    }
 
 
 def test_image_names_keep_their_zeros(tmp_path):

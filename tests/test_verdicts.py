@@ -329,12 +329,19 @@ def test_runs_without_a_partner_are_left_out_and_named():
     assert "seeds 2, 4" in found["reason"] and "different lengths: seeds 7" in found["reason"]
 
 
-def test_runs_of_different_devices_are_no_pair():
-    frame = study({"asy_mae": 0.1}, seeds=9).assign(device="cpu")
-    frame.loc[(frame["loss"] == "mae") & (frame["seed"] == 3), "device"] = "NVIDIA H100"
-    frame.loc[frame["seed"] == 5, "device"] = "NVIDIA H100"  # both
+@pytest.mark.parametrize(
+    ("column", "one", "other", "what"),
+    [
+        ("device", "cpu", "NVIDIA H100", "on other devices"),
+        ("precision", "float32", "bfloat16", "in different precision"),
+    ],
+)
+def test_runs_of_different_devices_or_precision_are_no_pair(column, one, other, what):
+    frame = study({"asy_mae": 0.1}, seeds=9).assign(**{column: one})
+    frame.loc[(frame["loss"] == "mae") & (frame["seed"] == 3), column] = other
+    frame.loc[frame["seed"] == 5, column] = other  # both
     found = row(v.verdicts(frame, PAPER))
-    assert found["seeds"] == 8 and "left out, trained on other devices: seeds 3" in found["reason"]
+    assert found["seeds"] == 8 and f"left out, trained {what}: seeds 3" in found["reason"]
 
 
 def test_unknown_lengths_of_training_do_not_matter():

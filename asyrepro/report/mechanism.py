@@ -34,7 +34,7 @@ from asyrepro.paper.claims import (
 )
 from asyrepro.report import results, style
 from asyrepro.report.statistics import Interval, crossed_interval
-from asyrepro.report.verdicts import decide, paired
+from asyrepro.report.verdicts import OF_RUNS, decide, paired
 
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as the mask's grey value
 # Sobel magnitude of the label in [0, 1] (scikit-image's: a vertical step from 0 to 1 gives 0.71).
@@ -46,7 +46,6 @@ MINIMUM_PIXELS = 100  # an image with fewer pixels in a bin or region plays no p
 
 WHERE = ["table", "model", "dataset", "loss", "seed", "image"]
 SUMS = ["pixels", "sum_squared", "sum_absolute", "energy_label", "energy_output"]
-OF_RUNS = ("iterations", "device")  # what must agree in a pair of runs, see verdicts.paired
 COLUMNS = [*WHERE, "kind", "bin", "lower", "upper", *SUMS]
 
 
@@ -202,7 +201,7 @@ def collect(study_dir) -> Path | None:
 
 
 def of_runs(profiles: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
-    """The profiles with the length of each row's training, and its device, from metrics.csv."""
+    """The profiles with what must agree in a pair of runs, from metrics.csv."""
     keys, known = WHERE[:-1], [name for name in OF_RUNS if name in metrics]
     runs = metrics.loc[metrics["table"].notna() & metrics["seed"].notna(), [*keys, *known]]
     runs = runs.drop_duplicates(keys).astype(profiles[keys].dtypes)
@@ -229,8 +228,8 @@ def percent_changes(profiles, loss: str, against: str, value: str = "mse", by_bi
     """Paired changes, of all given bins taken together or of each.
 
     Args:
-        profiles: the bins' rows, of one table, model and data set; if they tell a run's length
-            and device (:func:`of_runs`), pairs that differ in these are left out.
+        profiles: the bins' rows, of one table, model and data set; if they tell what must agree
+            in a pair of runs (:func:`of_runs`), pairs that differ in it are left out.
         loss, against: the two losses.
         value: "mse", or "sharpness" (gradient energy, output over label).
         by_bin: each bin by itself.

@@ -5,6 +5,7 @@ Every table, figure and page is made from this file and the paper's own numbers,
 """
 
 import csv
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -145,7 +146,8 @@ def read_rows(path) -> pd.DataFrame:
 def collect(study_dir) -> pd.DataFrame:
     """Rebuild ``metrics.csv`` from the study's run folders and baselines, and return it.
 
-    Reads ``<table>/<loss>/seed<k>/rows.csv`` and ``baselines/*.csv``. Rows are sorted by table,
+    Reads ``<table>/<loss>/seed<k>/rows.csv`` and ``baselines/*.csv``, and adds to a run's rows the
+    column ``precision`` of the training (:func:`precision_of`). Rows are sorted by table,
     test set, model, training set, loss and seed; within these they keep their file's order, which
     is the paper's order of images. The metrics are written with six decimals, so that the same run
     folders give the same bytes. The file is replaced in one step.
@@ -163,7 +165,8 @@ def collect(study_dir) -> pd.DataFrame:
             f"{study_dir} holds no results (no <table>/<loss>/seed<k>/rows.csv): run the study "
             f"first, with `make reproduce` or `python -m asyrepro.train`."
         )
-    frame = pd.concat([read_rows(path) for path in paths], ignore_index=True)
+    frames = [read_rows(path).assign(precision=precision_of(path.parent)) for path in paths]
+    frame = pd.concat(frames, ignore_index=True)
     twice = frame.duplicated(ROW_KEY)
     if twice.any():
         row = frame[twice].iloc[0]
@@ -175,6 +178,16 @@ def collect(study_dir) -> pd.DataFrame:
     frame = _sorted(frame)[[*COLUMNS, *extra]]
     write_csv(study_dir / "metrics.csv", frame, "%.6f")
     return load(study_dir)
+
+
+def precision_of(folder) -> str:
+    """Of the training in a run's folder: "bfloat16", "float32", or "" where it does not say."""
+    try:
+        text = (Path(folder) / "config.yaml").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    found = re.search(r"^amp: (true|false)$", text, re.MULTILINE)
+    return {"true": "bfloat16", "false": "float32"}[found[1]] if found else ""
 
 
 def _sorted(frame: pd.DataFrame) -> pd.DataFrame:

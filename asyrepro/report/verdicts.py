@@ -45,6 +45,13 @@ CONTRASTS = {
     "shuffled": "where the weights sit (the asymmetry), at equal loss scale",
     "inverted": "the direction of the asymmetry (and a difference in loss scale)",
 }
+# What must agree in a pair of runs besides the seed, columns of metrics.csv, and how a pair that
+# differs was trained: a GPU draws other patches and noise than the CPU.
+OF_RUNS = {
+    "iterations": "for different lengths",
+    "device": "on other devices",
+    "precision": "in different precision",
+}
 BETTER, WORSE, NONE_SHOWN = "better", "worse", "no change shown"
 
 
@@ -133,7 +140,7 @@ def paired(rows: pd.DataFrame, loss: str, against: str, value: str, columns="ima
 
     Args:
         rows: of one table, model and data set, with columns loss, seed, image, ``value`` and,
-            if known, iterations and device: a GPU draws other patches and noise than the CPU.
+            if known, those of :data:`OF_RUNS`.
         loss, against: the two losses.
         value: column to compare.
         columns: column (or several) whose values run across.
@@ -152,7 +159,7 @@ def paired(rows: pd.DataFrame, loss: str, against: str, value: str, columns="ima
     if len(both) < len(either):
         notes.append(f"left out, not complete for both losses: seeds {_list(either, both)}")
     runs = rows.drop_duplicates(["loss", "seed"]).set_index(["loss", "seed"])
-    for column, what in (("iterations", "for different lengths"), ("device", "on other devices")):
+    for column, what in OF_RUNS.items():
         if column in runs:
             of = runs[column].astype(object).fillna("unknown")
             alike = [seed for seed in both if of[loss, seed] == of[against, seed]]
