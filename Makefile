@@ -8,7 +8,7 @@ STUDY   ?=
 SEEDS   ?=
 MAX_STEPS ?=
 OVERRIDES ?=
-DATA    ?= set5 set12 set14 bsd300
+DATA    ?= set5 set12 set14 bsd300 bsd400
 
 .DEFAULT_GOAL := help
 .PHONY: help setup data reproduce report verify notebooks test lint format bench lock clean
@@ -24,7 +24,7 @@ $(VENV)/.installed: pyproject.toml
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-data: setup  ## download the data sets (DATA="set5 set12 set14 bsd300")
+data: setup  ## download the data sets (DATA="set5 set12 set14 bsd300 bsd400")
 	$(RUN) -m asyrepro.get_data $(DATA)
 
 reproduce: setup  ## train, evaluate, and make every table and figure (PROFILE, STUDY, DEVICE, SEEDS)
