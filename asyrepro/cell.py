@@ -42,11 +42,11 @@ from asyrepro import (
 )
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
-from asyrepro.errors import CheckpointError, ConfigError, UserError
+from asyrepro.errors import CheckpointError, ConfigError, DataError, UserError
 from asyrepro.report import mechanism, results
 from asyrepro.settings import CONFIGS, make
 from asyrepro.tasks import Task
-from asyrepro.training import CHECKPOINT, Trainer, parameter_groups
+from asyrepro.training import CHECKPOINT, Diverged, Trainer, parameter_groups
 
 IDENTITY = (  # the settings that make a run what it is: two runs that agree in them are the same
     "model", "dataset", "task", "loss", "recipe", "seed", "testset", "validation", "amp",
@@ -98,12 +98,20 @@ def resolve(cfg: DictConfig, folder: Path | str | None = None) -> DictConfig:
         except catalogue.NotAvailable:
             if cfg.dataset.instead is None:
                 raise
-            cfg.dataset = OmegaConf.load(CONFIGS / "dataset" / f"{cfg.dataset.instead}.yaml")
+            cfg.dataset = _instead(cfg.dataset.instead)
     if cfg.dataset.name == "bundled":
         cfg.validation = "bundled_validation"
         if cfg.table is not None and cfg.testset:  # no table mixes real and stand-in images
             cfg.testset, cfg.benchmarks = "bundled", []
     return cfg
+
+
+def _instead(name: str) -> DictConfig:
+    path = CONFIGS / "dataset" / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(path.stem for path in path.parent.glob("*.yaml"))
+        raise ConfigError(settings.no_such_choice("dataset", str(name), known))
+    return OmegaConf.load(path)
 
 
 def data_sets(cfg: DictConfig) -> list[str]:
@@ -145,6 +153,9 @@ def complete(cfg: DictConfig, folder: Path | str) -> tuple[list[dict], bool]:
     Raises:
         ConfigError: the folder belongs to another configuration.
         InUse: another process is working in the folder.
+        DataError: images of one's own are damaged, or not those that the cell's other losses and
+            seeds were trained or tested on.
+        Diverged: the loss, or the trained network's output, is not finite.
         OutOfMemory: the network, the training set or a batch does not fit into the memory.
     """
     folder = Path(folder)
@@ -159,7 +170,7 @@ def complete(cfg: DictConfig, folder: Path | str) -> tuple[list[dict], bool]:
         ):
             network, task = build(cfg, device)
             _check_fit(cfg, network, task, device)
-        _check_tests(cfg, task)
+        _check_tests(cfg, folder, task)
         distributed.on_main(lambda: _note_beginning(cfg, folder, device))
         data = {}  # fingerprints of the data sets used
         trained = _train(cfg, folder, network, task, device, data)
@@ -240,14 +251,35 @@ def _check_fit(cfg, network, task, device) -> None:
             f"the network returns {tuple(output.shape)} where the label is {label}, and no loss "
             "compares these; check model.network and model.input"
         )
+    with torch.inference_mode():
+        black = torch.zeros(label, device=device)
+        loss = make(cfg.loss.criterion).to(device)(output.float(), black)
+    if loss.ndim:
+        raise ConfigError(
+            f"the loss {cfg.loss.name} returns {tuple(loss.shape)} where a training needs one "
+            "number; check loss.criterion (its reduction?)"
+        )
     _optimization(cfg.recipe, network)
 
 
-def _check_tests(cfg: DictConfig, task: Task) -> None:
-    """DataError, before the training, if test images of one's own are damaged or too small."""
+def _check_tests(cfg: DictConfig, folder: Path, task: Task) -> None:
+    """DataError, before the training, if test images of one's own are damaged, too small or new."""
     tests = [cfg.testset, *cfg.benchmarks] if cfg.testset else cfg.benchmarks
     for name in filter(catalogue.is_folder, tests):
-        evaluation.check_sizes(catalogue.test_set(name, mode=task.mode), task)
+        testset = catalogue.test_set(name, mode=task.mode)
+        evaluation.check_sizes(testset, task)
+        _check_same(folder, name, f"test {testset.name}", testset.fingerprint)
+
+
+def _check_same(folder: Path, name: str, key: str, fingerprint: str) -> None:
+    """DataError if another loss or seed of the cell was run with other images of that name."""
+    for path in sorted(folder.parents[1].glob(f"*/seed*/{provenance.CELL}")):
+        before = (provenance.read(path) or {}).get("data", {}).get(key)
+        if before not in (None, fingerprint):
+            raise DataError(
+                f"the images of {name} are not those that {path.parent} was run with, and the "
+                "rows would not be comparable: choose another study, or put the images back"
+            )
 
 
 def load(path: Path | str, device: torch.device | str = "cpu"):
@@ -277,16 +309,18 @@ def _train(cfg, folder, network, task, device, data) -> nn.Module:
         f"the training set {cfg.dataset.name} does not fit into the memory, where it lies decoded "
         f"as a whole, here and on {device_name(device)}: make room, or choose another dataset"
     ):
-        sampler = _sampler(cfg, task, device, data)
+        sampler = _sampler(cfg, folder, task, device, data)
     with memory(_smaller_batch(cfg, device)):
         trainer = _trainer(cfg, folder, network, task, device, data, sampler)
         with logger.opened(cfg.runtime.logger, folder) as trainer.logger:
             return whitening.fold(trainer.run())
 
 
-def _sampler(cfg, task, device, data) -> PatchSampler:
+def _sampler(cfg, folder, task, device, data) -> PatchSampler:
     images = catalogue.training_set(cfg.dataset.name, mode=task.mode, **_where(cfg))
     data[f"training {images.name}"] = images.fingerprint
+    if catalogue.is_folder(cfg.dataset.name):
+        _check_same(folder, cfg.dataset.name, f"training {images.name}", images.fingerprint)
     size = {"patch": cfg.recipe.patch, "batch": cfg.recipe.batch}
     return PatchSampler(images.images, task, **size, seed=cfg.seed, device=device)
 
@@ -356,7 +390,11 @@ def _optimization(recipe: DictConfig, network: nn.Module):
         name = "recipe.optimizer"
         optimizer = optimizer_of(groups)
         name = "recipe.scheduler"
-        return optimizer, scheduler_of(optimizer)
+        scheduler = scheduler_of(optimizer)
+        steps = getattr(scheduler, "total_steps", recipe.steps)  # a OneCycleLR's
+        if steps < recipe.steps:
+            raise ValueError(f"it ends after {steps} of the {recipe.steps} steps")
+        return optimizer, scheduler
     except (ValueError, TypeError, ZeroDivisionError) as error:
         raise ConfigError(f"{name} cannot be used: {error}") from error
 
@@ -396,19 +434,29 @@ def _evaluate(cfg, folder, network, task, device, data) -> tuple[list[dict], pd.
         for image, _, output, label in evaluation.outputs(
             network, testset, task, device, cfg.runtime.progress
         ):
+            if not output.isfinite().all():
+                raise Diverged(
+                    f"the trained network returns no finite image for {image} of {testset.name}: "
+                    "its training diverged; choose a smaller learning rate or set recipe.clip, and "
+                    f"delete {folder}"
+                )
             found = evaluation.row(image, output, label, task, testset.name)
             rows.append(about | found | made_by)
             if name == cfg.testset:
                 profiles.append(mechanism.profile_rows(label, output, **about, image=image))
-        _write_baseline(folder, testset, task, {"table": table, **common, "variant": variant})
+        about = {"table": table, **common, "variant": variant}
+        _write_baseline(folder, testset, task, about, again=catalogue.is_folder(name))
     return rows, pd.concat(profiles) if profiles else None
 
 
-def _write_baseline(folder, testset, task, about) -> None:
-    """Once for all losses and seeds: results/<study>/baselines/<cell>_<test set>.csv."""
+def _write_baseline(folder, testset, task, about, again: bool) -> None:
+    """Once for all losses and seeds: results/<study>/baselines/<cell>_<test set>.csv.
+
+    ``again``: also where the file is there, which may be of other images of one's own.
+    """
     study, name = folder.parents[2], folder.parents[1].name
     path = study / "baselines" / f"{name}_{testset.name}.csv"
-    if path.is_file():
+    if path.is_file() and not again:
         return
     about |= {"loss": task.baseline, "versions": versions()}
     rows = [about | row for row in evaluation.evaluate_baseline(testset, task)]
@@ -584,13 +632,19 @@ def read_rows(path: Path) -> list[dict]:
 
 
 def to_csv(rows: list[dict], columns: list[str]) -> str:
-    """Rows as CSV text; floats with seven decimals, None as an empty field."""
+    """Rows as CSV text; floats with seven decimals, None and NaN as an empty field."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({k: f"{v:.7f}" if isinstance(v, float) else v for k, v in row.items()})
+        writer.writerow({k: _written(v) for k, v in row.items()})
     return text.getvalue()
+
+
+def _written(value: object) -> object:
+    if not isinstance(value, float):
+        return value
+    return "" if math.isnan(value) else f"{value:.7f}"
 
 
 def _centre(image: torch.Tensor) -> torch.Tensor:

@@ -180,7 +180,8 @@ def _print_plan(
 
 def _print_elsewhere(finished: list[Path], here: str) -> None:
     """Say so if finished cells were trained on another device than the rest will be."""
-    devices = {name for path in finished for name in results.read_rows(path / "rows.csv")["device"]}
+    rows = [results.read_rows(path / "rows.csv", may_be_empty=True) for path in finished]
+    devices = {name for frame in rows for name in frame["device"]}
     if elsewhere := sorted(devices - {here, ""}):
         print(
             f"note     finished cells were trained on {', '.join(elsewhere)}: verdicts leave out "

@@ -15,7 +15,7 @@ picture's own format.
                       memory, the result is the same
     recursive=true    also the folders inside a folder
     overwrite=true    replace results that exist; otherwise they are left and skipped
-    preview=true      also save input and result side by side, as NAME-preview.png
+    preview=true      also save input and result side by side, as RESULT-preview.png
     progress=false    no progress bar
     device=           auto, cpu, cuda or cuda:N
 
@@ -39,7 +39,7 @@ from asyrepro import cell, files, restoration, settings
 from asyrepro.data import images, pictures
 from asyrepro.data.images import shown
 from asyrepro.degradation import check_sigma
-from asyrepro.errors import ConfigError, UserError
+from asyrepro.errors import ConfigError, StorageError, UserError
 from asyrepro.tasks import Denoising, SuperResolution, Task
 
 TASKS = {"denoise": Denoising, "enlarge": SuperResolution}
@@ -109,7 +109,7 @@ def _restore_all(options: Options) -> int:
         try:
             done = _restore(source, target, network, task, options, device)
         except UserError as error:
-            if not many:
+            if not many or isinstance(error, StorageError):  # which all pictures would meet
                 raise
             failed += 1
             tqdm.write(f"error: {error}", file=sys.stderr)
@@ -149,8 +149,10 @@ def _restore(
         )
     done = pictures.Picture(restored, picture.profile)
     files.write_bytes(target, pictures.encode(done, ending))
-    if options.preview:
-        beside = target.with_name(f"{target.stem}-preview.png")
+    beside = _preview_of(target)
+    if options.preview and beside.exists() and not options.overwrite:
+        notes.append(f"{shown(beside)} exists and is left as it is")
+    elif options.preview:
         shot = pictures.Picture(restoration.preview(pixels, restored))
         files.write_bytes(beside, pictures.encode(shot, ".png"))
     height, width = restored.shape[:2]
@@ -192,7 +194,25 @@ def _jobs(options: Options) -> list[tuple[Path, Path]]:
     for path, result in jobs:
         if result.resolve() == path.resolve():
             raise ConfigError(f"{shown(path)} would be replaced by its result: choose output=")
+    _check_written(jobs, options.preview)
     return jobs
+
+
+def _check_written(jobs: list[tuple[Path, Path]], preview: bool) -> None:
+    """ConfigError if two files that would be written are one, or one is a picture to restore."""
+    taken = {path: f"the picture {shown(path)}" for path, _ in jobs}
+    for path, result in jobs:
+        for written in [result, _preview_of(result)] if preview else [result]:
+            if written in taken:
+                raise ConfigError(
+                    f"what becomes of {shown(path)} and {taken[written]} would be the same file, "
+                    f"{shown(written)}: rename one of them"
+                )
+            taken[written] = f"of {shown(path)}"
+
+
+def _preview_of(result: Path) -> Path:
+    return result.with_name(f"{result.name}-preview.png")
 
 
 def _kept(name: Path) -> Path:

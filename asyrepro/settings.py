@@ -36,6 +36,7 @@ WHOLE = {
     "seed": 0, "max_steps": 1, "recipe.steps": 1, "recipe.batch": 1, "recipe.patch": 1,
     "recipe.log_every": 1, "recipe.validate_every": 0, "runtime.threads": 1,
 }  # fmt: skip
+LARGEST_SEED = 2**32 - 1
 NUMBERS = {
     "recipe.optimizer.lr": ("above 0", lambda value: value > 0),
     "recipe.clip": ("above 0", lambda value: value > 0),
@@ -165,11 +166,16 @@ def check(cfg: DictConfig) -> None:
     """
     for name in (*WHOLE, *NUMBERS, *CHOICES):
         _check_value(name, OmegaConf.select(cfg, name))
-    for name in ("study", "cell"):
-        if cfg[name] in (None, ""):
-            raise ConfigError(f"{name} is empty; give it a name")
-    if not OmegaConf.is_list(cfg.benchmarks):
-        raise ConfigError(f"benchmarks is {_shown(cfg.benchmarks)}; write a list, such as [set5]")
+    for name in ("study", "cell", "loss.name"):
+        _check_name(name, OmegaConf.select(cfg, name))
+    for name in ("recipe.optimizer", "recipe.scheduler"):
+        if not is_described(node := OmegaConf.select(cfg, name)):
+            raise ConfigError(f"{name} is {_shown(node)}; it needs a _target_ and its options")
+    if not isinstance(cfg.recipe.get("whiten"), str | None):
+        raise ConfigError(f"recipe.whiten is {_shown(cfg.recipe.whiten)}; it must name one layer")
+    for name in ("benchmarks", "profile.benchmarks"):
+        if not OmegaConf.is_list(node := OmegaConf.select(cfg, name)):
+            raise ConfigError(f"{name} is {_shown(node)}; write a list, such as [set5]")
     if cfg.dataset.name is None:
         raise ConfigError("which folder of images? dataset=folder dataset.name=/path/to/images")
     tests = [cfg.testset, cfg.validation, *cfg.benchmarks]
@@ -180,6 +186,16 @@ def check(cfg: DictConfig) -> None:
         raise ConfigError(
             f"recipe.patch is {cfg.recipe.patch}; it must be a multiple of the scale {task.scale}"
         )
+
+
+def _check_name(name: str, value: object) -> None:
+    """What becomes the name of a folder; a study may be a folder in a folder, and a number."""
+    if value in (None, ""):
+        raise ConfigError(f"{name} is empty; give it a name")
+    if name != "study" and (not isinstance(value, str) or "/" in value or value in (".", "..")):
+        raise ConfigError(f"{name} is {_shown(value)}; it must be a word, without a slash")
+    if name == "study" and ".." in Path(str(value)).parts:
+        raise ConfigError(f"study is {value!r}; to keep studies elsewhere give results=FOLDER")
 
 
 def _check_value(name: str, value: object) -> None:
@@ -193,6 +209,8 @@ def _check_value(name: str, value: object) -> None:
         right, words = False, "a whole number" if name in WHOLE else "a number"
     elif name in WHOLE:
         right, words = value >= WHOLE[name], f"at least {WHOLE[name]}"
+        if name == "seed" and value > LARGEST_SEED:
+            right, words = False, f"at most {LARGEST_SEED}"
     else:
         words, within = NUMBERS[name]
         right = within(value)
@@ -207,9 +225,14 @@ def _shown(value: object) -> str:
     )
 
 
+def is_described(node: object) -> bool:
+    """Whether a node says what object is to be made."""
+    return OmegaConf.is_dict(node) and "_target_" in node
+
+
 def make(node: DictConfig):
     """The object that a node with ``_target_`` describes; ConfigError if it refuses its values."""
-    if not OmegaConf.is_dict(node) or "_target_" not in node:
+    if not is_described(node):
         raise ConfigError(f"{node} describes nothing; a _target_ and its options are needed")
     try:
         return hydra.utils.instantiate(node)

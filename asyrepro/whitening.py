@@ -28,7 +28,7 @@ def whiten(layer: nn.Conv2d, inputs: Tensor, floor: float = 1e-4) -> None:
             not amplified further.
 
     Raises:
-        ValueError: the layer is not such a convolution, or takes other inputs.
+        ValueError: the layer is not such a convolution, or takes other or larger inputs.
     """
     if not isinstance(layer, nn.Conv2d) or layer.groups != 1 or layer.dilation != (1, 1):
         raise ValueError("only convolutions without groups and dilation can be whitened")
@@ -36,6 +36,11 @@ def whiten(layer: nn.Conv2d, inputs: Tensor, floor: float = 1e-4) -> None:
         raise ValueError(
             f"the layer takes {layer.in_channels} channels, but the network's input has "
             f"{inputs.shape[1]}: name the first layer"
+        )
+    if any(side < kernel for side, kernel in zip(inputs.shape[2:], layer.kernel_size, strict=True)):
+        raise ValueError(
+            f"its kernel of {' x '.join(map(str, layer.kernel_size))} is larger than the network's "
+            f"input of {' x '.join(map(str, inputs.shape[2:]))}: choose a larger recipe.patch"
         )
     windows = F.unfold(inputs, layer.kernel_size).transpose(1, 2).flatten(0, 1)
     variances, directions = torch.linalg.eigh(torch.cov(windows.T.double()))

@@ -284,11 +284,20 @@ VALUES = [
     (SR, "max_steps", 0, "max_steps is 0; it must be at least 1"),
     (SR, "seed", "a", "seed is 'a'; it must be a whole number"),
     (SR, "seed", -1, "seed is -1; it must be at least 0"),
+    (SR, "seed", 2**40, "seed is 1099511627776; it must be at most 4294967295"),
     (SR, "runtime.threads", 0, "runtime.threads is 0; it must be at least 1"),
     (SR, "runtime.download", "no", "runtime.download is 'no'; it must be one of true, false"),
     (SR, "amp", "maybe", "amp is 'maybe'; it must be one of auto, true, false"),
     (SR, "table", 7, "table is 7; it must be one of null, 2, 3, 4, 5"),
     (SR, "study", "", "study is empty; give it a name"),
+    (SR, "study", "../x", "study is '../x'; to keep studies elsewhere give results=FOLDER"),
+    (SR, "cell", "a/b", "cell is 'a/b'; it must be a word, without a slash"),
+    (SR, "cell", 5, "cell is 5; it must be a word, without a slash"),
+    (SR, "loss.name", ["mae"], "loss.name is ['mae']; it must be a word, without a slash"),
+    (SR, "loss.name", None, "loss.name is empty; give it a name"),
+    (SR, "profile.benchmarks", None, "profile.benchmarks is null; write a list, such as [set5]"),
+    (SR, "recipe.scheduler", None, "recipe.scheduler is null; it needs a _target_ and its options"),
+    (SR, "recipe.whiten", ["layers"], "recipe.whiten is ['layers']; it must name one layer"),
     (SR, "testset", "set13", f"unknown data set 'set13': did you mean 'set14'? {SETS}"),
     (SR, "benchmarks", ["set99"], f"unknown data set 'set99': ...{SETS}"),
     (SR, "benchmarks", "set5", "benchmarks is 'set5'; write a list, such as [set5]"),
@@ -360,6 +369,16 @@ UNFIT = [
         *(SR, "recipe.scheduler.pct_start", 2.0),
         "recipe.scheduler cannot be used: Expected float between 0 and 1 pct_start, but got 2.0",
     ),
+    (SR, "recipe.optimizer._target_", "no.such", "there is no no.such; check the _target_"),
+    (
+        *(SR, "recipe.scheduler.total_steps", 2),
+        "recipe.scheduler cannot be used: it ends after 2 of the 6 steps",
+    ),
+    (
+        *(SR, "loss.criterion", {"_target_": "torch.nn.L1Loss", "reduction": "none"}),
+        "the loss mae returns (1, 1, 36, 36) where a training needs one number; check "
+        "loss.criterion (its reduction?)",
+    ),
     (
         *(SR, "recipe.lr_scale", {"border": 0.1}),
         "recipe.lr_scale cannot be used: no parameter of the network begins with 'border'",
@@ -379,6 +398,25 @@ def test_network_that_does_not_fit(tmp_path, monkeypatch, experiment, setting, v
     with pytest.raises(ConfigError) as caught:
         cell.run(cfg, tmp_path / "study" / "table" / "mae" / "seed0")
     says(str(caught.value), message)
+
+
+def test_a_patch_that_is_smaller_than_the_kernel_to_be_whitened(tmp_path):
+    overrides = (SR, "recipe=cpu/srcnn", "recipe.patch=6", "recipe.steps=2", "runtime.device=cpu")
+    cfg = cell.resolve(composed(*overrides).copy())
+    with pytest.raises(ConfigError) as caught:
+        cell.run(cfg, tmp_path / "study" / "table2" / "mae" / "seed0")
+    says(
+        str(caught.value),
+        "recipe.whiten is ...: its kernel of 9 x 9 is larger than ...: choose ...",
+    )
+
+
+def test_a_data_set_to_fall_back_on_that_there_is_not():
+    with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+        cfg = compose("train", overrides=["profile=smoke", "fallback=true", "dataset.instead=x"])
+    with pytest.raises(ConfigError) as caught:
+        cell.resolve(cfg)
+    says(str(caught.value), "there is no dataset 'x'; there are bsd300, ...")
 
 
 LOSSES = (

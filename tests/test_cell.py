@@ -1,6 +1,7 @@
 """One cell: its folder, its rows, and what it refuses."""
 
 import fcntl
+import math
 import subprocess
 import sys
 
@@ -9,9 +10,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from asyrepro import cell, checkpoint, evaluate
+from asyrepro import cell, checkpoint, evaluate, evaluation
 from asyrepro.errors import ConfigError
+from asyrepro.report import results
 from asyrepro.train import folder_of
+from asyrepro.training import Diverged
 
 TINY = [
     "experiment=table2_srcnn", "profile=smoke", "dataset=bundled", "recipe.steps=2",
@@ -198,3 +201,26 @@ def test_train_exits_with_one_sentence(tmp_path):
     assert done.returncode == 2
     assert done.stderr.strip().endswith("scale is 5; it must be one of 2, 3, 4")
     assert "Traceback" not in done.stderr
+
+
+def test_an_all_black_test_image_has_no_nrmse_and_can_be_read(tmp_path):
+    row = {"model": "srcnn", "loss": "mae", "seed": 0, "image": "black", "psnr": 40.0}
+    row |= {"ssim": 0.5, "rmse": 0.01, "nrmse": float("nan"), "testset": "own", "table": None}
+    cell.write_rows(tmp_path / "rows.csv", [row])
+    assert ",black,40.0000000,0.5000000,0.0100000,,own," in (tmp_path / "rows.csv").read_text()
+    [read] = results.read_rows(tmp_path / "rows.csv").to_dict("records")
+    assert read["psnr"] == 40 and math.isnan(read["nrmse"])
+
+
+def test_a_network_that_diverged_at_the_very_end_has_no_rows(tmp_path, monkeypatch):
+    cfg = cell.resolve(configured("study=s", results=tmp_path))
+    real = evaluation.outputs
+
+    def infinite(*arguments):
+        for image, inputs, output, label in real(*arguments):
+            yield image, inputs, output * float("inf"), label
+
+    monkeypatch.setattr(evaluation, "outputs", infinite)
+    with pytest.raises(Diverged, match="its training diverged; choose a smaller learning rate"):
+        cell.run(cfg, tmp_path / "s" / "table2" / "mae" / "seed3")
+    assert not cell.finished(tmp_path / "s" / "table2" / "mae" / "seed3")

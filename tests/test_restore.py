@@ -1,6 +1,8 @@
 """Pictures of one's own: how they are read and written, and what the networks make of them."""
 
+import errno
 import io
+import os
 import struct
 
 import numpy as np
@@ -402,6 +404,46 @@ def test_the_estimate_is_printed_and_a_mismatch_noted(keep, tmp_path, capsys):
     assert said[3].endswith("sigma 25 (given)")
 
 
+def test_no_file_is_written_twice_or_over_another(smooth, tmp_path, capsys):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in ("a.png", "a.jpg"):
+        Image.fromarray(random_pixels(3)).save(folder / name)
+    arguments = [str(folder), smooth, "progress=false", "preview=true"]
+    assert main(arguments) == 0
+    results = tmp_path / "scans-restored"
+    assert {path.name for path in results.iterdir()} == {
+        "a.png", "a.jpg", "a.png-preview.png", "a.jpg-preview.png",
+    }  # fmt: skip
+
+    # A preview of one's own making stays, as a result does.
+    (results / "a.png").unlink()
+    (results / "a.png-preview.png").write_bytes(b"mine")
+    assert main(arguments) == 0
+    assert "a.png-preview.png exists and is left as it is" in capsys.readouterr().out
+    assert (results / "a.png-preview.png").read_bytes() == b"mine"
+
+    (folder / "a.png-preview.png").write_bytes((folder / "a.png").read_bytes())
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: what becomes of ") and "would be the same file" in said
+
+
+def test_a_full_disk_ends_it_at_the_first_picture(smooth, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(random_pixels(3)).save(folder / name)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    assert main([str(folder), smooth, "progress=false"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("error: ") == 1 and "make room on that disk" in said
+
+
 def test_a_folder_with_a_damaged_picture(smooth, tmp_path, capsys):
     folder = tmp_path / "scans"
     (folder / "more").mkdir(parents=True)
@@ -420,8 +462,8 @@ def test_a_folder_with_a_damaged_picture(smooth, tmp_path, capsys):
     results = tmp_path / "scans-restored"
     found = sorted(p.relative_to(results).as_posix() for p in results.rglob("*") if p.is_file())
     assert found == [
-        "a-preview.png", "a.png", "c.gif-preview.png", "c.gif.png",
-        "more/d-preview.png", "more/d.TIFF",
+        "a.png", "a.png-preview.png", "c.gif.png", "c.gif.png-preview.png",
+        "more/d.TIFF", "more/d.TIFF-preview.png",
     ]  # fmt: skip
     mean = ndimage.uniform_filter(np.asarray(photograph).astype(float), 3, mode="constant")
     for name in ("a.png", "more/d.TIFF"):

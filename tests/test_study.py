@@ -1,13 +1,26 @@
 """From cells to a study's tables, figures and verdicts."""
 
 import hashlib
+import shutil
 
 import pytest
 from hydra import compose, initialize_config_dir
 
-from asyrepro import cell, study
+from asyrepro import cell, study, verify
 from asyrepro.report import __main__ as command
 from asyrepro.train import folder_of
+
+
+def run(root, loss, *further, sweep=()):
+    """One cell of a step in the study "two" on the bundled images."""
+    overrides = [
+        "experiment=table2_srcnn", "profile=smoke", "dataset=bundled", "recipe.steps=1",
+        "recipe.validate_every=0", "runtime.progress=false", "runtime.device=cpu",
+        "study=two", f"loss={loss}", f"results={root}", *further, *sweep,
+    ]  # fmt: skip
+    with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+        cfg = cell.resolve(compose("train", overrides=overrides))
+    cell.run(cfg, folder_of(cfg, list(sweep)))
 
 
 @pytest.fixture(scope="module")
@@ -15,14 +28,7 @@ def results(tmp_path_factory):
     """A results folder with a study of two cells and one variant, on the bundled images."""
     root = tmp_path_factory.mktemp("results")
     for loss, sweep in (("mae", []), ("asy_mae", []), ("mae", ["task.scale=2"])):
-        overrides = [
-            "experiment=table2_srcnn", "profile=smoke", "dataset=bundled", "recipe.steps=1",
-            "recipe.validate_every=0", "runtime.progress=false", "runtime.device=cpu",
-            "study=two", f"loss={loss}", f"results={root}", *sweep,
-        ]  # fmt: skip
-        with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
-            cfg = cell.resolve(compose("train", overrides=overrides))
-        cell.run(cfg, folder_of(cfg, sweep))
+        run(root, loss, sweep=sweep)
     study.build(root / "two", log=lambda _: None)
     return root
 
@@ -91,3 +97,18 @@ def test_variants_of_a_sweep_stay_out_of_the_tables(results):
 def test_what_cannot_be_reported(results, arguments, message, capsys):
     assert command.main([*arguments, f"results={results}"]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_runs_without_a_test_set_do_not_block_the_others(results, tmp_path, capsys):
+    folder = tmp_path / "two"
+    shutil.copytree(results / "two", folder)
+    before = (folder / "metrics.csv").read_text()
+    run(tmp_path, "mae", "cell=untested", "testset=null", "table=null")
+    assert command.main(["study=two", f"results={tmp_path}"]) == 0
+    assert (folder / "metrics.csv").read_text() == before
+    assert verify.main([str(folder), "device=cpu"]) == 0
+
+    shutil.copytree(folder / "untested", tmp_path / "none" / "untested")
+    assert command.main(["study=none", f"results={tmp_path}"]) == 2
+    said = capsys.readouterr().err
+    assert "none holds no metrics: its runs had no test set (testset=null)" in said

@@ -194,7 +194,8 @@ def collect(study_dir) -> Path | None:
     path, found = study_dir / "profiles.csv", [load(run / "profiles.csv") for run in with_it]
     if without and path.is_file():
         keys = WHERE[:-1]
-        rows = pd.concat([results.read_rows(run / "rows.csv")[keys] for run in without])
+        read = [results.read_rows(run / "rows.csv", may_be_empty=True) for run in without]
+        rows = pd.concat([rows[keys] for rows in read])
         rows = rows.dropna().drop_duplicates()  # other test sets have no table
         found.append(load(path).merge(rows.astype(found[0][keys].dtypes)))
     return save(pd.concat(found), path)

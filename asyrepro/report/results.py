@@ -96,8 +96,12 @@ def load(study_dir) -> pd.DataFrame:
     return read_rows(path)
 
 
-def read_rows(path) -> pd.DataFrame:
+def read_rows(path, may_be_empty: bool = False) -> pd.DataFrame:
     """Read and validate one CSV of rows (metrics.csv, a run's rows.csv, or baselines).
+
+    Args:
+        path: the file.
+        may_be_empty: take a file without rows, as a run without a test set has it.
 
     Raises:
         DataError: see :func:`load`.
@@ -116,7 +120,7 @@ def read_rows(path) -> pd.DataFrame:
     missing = [column for column in REQUIRED if column not in head]
     if missing:
         raise DataError(f"{path} lacks the column(s) {', '.join(missing)}: it is not such a table.")
-    if not body:
+    if not body and not may_be_empty:
         raise DataError(f"{path} has no rows: delete it and run what makes it again.")
     for number, line in enumerate(body, start=2):
         if len(line) != len(head):
@@ -153,7 +157,8 @@ def collect(study_dir) -> pd.DataFrame:
     folders give the same bytes. The file is replaced in one step.
 
     Raises:
-        DataError: no rows at all, a damaged file, or two files that hold the same run.
+        DataError: no rows at all (as of runs without a test set only), a damaged file, or two files
+            that hold the same run.
     """
     study_dir = Path(study_dir)
     paths = sorted(
@@ -165,7 +170,15 @@ def collect(study_dir) -> pd.DataFrame:
             f"{study_dir} holds no results (no <table>/<loss>/seed<k>/rows.csv): run the study "
             f"first, with `make reproduce` or `python -m asyrepro.train`."
         )
-    frames = [read_rows(path).assign(precision=precision_of(path.parent)) for path in paths]
+    read = ((path, read_rows(path, may_be_empty=True)) for path in paths)
+    frames = [
+        rows.assign(precision=precision_of(path.parent)) for path, rows in read if not rows.empty
+    ]
+    if not frames:
+        raise DataError(
+            f"{study_dir} holds no metrics: its runs had no test set (testset=null); there is "
+            "nothing to report on, python -m asyrepro.evaluate tests their weights"
+        )
     frame = pd.concat(frames, ignore_index=True)
     twice = frame.duplicated(ROW_KEY)
     if twice.any():
