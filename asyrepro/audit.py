@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from asyrepro.errors import UserError
+from asyrepro.errors import UserError, reaching
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,9 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         from asyrepro.paper.audit_report import write
 
-        if options.output.exists() and not options.output.is_dir():
-            raise UserError(f"{options.output} is a file; give a folder with --output")
-        text = write(options.output, log=lambda line: print(line, file=sys.stderr))
+        with reaching():
+            if options.output.exists() and not options.output.is_dir():
+                raise UserError(f"{options.output} is a file; give a folder with --output")
+            text = write(options.output, log=lambda line: print(line, file=sys.stderr))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 from asyrepro import files, settings
 from asyrepro.conventions import AS_IT_IS, AS_RGB, CONVENTIONS, Convention, measure
 from asyrepro.data import images, pictures
-from asyrepro.errors import ConfigError, DataError, UserError
+from asyrepro.errors import ConfigError, DataError, UserError, reaching
 
 DEFAULTS = {"scale": None, "border": None, "white": None, "images": False, "output": None}
 METRICS = {"psnr": "PSNR", "ssim_7": "SSIM 7x7", "ssim_11": "SSIM 11x11",
@@ -55,7 +55,8 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 0 if arguments else 2
     try:
-        return _compare(*_parse(arguments))
+        with reaching():
+            return _compare(*_parse(arguments))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -101,7 +102,8 @@ def _compare(reference: Path, output: Path, options: dict) -> int:
     found, grey, notes, failed = [], [], [], []
     for name, first, second in tqdm(pairs, disable=len(pairs) == 1, leave=False):
         try:
-            one, two = read_pair(first, second, options["white"])
+            with reaching():
+                one, two = read_pair(first, second, options["white"])
             rows = measure(one, two, scale=options["scale"], border=options["border"])
         except DataError as error:
             failed.append(str(error))

@@ -9,23 +9,29 @@ task.scale=, task.sigma= to evaluate under another degradation than the training
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 from omegaconf import OmegaConf
+from yaml import YAMLError
 
 from asyrepro import cell, evaluation, files, settings
 from asyrepro.data import catalogue
-from asyrepro.errors import ConfigError, UserError
+from asyrepro.errors import ConfigError, UserError, reaching
 
-DEFAULTS = {
-    "checkpoint": None,
-    "testset": None,
-    "output": None,
-    "device": "auto",
-    "data": None,
-    "download": True,
-    "task": {},
-}
+
+@dataclass
+class Options:
+    """The settings of the command line; ``task`` holds those that begin with "task."."""
+
+    checkpoint: str
+    testset: str
+    output: str | None = None
+    device: str = "auto"
+    data: str | None = None
+    download: bool = True
+    task: dict[str, Any] = field(default_factory=dict)
 
 
 def main(arguments: list[str]) -> int:
@@ -34,29 +40,36 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 0 if arguments else 2
     try:
-        _evaluate(_options(arguments))
+        with reaching():
+            _evaluate(_options(arguments))
     except (UserError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _options(arguments: list[str]):
+def _options(arguments: list[str]) -> Options:
+    given, task = {}, []
     for item in arguments:
-        if "=" not in item:
+        name, equals, value = item.partition("=")
+        if not equals:
             raise ConfigError(f"{item!r} is not understood: settings are given as name=value")
-    given = OmegaConf.from_dotlist(arguments)
-    unknown = [key for key in given if key not in DEFAULTS]
-    if unknown:
-        raise ConfigError(settings.no_such_choice("setting", unknown[0], list(DEFAULTS)))
-    options = OmegaConf.merge(DEFAULTS, given)
-    for key in ("checkpoint", "testset"):
-        if options[key] is None:
-            raise ConfigError(f"{key}= is missing; see python -m asyrepro.evaluate --help")
-    return options
+        if name.startswith("task."):
+            task.append(item)
+        else:
+            given[name] = value
+    if "task" in given:
+        raise ConfigError("task= takes one option at a time, as task.sigma=15")
+    try:
+        parsed = OmegaConf.from_dotlist(task).get("task", {})
+    except YAMLError as error:
+        raise ConfigError(
+            f"{' '.join(task)} is not understood: give it as task.sigma=15"
+        ) from error
+    return settings.typed(Options, given | {"task": parsed})
 
 
-def _evaluate(options) -> None:
+def _evaluate(options: Options) -> None:
     device = cell.choose_device(options.device)
     network, task, cfg = cell.load(options.checkpoint, device)
     unknown = [key for key in options.task if key not in cfg.task]

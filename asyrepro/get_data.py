@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from asyrepro.data import catalogue
-from asyrepro.errors import UserError
+from asyrepro.errors import UserError, reaching
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,13 +27,15 @@ def main(arguments: list[str] | None = None) -> int:
     status = 0
     for name in options.names:
         try:
-            print(f"{name}: {catalogue.provide(name, options.root)}")
+            with reaching():
+                print(f"{name}: {catalogue.provide(name, options.root)}")
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             status = 2
     if options.list:
         try:
-            print(catalogue.listing(options.root))
+            with reaching():
+                print(catalogue.listing(options.root))
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             status = 2

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from asyrepro import files
-from asyrepro.errors import DataError, UserError
+from asyrepro.errors import DataError, UserError, reaching
 from asyrepro.paper.identify import default_jobs, describe, scan, search
 
 
@@ -36,18 +36,23 @@ def main(arguments: list[str] | None = None) -> int:
     if options.jobs < 1:
         parser.error("--jobs must be 1 or more")
     try:
-        if options.output and not options.output.absolute().parent.is_dir():
-            raise DataError(f"the folder of {options.output} does not exist; create it first")
-        found = scan(options.folder, recursive=options.recursive, jobs=options.jobs, progress=True)
-        sets, matches = search(found, options.tables)
-        print(describe(found, sets, matches))
-        if options.output:
-            columns = ["tables", "variant", "crop", "images", "hits", "tries", "p_corrected"]
-            files.write_csv(options.output, matches.merge(sets[columns], on="tables"), numbers=None)
+        with reaching():
+            _identify(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _identify(options: argparse.Namespace) -> None:
+    if options.output and not options.output.absolute().parent.is_dir():
+        raise DataError(f"the folder of {options.output} does not exist; create it first")
+    found = scan(options.folder, recursive=options.recursive, jobs=options.jobs, progress=True)
+    sets, matches = search(found, options.tables)
+    print(describe(found, sets, matches))
+    if options.output:
+        columns = ["tables", "variant", "crop", "images", "hits", "tries", "p_corrected"]
+        files.write_csv(options.output, matches.merge(sets[columns], on="tables"), numbers=None)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ class Muon(torch.optim.Optimizer):
         iterations: of :func:`orthogonalized`.
 
     Raises:
-        ValueError: a rate or a count that is not positive, or a decay outside [0, 1).
+        ValueError: a rate or a count that is not positive, or a negative decay.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from asyrepro import cell, distributed, settings, stopping, study
 from asyrepro.data import catalogue
-from asyrepro.errors import ConfigError, UserError
+from asyrepro.errors import ConfigError, UserError, reaching
 from asyrepro.report import results
 from asyrepro.train import failure, folder_of
 
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 0
     try:
-        with stopping.handled():
+        with stopping.handled(), reaching():
             return _reproduce(arguments)
     except stopping.Stopped as stop:
         print(f"{stop}; the same command continues the study", file=sys.stderr)
@@ -119,6 +119,11 @@ def _split(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
             lists[key] = [part for part in value.split(",") if part]
             if not lists[key]:
                 raise ConfigError(f"{key}= needs at least one value")
+            if twice := [part for part in lists[key] if lists[key].count(part) > 1]:
+                raise ConfigError(f"{item} names {twice[0]!r} twice")
+        elif key in LISTS.values():
+            [name] = [name for name in LISTS if LISTS[name] == key]
+            raise ConfigError(f"{key}= is a list here: give {name}={value}, or several with commas")
         elif key == "profile" and value == "auto":
             continue
         else:

@@ -26,12 +26,10 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -39,7 +37,7 @@ from asyrepro import cell, files, restoration, settings
 from asyrepro.data import images, pictures
 from asyrepro.data.images import shown
 from asyrepro.degradation import check_sigma
-from asyrepro.errors import ConfigError, StorageError, UserError
+from asyrepro.errors import ConfigError, StorageError, UserError, reaching
 from asyrepro.tasks import Denoising, SuperResolution, Task
 
 TASKS = {"denoise": Denoising, "enlarge": SuperResolution}
@@ -68,7 +66,8 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 0 if arguments else 2
     try:
-        return _restore_all(_options(arguments))
+        with reaching():
+            return _restore_all(_options(arguments))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -77,22 +76,12 @@ def main(arguments: list[str]) -> int:
 def _options(arguments: list[str]) -> Options:
     paths = [text for text in arguments if "=" not in text or os.path.exists(text)]
     given = dict(text.split("=", 1) for text in arguments if text not in paths)
-    names = [field.name for field in fields(Options) if field.name != "input"]
-    for key in given:
-        if key not in names:
-            raise ConfigError(settings.no_such_choice("setting", key, names))
     if len(paths) != 1:
         raise ConfigError(f"give one picture or one folder, not {len(paths)}")
-    if "checkpoint" not in given:
-        raise ConfigError("checkpoint= is missing; see python -m asyrepro.restore --help")
-    if given.get("task", "denoise") not in TASKS:
-        raise ConfigError(settings.no_such_choice("task", given["task"], list(TASKS)))
-    try:
-        typed = OmegaConf.merge(OmegaConf.structured(Options), given, {"input": paths[0]})
-    except OmegaConfBaseException as error:
-        key = error.full_key
-        raise ConfigError(f"{key}={given[key]} is not of the kind that {key}= takes") from error
-    return OmegaConf.to_object(typed)
+    options = settings.typed(Options, given | {"input": paths[0]}, positional=["input"])
+    if options.task not in (None, *TASKS):
+        raise ConfigError(settings.no_such_choice("task", options.task, list(TASKS)))
+    return options
 
 
 def _restore_all(options: Options) -> int:
@@ -107,7 +96,8 @@ def _restore_all(options: Options) -> int:
     many = Path(options.input).is_dir()
     for source, target in tqdm(jobs, unit="picture", disable=not (options.progress and many)):
         try:
-            done = _restore(source, target, network, task, options, device)
+            with reaching():
+                done = _restore(source, target, network, task, options, device)
         except UserError as error:
             if not many or isinstance(error, StorageError):  # which all pictures would meet
                 raise

@@ -13,6 +13,7 @@ import re
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import MISSING, fields
 from functools import cache
 from pathlib import Path
 
@@ -194,6 +195,10 @@ def _check_name(name: str, value: object) -> None:
         raise ConfigError(f"{name} is empty; give it a name")
     if name != "study" and (not isinstance(value, str) or "/" in value or value in (".", "..")):
         raise ConfigError(f"{name} is {_shown(value)}; it must be a word, without a slash")
+    if name == "study" and not isinstance(value, str | int):
+        raise ConfigError(
+            f"study is read as {value}; write \"study='...'\" to have it as it stands"
+        )
     if name == "study" and ".." in Path(str(value)).parts:
         raise ConfigError(f"study is {value!r}; to keep studies elsewhere give results=FOLDER")
 
@@ -223,6 +228,32 @@ def _shown(value: object) -> str:
     return (
         "null" if value is None else str(value).lower() if value in (True, False) else repr(value)
     )
+
+
+def typed(kind: type, given: dict[str, object], positional: Sequence[str] = ()):
+    """The settings of a command line, given as texts, as an object of the dataclass ``kind``.
+
+    Args:
+        kind: its fields are the settings; those without a default must be given.
+        given: the values by name; numbers and truth values may be texts.
+        positional: fields that the command line has no name for, and that must not be missing.
+
+    Raises:
+        ConfigError: there is no such setting, it is missing, or its value is of another kind.
+    """
+    names = [field.name for field in fields(kind) if field.name not in positional]
+    for name in given:
+        if name not in (*names, *positional):
+            raise ConfigError(no_such_choice("setting", name, names))
+    for field in fields(kind):
+        required = field.default is MISSING and field.default_factory is MISSING
+        if required and field.name not in given:
+            raise ConfigError(f"{field.name}= is missing; --help tells what it is")
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), given))
+    except OmegaConfBaseException as error:
+        name = error.full_key
+        raise ConfigError(f"{name}={given[name]} is not of the kind that {name}= takes") from error
 
 
 def is_described(node: object) -> bool:

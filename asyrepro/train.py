@@ -28,7 +28,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from asyrepro import cell, distributed, files, settings, stopping
-from asyrepro.errors import StorageError, UserError
+from asyrepro.errors import StorageError, UserError, reaching
 
 PLACED = (  # overrides that the run folder's name shows, or that say how and where to run
     "experiment", "loss", "seed", "study", "profile", "results", "fallback", "max_steps", "cell",
@@ -69,7 +69,8 @@ def main(cfg: DictConfig) -> None:
     try:
         with stopping.handled():
             stopping.limit(cfg.runtime.max_minutes)
-            rows, before = cell.complete(cell.resolve(cfg, folder), folder)
+            with reaching():
+                rows, before = cell.complete(cell.resolve(cfg, folder), folder)
             if distributed.main():
                 files.remove(folder / "failed.txt")
                 done = "already finished, " if before else ""

@@ -32,7 +32,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from asyrepro import cell, checkpoint, evaluation, provenance
 from asyrepro.data import catalogue
-from asyrepro.errors import ConfigError, DataError, UserError
+from asyrepro.errors import ConfigError, DataError, UserError, reaching
 from asyrepro.report import results
 from asyrepro.tasks import Task
 
@@ -78,7 +78,8 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 0 if arguments else 2
     try:
-        return 0 if verify(**_options(arguments)) else 1
+        with reaching():
+            return 0 if verify(**_options(arguments)) else 1
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

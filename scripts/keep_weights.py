@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 from asyrepro import cell, checkpoint, evaluation, files, provenance
 from asyrepro.data import catalogue
-from asyrepro.errors import CheckpointError, ConfigError, DataError, UserError
+from asyrepro.errors import CheckpointError, ConfigError, DataError, UserError, reaching
 from asyrepro.report import results
 
 LIMIT = 20_000_000  # bytes of all the kept weights of a study
@@ -44,7 +44,8 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 0 if arguments else 2
     try:
-        keep(Path(arguments[0]), arguments[1:])
+        with reaching():
+            keep(Path(arguments[0]), arguments[1:])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

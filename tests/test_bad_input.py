@@ -26,7 +26,20 @@ from test_catalogue import fill
 from test_download import tar, unpack, zipped
 from test_images import encoded, picture, png
 
-from asyrepro import cell, checkpoint, evaluate, evaluation, get_data, identify, reproduce, train
+from asyrepro import (
+    audit,
+    cell,
+    checkpoint,
+    compare,
+    evaluate,
+    evaluation,
+    get_data,
+    identify,
+    reproduce,
+    restore,
+    train,
+    verify,
+)
 from asyrepro.data import catalogue, download, images, pictures
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.errors import CheckpointError, ConfigError, DataError
@@ -290,6 +303,7 @@ VALUES = [
     (SR, "amp", "maybe", "amp is 'maybe'; it must be one of auto, true, false"),
     (SR, "table", 7, "table is 7; it must be one of null, 2, 3, 4, 5"),
     (SR, "study", "", "study is empty; give it a name"),
+    (SR, "study", 1e3, "study is read as 1000.0; write \"study='...'\" to have it as it stands"),
     (SR, "study", "../x", "study is '../x'; to keep studies elsewhere give results=FOLDER"),
     (SR, "cell", "a/b", "cell is 'a/b'; it must be a word, without a slash"),
     (SR, "cell", 5, "cell is 5; it must be a word, without a slash"),
@@ -497,6 +511,7 @@ def test_good_flags_still_work(monkeypatch, capsys):
     assert "scale: 2" in capsys.readouterr().out
 
 
+LONG = "x" * 300  # no file system takes it, as one would refuse a folder that may not be entered
 COMMANDS = [
     (reproduce, "profile=smok", "there is no profile 'smok'; did you mean 'smoke'? There are ..."),
     (
@@ -504,6 +519,11 @@ COMMANDS = [
         "recipe.steps=1,2 gives several values: give one, and run it again for the others",
     ),
     (reproduce, "profile=smoke seeds=", "seeds= needs at least one value"),
+    (reproduce, "profile=smoke seeds=0,1,0", "seeds=0,1,0 names '0' twice"),
+    (
+        *(reproduce, "profile=smoke loss=mse"),
+        "loss= is a list here: give losses=mse, or several with commas",
+    ),
     (reproduce, "profile=smoke seeds=one", "seed is 'one'; it must be a whole number"),
     (
         *(reproduce, "profile=smoke losses=asymae"),
@@ -522,9 +542,35 @@ COMMANDS = [
     (evaluate, "w.pt", "'w.pt' is not understood: settings are given as name=value"),
     (
         *(evaluate, "testset=set5"),
-        "checkpoint= is missing; see python -m asyrepro.evaluate --help",
+        "checkpoint= is missing; --help tells what it is",
     ),
     (evaluate, "checkpoint=none.pt testset=set5", "there is no checkpoint at none.pt"),
+    (evaluate, "checkpoint=0123 testset=set5", "there is no checkpoint at 0123"),
+    (
+        *(evaluate, "checkpoint=w.pt testset=set5 download=perhaps"),
+        "download=perhaps is not of the kind that download= takes",
+    ),
+    (
+        *(evaluate, "checkpoint=w.pt testset=set5 task.sigma={"),
+        "task.sigma={ is not understood: give it as task.sigma=15",
+    ),
+    (
+        *(evaluate, "checkpoint=w.pt testset=set5 task=x"),
+        "task= takes one option at a time, as task.sigma=15",
+    ),
+    *(
+        (command, arguments.replace("LONG", LONG), f"...{LONG}... cannot be reached: File name ...")
+        for command, arguments in (
+            (evaluate, "checkpoint=LONG testset=set5"),
+            (restore, "LONG checkpoint=w.pt"),
+            (compare, "LONG LONG"),
+            (verify, "LONG"),
+            (report, "study=LONG"),
+            (identify, "LONG"),
+            (audit, "--output LONG"),
+            (reproduce, "profile=smoke losses=mae experiments=table2_srcnn runtime.data=/LONG"),
+        )
+    ),
     (
         *(evaluate, "checkpoint=none.pt testset=set5 device=gpu"),
         "there is no device 'gpu'; use auto, cpu, cuda or cuda:N",

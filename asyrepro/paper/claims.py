@@ -17,7 +17,6 @@ NOT_SUPPORTED = "not supported"
 OPPOSITE = "opposite"
 UNDECIDED = "undecided"
 IMPOSSIBLE = "no verdict possible"
-VERDICTS = (SUPPORTED, NOT_SUPPORTED, OPPOSITE, UNDECIDED, IMPOSSIBLE)
 
 LEVEL = 0.95  # of every interval
 SIGN_LEVEL = 0.05  # of the two-sided sign test over seeds

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from asyrepro import study
-from asyrepro.errors import ConfigError, UserError
+from asyrepro.errors import ConfigError, UserError, reaching
 
 
 def main(arguments: list[str]) -> int:
@@ -29,8 +29,9 @@ def main(arguments: list[str]) -> int:
                 studies.append(value)
             else:
                 raise ConfigError(f"{item!r} is not understood: give study=NAME")
-        for name in studies:
-            study.build(results / name)
+        with reaching():
+            for name in studies:
+                study.build(results / name)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
