@@ -135,6 +135,16 @@ def test_damaged_files_are_refused(tmp_path):
     (tmp_path / "profiles.csv").write_text("table,model\n2,srcnn\n")
     with pytest.raises(DataError, match="lacks the columns"):
         m.load(tmp_path / "profiles.csv")
+    where = {"table": 2, "model": "srcnn", "dataset": "bsd300", "loss": "mae", "seed": 0}
+    label = np.linspace(0, 1, 400).reshape(20, 20)
+    images = [m.profile_rows(label, label, **where, image=name) for name in ("a", "b")]
+    whole = m.save(pd.concat(images), tmp_path / "profiles.csv").read_text()
+    assert len(m.load(tmp_path / "profiles.csv")) == 40
+    lines = whole.splitlines(keepends=True)
+    for cut in ("".join(lines[:-1]), whole[:-30], whole.replace(",400,", ",many,", 1)):
+        (tmp_path / "profiles.csv").write_text(cut.replace(",40,", ",x,") if cut == whole else cut)
+        with pytest.raises(DataError, match=r"lacks rows that it had|has no number for"):
+            m.load(tmp_path / "profiles.csv")
 
 
 # ------------------------------------------------------------------------------------- changes

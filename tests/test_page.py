@@ -286,8 +286,24 @@ def test_goals_and_a_failure_appear_with_their_files(tmp_path):
     assert re.search(r'alt="A curve" width="7" height="5"', text)
     assert re.search(r'<th scope="row">7</th><td class="number">-31.5</td></tr></tbody>', text)
     (folder / "goals.csv").write_text("network,test\n")
-    with pytest.raises(DataError, match="anchor, goal, loss, met, reached"):
+    with pytest.raises(DataError, match="lacks the columns goal, anchor, reached, loss, met"):
         page.write(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["failure.md", "histories.csv", "crops/crops.csv", "../audit/summary.csv"]
+)
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\0", b"a,b\n1,2\n"])
+def test_a_damaged_file_of_the_page_is_named(tmp_path, name, content):
+    folder = tmp_path / "study"
+    write_metrics(folder, rows(4, seeds=(0,)))
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    if name == "failure.md" and content != b"\xff\xfe\0":
+        return page.write(folder)  # any text is one
+    with pytest.raises(DataError, match=f"{path.name} (is damaged|lacks the columns)"):
+        page.write(folder, lambda *_: None)
 
 
 def test_what_is_recorded_of_the_machine_is_said(tmp_path):

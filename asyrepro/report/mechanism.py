@@ -162,16 +162,11 @@ def save(profiles: pd.DataFrame, path) -> Path:
 
 def load(path) -> pd.DataFrame:
     """Read what :func:`save` wrote; DataError if it is missing or damaged."""
-    path = Path(path)
-    try:
-        frame = pd.read_csv(path, dtype={"image": str, "dataset": str})
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing: run the study first") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is damaged ({error}): delete it and make it again") from None
-    missing = [name for name in COLUMNS if name not in frame.columns]
-    if missing:
-        raise DataError(f"{path} lacks the columns {', '.join(missing)}: delete and remake it")
+    numbers = ["table", "seed", "bin", "lower", "upper", *SUMS[:3]]
+    frame = results.read_table(path, COLUMNS, numbers, dtype={"image": str, "dataset": str})
+    bins = frame.groupby([*WHERE, "kind"]).size().groupby("kind")
+    if (bins.nunique() > 1).any():
+        raise DataError(f"{path} lacks rows that it had: delete and remake it")
     return frame
 
 

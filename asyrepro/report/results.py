@@ -147,6 +147,33 @@ def read_rows(path, may_be_empty: bool = False) -> pd.DataFrame:
     return frame[[*COLUMNS, *extra]]
 
 
+def read_table(path, columns=(), numbers=(), **options) -> pd.DataFrame:
+    """Read one of a study's other tables.
+
+    Args:
+        path: a CSV file that this program wrote.
+        columns: those that it must have.
+        numbers: those of them that must hold a number in every row.
+        options: of pandas.read_csv.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        frame = pd.read_csv(path, **options)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: run the study first") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is damaged ({error}): delete and remake it") from None
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}: delete and remake it")
+    for name in numbers:
+        if not pd.api.types.is_numeric_dtype(frame[name]) or frame[name].isna().any():
+            raise DataError(f"{path} has no number for {name} somewhere: delete and remake it")
+    return frame
+
+
 def collect(study_dir) -> pd.DataFrame:
     """Rebuild ``metrics.csv`` from the study's run folders and baselines, and return it.
 

@@ -10,7 +10,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from asyrepro.errors import DataError
 from asyrepro.files import write_csv, write_text
 from asyrepro.paper.claims import CLAIMS, DIRECTION, MINIMUM_SEEDS, RULES
 from asyrepro.paper.tables import tables as paper_tables
@@ -399,7 +398,5 @@ def write(
 def _read_times(path: Path) -> pd.DataFrame | None:
     if not path.is_file():
         return None
-    try:
-        return step_time_summary(pd.read_csv(path))
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is damaged ({error}); measure the step times again") from None
+    columns = ["loss", "step_ms", "repetition"]
+    return step_time_summary(results.read_table(path, columns, columns[1:]))

@@ -291,22 +291,15 @@ def _curves(histories, summaries) -> list[dict]:
 # --------------------------------------------------------------- files that may be there or not
 
 
-def _csv(path: Path, **options) -> pd.DataFrame | None:
-    if not path.is_file():
-        return None
-    try:
-        return pd.read_csv(path, **options)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is damaged ({error}): delete and remake it") from None
+def _csv(path: Path, columns=(), numbers=(), **options) -> pd.DataFrame | None:
+    return results.read_table(path, columns, numbers, **options) if path.is_file() else None
 
 
 def _goals(path: Path) -> list[dict]:
-    goals = _csv(path, dtype=str, keep_default_na=False)
+    columns = ["network", "test", "goal", "anchor", "reached", "loss", "met"]
+    goals = _csv(path, columns, dtype=str, keep_default_na=False)
     if goals is None:
         return []
-    lacking = {"network", "test", "goal", "anchor", "reached", "loss", "met"} - set(goals.columns)
-    if lacking:
-        raise DataError(f"{path} lacks the column(s) {', '.join(sorted(lacking))}")
     return [
         {**row, "met": row["met"].strip().lower() in ("yes", "true", "1")}
         for row in goals.to_dict("records")
@@ -318,7 +311,11 @@ def _failure(path: Path) -> list[dict]:
     if not path.is_file():
         return []
     blocks = []
-    for text in re.split(r"\n\s*\n", path.read_text(encoding="utf-8").strip()):
+    try:
+        whole = path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is damaged ({error}): put it back or delete it") from None
+    for text in re.split(r"\n\s*\n", whole):
         image = re.fullmatch(r"!\[(.*?)\]\((.+?\.png)\)", text.strip())
         if image and (path.parent / image[2]).is_file():
             blocks.append({"kind": "figure", "alt": image[1], **_embedded(path.parent / image[2])})
@@ -333,10 +330,10 @@ def _failure(path: Path) -> list[dict]:
 
 
 def _audit(path: Path) -> list[dict]:
-    rows = _csv(path)
+    digits = {"psnr_base": 3, "psnr_asy": 3, "psnr_change": 3, "ssim_change": 5, "rmse_change": 5}
+    rows = _csv(path, ["table", "model", "base", *digits], list(digits))
     if rows is None:
         return []
-    digits = {"psnr_base": 3, "psnr_asy": 3, "psnr_change": 3, "ssim_change": 5, "rmse_change": 5}
     return [
         {
             "table": row["table"],

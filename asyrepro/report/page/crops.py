@@ -21,6 +21,7 @@ from PIL import Image
 
 from asyrepro.errors import DataError
 from asyrepro.files import write_bytes, write_csv
+from asyrepro.report import results
 from asyrepro.report.figures import picture
 from asyrepro.report.results import Summary
 
@@ -78,11 +79,8 @@ def collect(study_dir, summaries: list[Summary], restored: Callable | None) -> p
 def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame(columns=COLUMNS)
-    try:
-        kept = pd.read_csv(path, dtype={"image": str, "kind": str})
-        return kept[COLUMNS]
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, KeyError, UnicodeDecodeError):
-        raise DataError(f"{path} is damaged: delete the folder {path.parent}") from None
+    options = {"dtype": {"image": str, "kind": str}}
+    return results.read_table(path, COLUMNS, ["table", "seed", "top", "left"], **options)[COLUMNS]
 
 
 def _wanted(summary: Summary, losses: list[str], image: str, seed: int) -> pd.DataFrame:

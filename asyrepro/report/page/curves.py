@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from asyrepro.errors import DataError
 from asyrepro.files import write_csv
+from asyrepro.report import results
 from asyrepro.report.results import BASES, PAPER_LOSSES, loss_title
 
+HISTORY = ["step", "loss", "val_psnr", "seconds"]  # what is taken of a run's history.csv
 COLUMNS = ["table", "loss", "seed", "step", "train_loss", "val_psnr", "seconds"]
 MOST = 60  # points kept of a run, besides those with a validation
 
@@ -42,22 +43,13 @@ def collect(study_dir) -> pd.DataFrame | None:
         if not re.fullmatch(r"table\d", table) or not (path.parent / "rows.csv").is_file():
             continue  # a variant of a sweep, or unfinished
         where = {"table": int(table[5:]), "loss": loss, "seed": int(seed.removeprefix("seed"))}
-        frames.append(_thinned(_read(path)).assign(**where))
+        history = results.read_table(path, HISTORY, ["step", "loss", "seconds"])
+        frames.append(_thinned(history).assign(**where))
     if frames:
         write_csv(kept, pd.concat(frames)[COLUMNS])
     if not kept.is_file():
         return None
-    frame = _read(kept)
-    if list(frame.columns) != COLUMNS:
-        raise DataError(f"{kept} is damaged: delete it, and remake it from the run folders")
-    return frame
-
-
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is damaged ({error}): delete and remake it") from None
+    return results.read_table(kept, COLUMNS, ["table", "seed", "step", "seconds"])[COLUMNS]
 
 
 def _thinned(history: pd.DataFrame) -> pd.DataFrame:
