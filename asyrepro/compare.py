@@ -42,7 +42,6 @@ NUMBERS = {
     "border": (int, 0, "a whole number from 0 up"),
     "white": (float, 1e-9, "a number above 0"),
 }
-TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 LEGEND = """\
 As stored: neither clipped nor rounded; for files of 8 bits the same as "8 bits".
 SSIM 7x7: scikit-image's default window; 11x11: Gaussian, Wang et al. 2004, as papers have it.
@@ -142,7 +141,7 @@ def pair_files(reference: Path, output: Path) -> tuple[list[tuple[str, Path, Pat
     if reference.is_dir() != output.is_dir():
         raise DataError("one of the two is a folder, the other a file: give two of a kind")
     if reference.is_file():
-        return [(output.name, reference, output)], []
+        return [(images.shown(output.name), reference, output)], []
     one, two = _by_name(reference), _by_name(output)
     common = [name for name in one if name in two]
     if not common:
@@ -151,16 +150,19 @@ def pair_files(reference: Path, output: Path) -> tuple[list[tuple[str, Path, Pat
             f"{next(iter(one.values())).name} and {next(iter(two.values())).name}): rename them "
             "so that they differ in nothing but the ending"
         )
-    left = [str(found[name]) for found in (one, two) for name in found if name not in common]
+    left = [
+        images.shown(found[name]) for found in (one, two) for name in found if name not in common
+    ]
     return [(name, one[name], two[name]) for name in common], left
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in images.list_images(folder):
-        if path.stem in found:
-            raise DataError(f"{found[path.stem]} and {path.name} have the same name: keep one")
-        found[path.stem] = path
+        name = images.shown(path.stem)
+        if name in found:
+            raise DataError(f"{found[name]} and {path.name} have the same name: keep one")
+        found[name] = path
     return found
 
 
@@ -221,7 +223,7 @@ def read_full(path: Path, white: float | None = None) -> np.ndarray:
             holds values that cannot be those of an image.
     """
     data = images.read_bytes(path)
-    pixels = _decode_float(data, path) if data.startswith(TIFF) else None
+    pixels = _decode_float(data, path) if data.startswith(images.TIFF) else None
     if pixels is None:
         pixels = pictures.read(path).pixels
     if pixels.dtype == np.uint8:

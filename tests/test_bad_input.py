@@ -18,6 +18,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -75,6 +76,12 @@ JPEG = encoded(Image.fromarray(picture(64, 64)), "JPEG")
 PNG = encoded(Image.fromarray(picture(64, 64)))
 
 
+def floating_point_colours():
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.zeros((8, 8, 3), np.float32), photometric="rgb")
+    return file.getvalue()
+
+
 def flipped(data, position):
     return data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
 
@@ -105,6 +112,11 @@ IMAGES = {
         encoded(Image.new("F", (4, 4), 0.5), "TIFF"),
         "PATH holds floating-point pixels, whose range is not known: "
         "save it with 8 or 16 bits a channel",
+    ),
+    "floating-point colours": (
+        floating_point_colours(),
+        "PATH is a TIFF of a kind that is not read (such as floating-point or 32-bit colours, or "
+        "16-bit grey with alpha): save it as PNG, or with 8 bits",
     ),
     "32-bit TIFF": (
         encoded(Image.new("I", (4, 4), 1 << 20), "TIFF"),

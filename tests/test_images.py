@@ -8,10 +8,11 @@ import zlib
 import numpy as np
 import pytest
 import skimage.color
+import tifffile
 import torch
 from PIL import Image
 
-from asyrepro.data import images
+from asyrepro.data import images, pictures
 from asyrepro.data.images import count_pixels, list_images, read_image
 from asyrepro.errors import DataError
 
@@ -105,6 +106,16 @@ def test_16_bit_grey_is_rounded(write):
     path = write(encoded(Image.fromarray(values)))
     assert read_image(path, "grey").tolist() == [[[0, 0, 1, 77, 128, 255]]]
     assert read_image(path, "rgb").tolist() == [[[0, 0, 1, 77, 128, 255]]] * 3
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_grey_that_counts_from_white(write, dtype):
+    """As fax and microscope files have it: what tifffile writes as 0 is white."""
+    white = np.iinfo(dtype).max
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.array([[0, white]], dtype), photometric="miniswhite")
+    assert read_image(write(file.getvalue()), "grey").tolist() == [[[255, 0]]]
+    assert pictures.read(write(file.getvalue())).pixels.ravel().tolist() == [white, 0]
 
 
 def test_16_bit_colour_is_scaled(write):

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 from torch import nn
 
-from asyrepro import cell, evaluate, evaluation, verify
+from asyrepro import cell, compare, evaluate, evaluation, verify
 from asyrepro.data import catalogue
 from asyrepro.errors import CheckpointError, ConfigError, DataError
 from asyrepro.report import results
@@ -58,6 +58,18 @@ def test_all_images_of_a_folder_in_the_order_of_their_names(photos):
     ]
     assert found.fingerprint == hashlib.sha256("".join(lines).encode()).hexdigest()
     assert catalogue.fingerprint("test", str(folder)) == found.fingerprint
+
+
+def test_a_name_that_no_table_can_hold_is_refused_before_the_training(photos, tmp_path, capsys):
+    name = os.fsdecode(b"caf\xe9.png")
+    picture(photos / "Urban2" / name, 3)
+    with pytest.raises(DataError, match=r"caf.udce9.png': the file's name is not UTF-8"):
+        cell.resolve(configured("model=srcnn", f"testset={photos / 'Urban2'}"))
+    # Where names do not matter it is taken as it is.
+    table = tmp_path / "table.md"
+    folder = str(photos / "Urban2")
+    assert compare.main([folder, folder, "images=true", f"output={table}"]) == 0
+    assert r"caf\udce9" in table.read_text() and "Traceback" not in capsys.readouterr().err
 
 
 def test_a_path_is_taken_from_here_or_from_home(photos, monkeypatch):

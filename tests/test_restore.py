@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import torchvision
 from omegaconf import OmegaConf
 from PIL import Image, ImageOps
 from scipy import ndimage
+from test_images import png
 from torch import nn
 
 from asyrepro import cell, checkpoint, degradation, evaluation, restoration
@@ -114,7 +116,7 @@ def test_png_and_tiff_keep_everything(ending, dtype, channels, tmp_path):
     path = tmp_path / f"picture{ending}"
     path.write_bytes(pictures.encode(picture, ending))
     if (ending, dtype, channels) == (".tif", np.uint16, 2):  # Pillow cannot open such files
-        with pytest.raises(DataError, match="is not an image that can be read"):
+        with pytest.raises(DataError, match="a TIFF of a kind that is not read"):
             pictures.read(path)
     else:
         again = pictures.read(path)
@@ -402,6 +404,18 @@ def test_the_estimate_is_printed_and_a_mismatch_noted(keep, tmp_path, capsys):
         "sigma 12 (given); the network removes what it was trained with, sigma 25"
     )
     assert said[3].endswith("sigma 25 (given)")
+
+
+@pytest.mark.parametrize(("channels", "colour"), [(1, 0), (3, 2)])
+def test_the_transparent_colour_of_a_16_bit_png_becomes_alpha(tmp_path, channels, colour):
+    pixels = random_pixels(channels, np.uint16)
+    data = png(14, 11, [row.astype(">u2").tobytes() for row in pixels], 16, colour)
+    body = b"tRNS" + pixels[3, 5].astype(">u2").tobytes()
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    (tmp_path / "a.png").write_bytes(data[:33] + chunk + data[33:])  # after IHDR
+    found = pictures.read(tmp_path / "a.png").pixels
+    np.testing.assert_array_equal(found[..., :-1], pixels)
+    assert np.argwhere(found[..., -1] != 65535).tolist() == [[3, 5]]
 
 
 def test_no_file_is_written_twice_or_over_another(smooth, tmp_path, capsys):

@@ -354,7 +354,7 @@ def available(name: str, root: str | os.PathLike | None = None) -> str | None:
 def provide(name: str, root: str | os.PathLike | None = None) -> str:
     """Download what is missing of a data set, and say where it is. Errors as training_set's."""
     if is_folder(name):
-        images.list_images(_path(name))
+        _own_files(name)
         return str(_path(name))
     if name == "bundled" or name in _BUNDLED_TESTS:
         _bundled(name, {**bundled.TRAINING, **bundled.TEST, **bundled.VALIDATION}, "rgb")
@@ -372,7 +372,7 @@ def fingerprint(kind: str, name: str, root: str | os.PathLike | None = None) -> 
     """
     if is_folder(name):
         try:
-            files = images.list_images(_path(name))
+            files = _own_files(name)
         except DataError:
             return None
         return _fingerprint((file.name, download.file_digest(file)) for file in files)
@@ -468,12 +468,25 @@ def _load(
 def _own(name: str, mode: str) -> DataSet:
     """All images of a folder; those whose names differ in their endings only keep these."""
     images.check_mode(mode)
-    called, paths = short(name), images.list_images(_path(name))
+    called, paths = short(name), _own_files(name)
     pixels, digests = _read(paths, mode)
     stems = Counter(path.stem for path in paths)
     names = [path.stem if stems[path.stem] == 1 else path.name for path in paths]
     found = _fingerprint((p.name, d) for p, d in zip(paths, digests, strict=True))
     return DataSet(called, f"{called} ({len(paths)} images)", names, pixels, False, found)
+
+
+def _own_files(name: str) -> list[Path]:
+    """The images of a folder; DataError if one's name could not stand in a table."""
+    found = images.list_images(_path(name))
+    for path in found:
+        try:
+            path.name.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{images.shown(path)}: the file's name is not UTF-8, as the rows are: rename it"
+            ) from None
+    return found
 
 
 def _path(name: str) -> Path:

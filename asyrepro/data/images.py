@@ -32,6 +32,7 @@ from asyrepro.errors import ConfigError, DataError
 MODES = ("rgb", "grey", "luma")
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "PPM")
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm")
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how such files begin
 MAX_PIXELS = 89_000_000  # a little less than Pillow's own limit, from which on it warns
 
 
@@ -144,6 +145,12 @@ def opened(file: BinaryIO, path: str | os.PathLike) -> Iterator[Image.Image]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise too_large from error
     except Image.UnidentifiedImageError as error:
+        file.seek(0)
+        if file.read(4) in TIFF:
+            raise DataError(
+                f"{shown(path)} is a TIFF of a kind that is not read (such as floating-point or "
+                "32-bit colours, or 16-bit grey with alpha): save it as PNG, or with 8 bits"
+            ) from error
         raise DataError(
             f"{shown(path)} is not an image that can be read: use one of {', '.join(FORMATS)}"
         ) from error
@@ -170,8 +177,16 @@ def verified(data: bytes, path: str | os.PathLike) -> Iterator[Image.Image]:
         yield image
 
 
-def deep_grey(image: Image.Image, path: str | os.PathLike) -> np.ndarray:
-    """The uint16 (H, W) pixels of an image of mode I, I;16 or F; DataError if they are not such."""
+def white_is_zero(image: Image.Image) -> bool:
+    """Whether a file's grey values count from white, which Pillow undoes for 8 bits only."""
+    return image.format == "TIFF" and image.tag_v2.get(262) == 0  # PhotometricInterpretation
+
+
+def deep_grey(image: Image.Image, path: str | os.PathLike, negative: bool = False) -> np.ndarray:
+    """The uint16 (H, W) pixels of an image of mode I, I;16 or F; DataError if they are not such.
+
+    ``negative``: white is 0 in the file (:func:`white_is_zero`).
+    """
     values = np.asarray(image)
     floating = image.mode == "F"
     if floating or values.min() < 0 or values.max() > 65535:
@@ -179,7 +194,7 @@ def deep_grey(image: Image.Image, path: str | os.PathLike) -> np.ndarray:
             f"{shown(path)} holds {'floating-point' if floating else '32-bit'} pixels, whose range "
             "is not known: save it with 8 or 16 bits a channel"
         )
-    return values.astype(np.uint16)
+    return 65535 - values.astype(np.uint16) if negative else values.astype(np.uint16)
 
 
 def eight_bits(pixels: np.ndarray) -> np.ndarray:
@@ -190,9 +205,10 @@ def eight_bits(pixels: np.ndarray) -> np.ndarray:
 def _pixels(image: Image.Image, path: str | os.PathLike, kind: str) -> np.ndarray:
     """Decode into a uint8 array, (H, W) for kind "L" or (H, W, 3) for kind "RGB"."""
     image.load()
+    negative = white_is_zero(image)
     image = ImageOps.exif_transpose(image)
     if image.mode[0] in "IF":
-        image = Image.fromarray(eight_bits(deep_grey(image, path)))
+        image = Image.fromarray(eight_bits(deep_grey(image, path, negative)))
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema()[0] < 255:

@@ -73,6 +73,10 @@ def read(path: str | os.PathLike) -> Picture:
             pixels = _deep_tiff(data, path, len(image.getbands()))
         else:
             pixels = _decoded(image, path)
+        if image.format == "PNG" and data[24] == 16 and "transparency" in image.info:
+            clear = (pixels == np.asarray(image.info["transparency"])).all(axis=-1, keepdims=True)
+            alpha = np.where(clear, 0, 65535).astype(np.uint16)
+            pixels = np.concatenate([pixels, alpha], axis=-1)
         pixels = TURNS.get(image.getexif().get(0x0112), lambda a: a)(pixels)
     return Picture(np.ascontiguousarray(pixels), profile)
 
@@ -127,7 +131,7 @@ def _decoded(image: Image.Image, path: str | os.PathLike) -> np.ndarray:
     """The pixels of an 8-bit file, or a 16-bit grey one, (H, W, C)."""
     image.load()
     if image.mode[0] in "IF":
-        return images.deep_grey(image, path)[..., None]
+        return images.deep_grey(image, path, images.white_is_zero(image))[..., None]
     grey = image.mode in ("1", "L", "LA", "La")
     alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
     pixels = np.asarray(image.convert(("L" if grey else "RGB") + ("A" if alpha else "")))
