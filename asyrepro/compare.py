@@ -150,10 +150,8 @@ def pair_files(reference: Path, output: Path) -> tuple[list[tuple[str, Path, Pat
             f"{next(iter(one.values())).name} and {next(iter(two.values())).name}): rename them "
             "so that they differ in nothing but the ending"
         )
-    left = [
-        images.shown(found[name]) for found in (one, two) for name in found if name not in common
-    ]
-    return [(name, one[name], two[name]) for name in common], left
+    left = [found[name] for found in (one, two) for name in found if name not in common]
+    return [(name, one[name], two[name]) for name in common], [*map(images.shown, left)]
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
