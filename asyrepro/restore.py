@@ -190,15 +190,16 @@ def _jobs(options: Options) -> list[tuple[Path, Path]]:
 
 def _check_written(jobs: list[tuple[Path, Path]], preview: bool) -> None:
     """ConfigError if two files that would be written are one, or one is a picture to restore."""
-    taken = {path: f"the picture {shown(path)}" for path, _ in jobs}
+    taken = {path.resolve(): f"the picture {shown(path)}" for path, _ in jobs}
     for path, result in jobs:
         for written in [result, _preview_of(result)] if preview else [result]:
-            if written in taken:
+            place = written.resolve()
+            if place in taken:
                 raise ConfigError(
-                    f"what becomes of {shown(path)} and {taken[written]} would be the same file, "
+                    f"what becomes of {shown(path)} and {taken[place]} would be the same file, "
                     f"{shown(written)}: rename one of them"
                 )
-            taken[written] = f"of {shown(path)}"
+            taken[place] = f"of {shown(path)}"
 
 
 def _preview_of(result: Path) -> Path:
