@@ -204,11 +204,12 @@ def _means(summary: Summary, kind, metric, with_paper) -> list[str]:
     both: list[list[str]] = [[], []]
     for asymmetric, base in PAIRS:
         for k, get in enumerate((summary.values, summary.paper_values)):
-            mean = float(get(base, metric).mean())
+            shown = get(base, metric)
             if kind == "change" and k == 0:
-                mean = float(summary.change(asymmetric, base, metric).mean())
+                shown = summary.change(asymmetric, base, metric)
             elif kind == "change":
-                mean = float(get(asymmetric, metric).mean()) - mean
+                shown = get(asymmetric, metric) - shown
+            mean = float(shown.mean())
             decimals = DECIMALS[metric]
             text = f"{mean:.{decimals}f}" if kind == "values" else signed(mean, decimals)
             both[k].append(f"{loss_title(base)} {NOTHING if math.isnan(mean) else text}")
