@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from asyrepro.errors import UserError, reaching
+from asyrepro.errors import UserError, exit_status
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,19 +21,16 @@ def main(arguments: list[str] | None = None) -> int:
         help="where to write Markdown, CSV and figures (default: results/audit)",
     )  # fmt: skip
     options = parser.parse_args(arguments)
-    try:
-        from asyrepro.paper.audit_report import write
+    return exit_status(_audit, options.output)
 
-        with reaching():
-            if options.output.exists() and not options.output.is_dir():
-                raise UserError(f"{options.output} is a file; give a folder with --output")
-            text = write(options.output, log=lambda line: print(line, file=sys.stderr))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(text)
-    print(f"Written to {options.output}")
-    return 0
+
+def _audit(output: Path) -> None:
+    from asyrepro.paper.audit_report import write
+
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output} is a file; give a folder with --output")
+    print(write(output, log=lambda line: print(line, file=sys.stderr)))
+    print(f"Written to {output}")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.errors import CheckpointError, ConfigError, DataError, UserError
 from asyrepro.report import mechanism, results
-from asyrepro.settings import CONFIGS, make
+from asyrepro.settings import make
 from asyrepro.tasks import Task
 from asyrepro.training import CHECKPOINT, Diverged, Trainer, parameter_groups
 
@@ -98,20 +98,12 @@ def resolve(cfg: DictConfig, folder: Path | str | None = None) -> DictConfig:
         except catalogue.NotAvailable:
             if cfg.dataset.instead is None:
                 raise
-            cfg.dataset = _instead(cfg.dataset.instead)
+            cfg.dataset = settings.option("dataset", cfg.dataset.instead)
     if cfg.dataset.name == "bundled":
         cfg.validation = "bundled_validation"
         if cfg.table is not None and cfg.testset:  # no table mixes real and stand-in images
             cfg.testset, cfg.benchmarks = "bundled", []
     return cfg
-
-
-def _instead(name: str) -> DictConfig:
-    path = CONFIGS / "dataset" / f"{name}.yaml"
-    if not path.is_file():
-        known = sorted(path.stem for path in path.parent.glob("*.yaml"))
-        raise ConfigError(settings.no_such_choice("dataset", str(name), known))
-    return OmegaConf.load(path)
 
 
 def data_sets(cfg: DictConfig) -> list[str]:
@@ -444,8 +436,8 @@ def _evaluate(cfg, folder, network, task, device, data) -> tuple[list[dict], pd.
             rows.append(about | found | made_by)
             if name == cfg.testset:
                 profiles.append(mechanism.profile_rows(label, output, **about, image=image))
-        about = {"table": table, **common, "variant": variant}
-        _write_baseline(folder, testset, task, about, again=catalogue.is_folder(name))
+        degraded = {"table": table, **common, "variant": variant}
+        _write_baseline(folder, testset, task, degraded, again=catalogue.is_folder(name))
     return rows, pd.concat(profiles) if profiles else None
 
 

@@ -19,8 +19,7 @@ import yaml
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from asyrepro.data.images import shown
-from asyrepro.errors import CheckpointError
+from asyrepro.errors import CheckpointError, shown
 from asyrepro.files import write_bytes
 
 FORMAT = 1

@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 from asyrepro import files, settings
 from asyrepro.conventions import AS_IT_IS, AS_RGB, CONVENTIONS, Convention, measure
 from asyrepro.data import images, pictures
-from asyrepro.errors import ConfigError, DataError, UserError, reaching
+from asyrepro.errors import ConfigError, DataError, exit_status, reaching, shown
 
 DEFAULTS = {"scale": None, "border": None, "white": None, "images": False, "output": None}
 METRICS = {"psnr": "PSNR", "ssim_7": "SSIM 7x7", "ssim_11": "SSIM 11x11",
@@ -53,12 +53,7 @@ def main(arguments: list[str]) -> int:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0 if arguments else 2
-    try:
-        with reaching():
-            return _compare(*_parse(arguments))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_status(lambda: _compare(*_parse(arguments)))
 
 
 def _parse(arguments: list[str]) -> tuple[Path, Path, dict]:
@@ -137,11 +132,11 @@ def pair_files(reference: Path, output: Path) -> tuple[list[tuple[str, Path, Pat
     """
     for path in (reference, output):
         if not path.exists():
-            raise DataError(f"{images.shown(path)} does not exist: check the path")
+            raise DataError(f"{shown(path)} does not exist: check the path")
     if reference.is_dir() != output.is_dir():
         raise DataError("one of the two is a folder, the other a file: give two of a kind")
     if reference.is_file():
-        return [(images.shown(output.name), reference, output)], []
+        return [(shown(output.name), reference, output)], []
     one, two = _by_name(reference), _by_name(output)
     common = [name for name in one if name in two]
     if not common:
@@ -151,13 +146,13 @@ def pair_files(reference: Path, output: Path) -> tuple[list[tuple[str, Path, Pat
             "so that they differ in nothing but the ending"
         )
     left = [found[name] for found in (one, two) for name in found if name not in common]
-    return [(name, one[name], two[name]) for name in common], [*map(images.shown, left)]
+    return [(name, one[name], two[name]) for name in common], [*map(shown, left)]
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in images.list_images(folder):
-        name = images.shown(path.stem)
+        name = shown(path.stem)
         if name in found:
             raise DataError(f"{found[name]} and {path.name} have the same name: keep one")
         found[name] = path

@@ -4,6 +4,9 @@ Entry points print them as one line, ``error: ...``, and exit with status 2; any
 bug and keeps its traceback.
 """
 
+import os
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -27,8 +30,14 @@ class StorageError(UserError, OSError):
     """A file cannot be written: the disk is full, or the folder is read-only."""
 
 
+def shown(path: str | os.PathLike) -> str:
+    """A path as error messages show it: on one line, with nothing unprintable."""
+    text = os.fsdecode(path)
+    return text if text.isprintable() and text else repr(text)
+
+
 @contextmanager
-def reaching():
+def reaching() -> Iterator[None]:
     """Within this, a path that the system will not look at becomes a DataError that names it.
 
     Folders that may not be entered, names that are too long, disks that have gone.
@@ -40,7 +49,20 @@ def reaching():
     except OSError as error:
         if error.filename is None:  # no matter of a file
             raise
-        name = repr(str(error.filename))[1:-1]  # in one line, whatever it holds
         raise DataError(
-            f"{name} cannot be reached: {error.strerror}; check the path and its permissions"
+            f"{shown(error.filename)} cannot be reached: {error.strerror}; "
+            "check the path and its permissions"
         ) from error
+
+
+def exit_status(run: Callable[..., int | None], *arguments: object) -> int:
+    """Run an entry point's work; returns the exit status.
+
+    That is what ``run`` returns, 0 for None, or 2 after a UserError, which is printed.
+    """
+    try:
+        with reaching():
+            return run(*arguments) or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2

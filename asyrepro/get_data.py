@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from asyrepro.data import catalogue
-from asyrepro.errors import UserError, reaching
+from asyrepro.errors import exit_status
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,22 +24,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not options.names and not options.list:
         parser.error("name at least one data set, or ask for --list")
-    status = 0
-    for name in options.names:
-        try:
-            with reaching():
-                print(f"{name}: {catalogue.provide(name, options.root)}")
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            status = 2
+    done = [exit_status(_fetch, name, options.root) for name in options.names]
     if options.list:
-        try:
-            with reaching():
-                print(catalogue.listing(options.root))
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            status = 2
-    return status
+        done.append(exit_status(lambda: print(catalogue.listing(options.root))))
+    return max(done)
+
+
+def _fetch(name: str, root: str | None) -> None:
+    print(f"{name}: {catalogue.provide(name, root)}")
 
 
 if __name__ == "__main__":

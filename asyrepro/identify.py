@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from asyrepro import files
-from asyrepro.errors import DataError, UserError, reaching
+from asyrepro.errors import DataError, exit_status
 from asyrepro.paper.identify import default_jobs, describe, scan, search
 
 
@@ -35,13 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.jobs < 1:
         parser.error("--jobs must be 1 or more")
-    try:
-        with reaching():
-            _identify(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(_identify, options)
 
 
 def _identify(options: argparse.Namespace) -> None:

@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from asyrepro import cell, distributed, settings, stopping, study
 from asyrepro.data import catalogue
@@ -140,11 +140,7 @@ def _values(name: str, lists: dict[str, list[str]], overrides: list[str]) -> lis
         return lists[name]
     plain = [item for item in overrides if item.startswith("profile=")]
     profile = plain[-1].removeprefix("profile=")
-    path = cell.CONFIGS / "profile" / f"{profile}.yaml"
-    if not path.is_file():
-        known = sorted(path.stem for path in path.parent.glob("*.yaml"))
-        raise ConfigError(settings.no_such_choice("profile", profile, known))
-    return [str(value) for value in OmegaConf.load(path)[name]]
+    return [str(value) for value in settings.option("profile", profile)[name]]
 
 
 def _compose(overrides: list[str]) -> tuple[DictConfig, Path]:

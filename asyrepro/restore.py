@@ -35,9 +35,8 @@ from tqdm.auto import tqdm
 
 from asyrepro import cell, files, restoration, settings
 from asyrepro.data import images, pictures
-from asyrepro.data.images import shown
 from asyrepro.degradation import check_sigma
-from asyrepro.errors import ConfigError, StorageError, UserError, reaching
+from asyrepro.errors import ConfigError, StorageError, UserError, exit_status, reaching, shown
 from asyrepro.tasks import Denoising, SuperResolution, Task
 
 TASKS = {"denoise": Denoising, "enlarge": SuperResolution}
@@ -65,12 +64,7 @@ def main(arguments: list[str]) -> int:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0 if arguments else 2
-    try:
-        with reaching():
-            return _restore_all(_options(arguments))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_status(lambda: _restore_all(_options(arguments)))
 
 
 def _options(arguments: list[str]) -> Options:

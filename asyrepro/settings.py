@@ -37,7 +37,7 @@ WHOLE = {
     "seed": 0, "max_steps": 1, "recipe.steps": 1, "recipe.batch": 1, "recipe.patch": 1,
     "recipe.log_every": 1, "recipe.validate_every": 0, "runtime.threads": 1,
 }  # fmt: skip
-LARGEST_SEED = 2**32 - 1
+LARGEST = {"seed": 2**32 - 1}
 NUMBERS = {
     "recipe.optimizer.lr": ("above 0", lambda value: value > 0),
     "recipe.clip": ("above 0", lambda value: value > 0),
@@ -158,6 +158,18 @@ def _no_such_file(path: str, options: Sequence[str] | None) -> str:
     return no_such_choice(group, name, choices)
 
 
+def option(group: str, name: str) -> DictConfig:
+    """One option of a group, such as ("profile", "quick"), as its file has it.
+
+    Raises:
+        ConfigError: the group has no such option.
+    """
+    path = CONFIGS / group / f"{name}.yaml"
+    if not path.is_file():
+        raise ConfigError(_no_such_file(f"{group}/{name}", None))
+    return OmegaConf.load(path)
+
+
 def check(cfg: DictConfig) -> None:
     """Refuse what cannot be run; nothing is read or computed.
 
@@ -214,8 +226,8 @@ def _check_value(name: str, value: object) -> None:
         right, words = False, "a whole number" if name in WHOLE else "a number"
     elif name in WHOLE:
         right, words = value >= WHOLE[name], f"at least {WHOLE[name]}"
-        if name == "seed" and value > LARGEST_SEED:
-            right, words = False, f"at most {LARGEST_SEED}"
+        if name in LARGEST and value > LARGEST[name]:
+            right, words = False, f"at most {LARGEST[name]}"
     else:
         words, within = NUMBERS[name]
         right = within(value)
@@ -253,6 +265,8 @@ def typed(kind: type, given: dict[str, object], positional: Sequence[str] = ()):
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), given))
     except OmegaConfBaseException as error:
         name = error.full_key
+        if name not in given:  # within one, or refused by all
+            raise ConfigError(explain(error)) from error
         raise ConfigError(f"{name}={given[name]} is not of the kind that {name}= takes") from error
 
 

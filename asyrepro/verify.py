@@ -32,7 +32,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from asyrepro import cell, checkpoint, evaluation, provenance
 from asyrepro.data import catalogue
-from asyrepro.errors import ConfigError, DataError, UserError, reaching
+from asyrepro.errors import ConfigError, DataError, UserError, exit_status
 from asyrepro.report import results
 from asyrepro.tasks import Task
 
@@ -77,12 +77,7 @@ def main(arguments: list[str]) -> int:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0 if arguments else 2
-    try:
-        with reaching():
-            return 0 if verify(**_options(arguments)) else 1
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_status(lambda: 0 if verify(**_options(arguments)) else 1)
 
 
 def _options(arguments: list[str]) -> dict:

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 from asyrepro import cell, checkpoint, evaluation, files, provenance
 from asyrepro.data import catalogue
-from asyrepro.errors import CheckpointError, ConfigError, DataError, UserError, reaching
+from asyrepro.errors import CheckpointError, ConfigError, DataError, exit_status
 from asyrepro.report import results
 
 LIMIT = 20_000_000  # bytes of all the kept weights of a study
@@ -43,13 +43,7 @@ def main(arguments: list[str]) -> int:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0 if arguments else 2
-    try:
-        with reaching():
-            keep(Path(arguments[0]), arguments[1:])
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(keep, Path(arguments[0]), arguments[1:])
 
 
 def keep(study: Path, patterns: list[str]) -> None:

@@ -567,6 +567,10 @@ COMMANDS = [
         "task.sigma={ is not understood: give it as task.sigma=15",
     ),
     (
+        *(evaluate, "checkpoint=w.pt testset=set5 task.sigma=${x}"),
+        "task.sigma refers to 'x', which is not set",
+    ),
+    (
         *(evaluate, "checkpoint=w.pt testset=set5 task=x"),
         "task= takes one option at a time, as task.sigma=15",
     ),

@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from asyrepro.data import download, images
-from asyrepro.errors import DataError
+from asyrepro.errors import DataError, shown
 
 VERSION = 1
 BATCH = 16  # images decoded between two writes to the disk
@@ -50,7 +50,7 @@ def cached_images(
                 entries = _build(files, sources, mode, pixels, index)
             except OSError as error:
                 raise DataError(
-                    f"the image cache {images.shown(pixels)} cannot be written "
+                    f"the image cache {shown(pixels)} cannot be written "
                     f"({error.strerror}): make room or choose another folder"
                 ) from error
     mapped = np.memmap(pixels, dtype=np.uint8, mode="r")
@@ -149,6 +149,6 @@ def _check_space(files: Sequence[Path], mode: str, part: Path) -> None:
     free = shutil.disk_usage(part.parent).free
     if needed > free:
         raise DataError(
-            f"decoding into {images.shown(part.parent)} needs {needed / 1e9:.1f} GB and "
+            f"decoding into {shown(part.parent)} needs {needed / 1e9:.1f} GB and "
             f"{free / 1e9:.1f} GB are free: make room or choose another folder"
         )

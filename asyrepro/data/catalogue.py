@@ -28,7 +28,7 @@ from torch import Tensor
 
 from asyrepro.data import bundled, download, images
 from asyrepro.data.cache import cached_images, read_hashed
-from asyrepro.errors import ConfigError, DataError
+from asyrepro.errors import ConfigError, DataError, shown
 
 
 class NotAvailable(DataError):
@@ -313,7 +313,7 @@ def check_names(training: str, tests: Iterable[str]) -> None:
         other = called.setdefault(short(name), name)
         if _path(other) != _path(name):
             raise ConfigError(
-                f"{images.shown(other)} and {images.shown(name)} would both go by the name "
+                f"{shown(other)} and {shown(name)} would both go by the name "
                 f"{short(name)!r}: rename one, or make a link with another name"
             )
 
@@ -334,7 +334,7 @@ def short(name: str) -> str:
     found = _path(name).name
     if found in {*TRAINING_SETS, *TEST_SETS, "bundled", *_BUNDLED_TESTS, ""}:
         raise ConfigError(
-            f"the images of {images.shown(name)} would pass for the data set {found!r}: give it "
+            f"the images of {shown(name)} would pass for the data set {found!r}: give it "
             "another name, or make a link with one"
         )
     return found
@@ -458,7 +458,7 @@ def _load(
     if other:
         warnings.warn(
             f"{len(other)} of {len(paths)} files of {name} are not the published ones "
-            f"({images.shown(other[0])}, ...): results are not comparable with others",
+            f"({shown(other[0])}, ...): results are not comparable with others",
             stacklevel=3,
         )
     found = _fingerprint((p.name, d) for p, d in zip(paths, digests, strict=True))
@@ -484,7 +484,7 @@ def _own_files(name: str) -> list[Path]:
             path.name.encode()
         except UnicodeEncodeError:
             raise DataError(
-                f"{images.shown(path)}: the file's name is not UTF-8, as the rows are: rename it"
+                f"{shown(path)}: the file's name is not UTF-8, as the rows are: rename it"
             ) from None
     return found
 
@@ -514,14 +514,14 @@ def _roots(root: str | os.PathLike | None) -> list[Path]:
     if root is not None:
         first = Path(root).expanduser()
         if first.exists() and not first.is_dir():
-            raise DataError(f"{images.shown(first)} is no folder: name one that holds data sets")
+            raise DataError(f"{shown(first)} is no folder: name one that holds data sets")
         return [first, home()]
     named = os.environ.get("ASYREPRO_DATA", "")
     if not named:
         return [home()]
     if not Path(named).expanduser().is_dir():
         raise DataError(
-            f"ASYREPRO_DATA names {images.shown(named)}, which is no folder: correct or unset it"
+            f"ASYREPRO_DATA names {shown(named)}, which is no folder: correct or unset it"
         )
     return [Path(named).expanduser(), home()]
 
@@ -590,17 +590,17 @@ def _locate(name: str, folder: Folder, files: list[str], root, may_download: boo
 def _missing(name: str, partial: Path, files: list[str]) -> str:
     absent = sorted(set(files) - set(os.listdir(partial)), key=files.index)
     some = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-    return f"{name} is incomplete: {images.shown(partial)} lacks {len(absent)} files ({some})"
+    return f"{name} is incomplete: {shown(partial)} lacks {len(absent)} files ({some})"
 
 
 def _advice(folder: Folder, target: Path) -> str:
     source = folder.source
     if isinstance(source, Archive):
-        what = f"Download {source.urls[0]} and unpack it in {images.shown(target)}"
+        what = f"Download {source.urls[0]} and unpack it in {shown(target)}"
     else:
         what = (
             f"Download the {len(folder.files)} files below {source.url} "
-            f"to {images.shown(target / folder.place)}"
+            f"to {shown(target / folder.place)}"
         )
     return f"{what}, or let ASYREPRO_DATA name a folder that holds {folder.place}"
 

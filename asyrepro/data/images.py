@@ -27,7 +27,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from asyrepro.errors import ConfigError, DataError
+from asyrepro.errors import ConfigError, DataError, shown
 
 MODES = ("rgb", "grey", "luma")
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "PPM")
@@ -102,12 +102,6 @@ def check_mode(mode: str) -> None:
     """Raise ConfigError unless `mode` is one of MODES."""
     if mode not in MODES:
         raise ConfigError(f"unknown image mode {mode!r}: use one of {', '.join(MODES)}")
-
-
-def shown(path: str | os.PathLike) -> str:
-    """A path as error messages show it: on one line, with nothing unprintable."""
-    text = os.fsdecode(path)
-    return text if text.isprintable() and text else repr(text)
 
 
 def read_bytes(path: str | os.PathLike, limit: int = -1) -> bytes:

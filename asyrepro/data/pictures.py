@@ -19,8 +19,7 @@ import tifffile
 from PIL import Image
 
 from asyrepro.data import images
-from asyrepro.data.images import shown
-from asyrepro.errors import ConfigError, DataError
+from asyrepro.errors import ConfigError, DataError, shown
 
 # How each ending is written: the name of the format, and what keeps as much as it can.
 WRITTEN = {
@@ -67,13 +66,14 @@ def read(path: str | os.PathLike) -> Picture:
     with images.verified(data, path) as image:
         foreign = image.mode in ("CMYK", "YCbCr", "LAB")  # their profile is not that of RGB
         profile = None if foreign else image.info.get("icc_profile")
-        if image.format == "PNG" and data[24] == 16 and image.mode[0] != "I":
+        deep = image.format == "PNG" and data[24] == 16  # bits, as its header says
+        if deep and image.mode[0] != "I":
             pixels = _deep_png(data)
         elif image.format == "TIFF" and _is_deep_tiff(image):
             pixels = _deep_tiff(data, path, len(image.getbands()))
         else:
             pixels = _decoded(image, path)
-        if image.format == "PNG" and data[24] == 16 and "transparency" in image.info:
+        if deep and "transparency" in image.info:
             clear = (pixels == np.asarray(image.info["transparency"])).all(axis=-1, keepdims=True)
             alpha = np.where(clear, 0, 65535).astype(np.uint16)
             pixels = np.concatenate([pixels, alpha], axis=-1)

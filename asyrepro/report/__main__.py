@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from asyrepro import study
-from asyrepro.errors import ConfigError, UserError, reaching
+from asyrepro.errors import ConfigError, exit_status
 
 
 def main(arguments: list[str]) -> int:
@@ -19,23 +19,21 @@ def main(arguments: list[str]) -> int:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0 if arguments else 2
-    try:
-        results, studies = Path("results"), []
-        for item in arguments:
-            key, _, value = item.partition("=")
-            if key == "results":
-                results = Path(value)
-            elif key == "study" and value:
-                studies.append(value)
-            else:
-                raise ConfigError(f"{item!r} is not understood: give study=NAME")
-        with reaching():
-            for name in studies:
-                study.build(results / name)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(_build, arguments)
+
+
+def _build(arguments: list[str]) -> None:
+    results, studies = Path("results"), []
+    for item in arguments:
+        key, _, value = item.partition("=")
+        if key == "results":
+            results = Path(value)
+        elif key == "study" and value:
+            studies.append(value)
+        else:
+            raise ConfigError(f"{item!r} is not understood: give study=NAME")
+    for name in studies:
+        study.build(results / name)
 
 
 if __name__ == "__main__":

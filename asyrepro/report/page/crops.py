@@ -79,8 +79,8 @@ def collect(study_dir, summaries: list[Summary], restored: Callable | None) -> p
 def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame(columns=COLUMNS)
-    options = {"dtype": {"image": str, "kind": str}}
-    return results.read_table(path, COLUMNS, ["table", "seed", "top", "left"], **options)[COLUMNS]
+    numbers, texts = ["table", "seed", "top", "left"], {"image": str, "kind": str}
+    return results.read_table(path, COLUMNS, numbers, dtype=texts)[COLUMNS]
 
 
 def _wanted(summary: Summary, losses: list[str], image: str, seed: int) -> pd.DataFrame:
