@@ -145,7 +145,10 @@ def _values(name: str, lists: dict[str, list[str]], overrides: list[str]) -> lis
 
 def _compose(overrides: list[str]) -> tuple[DictConfig, Path]:
     """The configuration of one cell, with data sets that can be had, and the cell's folder."""
-    with settings.explained(*LISTS), initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+    with (
+        settings.explained(*LISTS),
+        initialize_config_dir(str(settings.CONFIGS), version_base="1.3"),
+    ):
         cfg = compose("train", overrides=overrides)
         folder = folder_of(cfg, overrides)
         return cell.resolve(cfg, folder), folder

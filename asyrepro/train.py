@@ -57,7 +57,7 @@ def _as_in_a_sweep(override: str) -> str:
     return f"{parsed.get_key_element()}={parsed.get_value_element_as_str()}"
 
 
-@hydra.main(version_base="1.3", config_path=str(cell.CONFIGS), config_name="train")
+@hydra.main(version_base="1.3", config_path=str(settings.CONFIGS), config_name="train")
 def main(cfg: DictConfig) -> None:
     job = HydraConfig.get()
     sweep = job.mode == RunMode.MULTIRUN
@@ -129,7 +129,7 @@ def command_line(arguments: list[str]) -> int:
 
 def _sweep(arguments: list[str]) -> int:
     common = [item for item in arguments if item.startswith(settings.OF_A_SWEEP)]
-    with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
         cfg = compose("train", overrides=common)
     stopping.limit(cfg.runtime.max_minutes)
     study, started = Path(str(cfg.results)) / str(cfg.study), time.time()

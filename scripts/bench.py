@@ -36,7 +36,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
-from asyrepro import cell, evaluation, files, muon, provenance
+from asyrepro import cell, evaluation, files, muon, provenance, settings
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.losses import AsymmetricLoss
@@ -83,7 +83,7 @@ class Setup:
 
     def __init__(self, name: str, device: torch.device, profile: str = "quick"):
         overrides = [f"experiment={NETWORKS[name]}", f"profile={profile}", "dataset=bundled"]
-        with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+        with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
             self.cfg = cell.resolve(compose("train", overrides=overrides))
         self.device = device
         self.network, self.task = cell.build(self.cfg, device)

@@ -24,7 +24,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from asyrepro import cell, checkpoint
+from asyrepro import cell, checkpoint, settings
 from asyrepro.training import CHECKPOINT, HISTORY
 
 TRAINING = [
@@ -64,7 +64,7 @@ def run(log: Path, function: Callable, *arguments) -> int:
 
 def training(steps: int) -> DictConfig:
     """The configuration of the training that is killed."""
-    with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
         return cell.resolve(compose("train", overrides=[*TRAINING, f"recipe.steps={steps}"]))
 
 

@@ -38,6 +38,7 @@ from asyrepro import (
     identify,
     reproduce,
     restore,
+    settings,
     train,
     verify,
 )
@@ -265,7 +266,7 @@ def test_use(name):
 
 @functools.cache
 def composed(*overrides):
-    with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
         return compose("train", overrides=["profile=smoke", "dataset=bundled", *overrides])
 
 
@@ -438,7 +439,7 @@ def test_a_patch_that_is_smaller_than_the_kernel_to_be_whitened(tmp_path):
 
 
 def test_a_data_set_to_fall_back_on_that_there_is_not():
-    with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
         cfg = compose("train", overrides=["profile=smoke", "fallback=true", "dataset.instead=x"])
     with pytest.raises(ConfigError) as caught:
         cell.resolve(cfg)

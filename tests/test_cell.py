@@ -10,7 +10,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from asyrepro import cell, checkpoint, evaluate, evaluation
+from asyrepro import cell, checkpoint, evaluate, evaluation, settings
 from asyrepro.errors import ConfigError
 from asyrepro.report import results
 from asyrepro.train import folder_of
@@ -23,7 +23,7 @@ TINY = [
 
 
 def configured(*overrides, results="results"):
-    with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
         return compose("train", overrides=[*TINY, f"results={results}", *overrides])
 
 
@@ -179,15 +179,15 @@ def test_settings_of_a_sweep_become_part_of_the_folder(overrides, name):
 
 def test_every_experiment_profile_and_loss_composes():
     groups = {
-        group: sorted(p.stem for p in (cell.CONFIGS / group).glob("*.yaml"))
+        group: sorted(p.stem for p in (settings.CONFIGS / group).glob("*.yaml"))
         for group in ("experiment", "profile", "loss")
     }
     assert len(groups["loss"]) == 12
     for profile in groups["profile"]:
-        listed = OmegaConf.load(cell.CONFIGS / "profile" / f"{profile}.yaml")
+        listed = OmegaConf.load(settings.CONFIGS / "profile" / f"{profile}.yaml")
         assert set(listed.losses) <= set(groups["loss"])
         for experiment in listed.experiments:
-            with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+            with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
                 overrides = [f"experiment={experiment}", f"profile={profile}"]
                 cfg = cell.resolve(compose("train", overrides=overrides))
             _, task = cell.build(cfg, "cpu")

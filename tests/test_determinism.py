@@ -15,6 +15,7 @@ from hydra import compose, initialize_config_dir
 
 from asyrepro import cell, checkpoint
 from asyrepro.data import bundled
+from asyrepro.settings import CONFIGS
 from asyrepro.training import CHECKPOINT, Trainer
 
 SMALL = {  # experiment -> what makes its network tiny; shuffled weights draw random numbers
@@ -33,7 +34,7 @@ def configured(experiment):
         "recipe.validate_every=0", "runtime.checkpoint_seconds=0", "runtime.progress=false",
         "runtime.device=cpu", "runtime.download=false", "runtime.threads=1",
     ]  # fmt: skip
-    with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return cell.resolve(compose("train", overrides=[*settings, *SMALL[experiment]]))
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from asyrepro import checkpoint, distributed, stopping
+from asyrepro import checkpoint, distributed, settings, stopping
 from asyrepro.errors import ConfigError
 from asyrepro.losses import AsymmetricLoss
 from asyrepro.training import CHECKPOINT, HISTORY, Trainer
@@ -192,7 +192,7 @@ def test_torchrun_trains_a_cell_like_one_process(network, tmp_path):
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1 and "bundled_validation" in done.stdout
 
-    with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
         cfg = compose("train", overrides=[*overrides, f"results={tmp_path / 'one'}"])
     one = folder_of(cfg, overrides)
     cell.run(cell.resolve(cfg), one)

@@ -16,6 +16,7 @@ from asyrepro import cell, checkpoint, evaluate, provenance, restore, verify
 from asyrepro import study as studies
 from asyrepro.data import catalogue
 from asyrepro.report import results
+from asyrepro.settings import CONFIGS
 from asyrepro.train import folder_of
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "keep_weights.py"
@@ -49,7 +50,7 @@ def made(tmp_path_factory):
         patch.setattr(catalogue.bundled, "TRAINING", {"coat": ("camera.png", 0, 272, 64, 64)})
         patch.setitem(catalogue._BUNDLED_TESTS, "bundled_validation", validation)
         for settings in CELLS.values():
-            with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+            with initialize_config_dir(str(CONFIGS), version_base="1.3"):
                 cfg = compose("train", overrides=[*TINY, *settings, f"results={root}"])
             cfg = cell.resolve(cfg)
             cell.run(cfg, folder_of(cfg, []))

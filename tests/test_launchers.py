@@ -9,7 +9,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from asyrepro import cell, distributed, reproduce
+from asyrepro import cell, distributed, reproduce, settings
 from asyrepro.errors import ConfigError
 from asyrepro.train import folder_of
 
@@ -26,7 +26,7 @@ def serial(tmp_path_factory):
     root, threads = tmp_path_factory.mktemp("serial"), torch.get_num_threads()
     for loss, seed in SWEEP:
         overrides = [*TINY, f"loss={loss}", f"seed={seed}", "runtime.progress=false"]
-        with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+        with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
             cfg = compose("train", overrides=[*overrides, f"results={root}"])
         cell.run(cell.resolve(cfg), folder_of(cfg, overrides))
     torch.set_num_threads(threads)
@@ -92,14 +92,14 @@ def test_a_launcher_that_is_not_installed_is_named(monkeypatch, capsys):
 
 
 def test_presets_compose_with_what_the_documentation_names():
-    for launcher, settings in {
+    for launcher, chosen in {
         "processes": ["n_jobs=4"],
         "slurm": ["partition=gpu", "timeout_min=60", "gpus_per_node=2", "array_parallelism=8"],
         "slurm_local": ["gpus_per_node=1"],
     }.items():
-        overrides = [f"hydra/launcher={launcher}", *(f"hydra.launcher.{s}" for s in settings)]
-        with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+        overrides = [f"hydra/launcher={launcher}", *(f"hydra.launcher.{s}" for s in chosen)]
+        with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
             cfg = compose("train", overrides=overrides, return_hydra_config=True)
-        for setting in settings:
+        for setting in chosen:
             name, value = setting.split("=")
             assert str(cfg.hydra.launcher[name]) == value

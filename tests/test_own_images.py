@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 from torch import nn
 
-from asyrepro import cell, compare, evaluate, evaluation, verify
+from asyrepro import cell, compare, evaluate, evaluation, settings, verify
 from asyrepro.data import catalogue
 from asyrepro.errors import CheckpointError, ConfigError, DataError
 from asyrepro.report import results
@@ -36,7 +36,7 @@ def photos(tmp_path):
 
 def configured(*overrides):
     always = ["profile=smoke", "runtime.progress=false", "runtime.device=cpu", "study=own"]
-    with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
         return compose("train", overrides=[*always, *overrides])
 
 

@@ -12,7 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from asyrepro import cell, checkpoint, provenance, verify
+from asyrepro import cell, checkpoint, provenance, settings, verify
 from asyrepro.data import catalogue
 from asyrepro.errors import DataError
 from asyrepro.report import results
@@ -42,7 +42,7 @@ def made(small_images, tmp_path_factory):
     """A study of two cells, each on two images."""
     root = tmp_path_factory.mktemp("results")
     for loss in ("mae", "asy_mae"):
-        with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+        with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
             cfg = compose("train", overrides=[*TINY, f"loss={loss}", f"results={root}"])
         cfg = cell.resolve(cfg)
         cell.run(cfg, folder_of(cfg, []))

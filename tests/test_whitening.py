@@ -3,7 +3,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from asyrepro import cell, checkpoint, whitening
+from asyrepro import cell, checkpoint, settings, whitening
 from asyrepro.errors import ConfigError
 from asyrepro.models import SRCNN
 
@@ -83,7 +83,7 @@ def test_other_layers_are_refused(layer):
 
 
 def trained(folder, *overrides):
-    with initialize_config_dir(str(cell.CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
         cfg = compose(
             "train",
             overrides=[
