@@ -342,12 +342,14 @@ def test_noise_level_changes_the_output():
 
 
 @pytest.mark.parametrize("bands", [1, 3])
-def test_grunet_repeats_the_border_and_crops(bands):
+@pytest.mark.parametrize(("height", "width"), [(21, 32), (32, 23), (1, 2), (3, 7)])
+def test_grunet_mirrors_the_image_at_its_end_and_crops(bands, height, width):
     network = build_random(lambda: GRUNet(2))
-    x = np.random.default_rng(0).random((1, 2, bands, 21, 32))
-    padded = np.pad(x, [(0, 0)] * 3 + [(0, 11), (0, 0)], mode="edge")
+    x = np.random.default_rng(0).random((1, 2, bands, height, width))
+    padding = [(0, 0)] * 3 + [(0, -height % 16), (0, -width % 16)]
+    padded = np.pad(x, padding, mode="reflect")  # however often it has to be repeated
     output = network(torch.from_numpy(x))
-    expected = network(torch.from_numpy(padded))[..., :21, :]
+    expected = network(torch.from_numpy(padded))[..., :height, :width]
     torch.testing.assert_close(output, expected)
 
 

@@ -161,6 +161,16 @@ def _enlarge_axis(x: Tensor, axis: int, start: int, length: int) -> Tensor:
     return torch.lerp(before, after, weight)
 
 
+def _mirrored(x: Tensor, axis: int) -> Tensor:
+    """Continued by its mirror image, without its last line, to a multiple of 16 along an axis."""
+    size = x.shape[axis]
+    if size % 16 == 0:
+        return x
+    period = max(2 * size - 2, 1)
+    index = torch.arange(size + -size % 16, device=x.device) % period
+    return x.index_select(axis, torch.minimum(index, period - index))
+
+
 class GRUNet(nn.Module):
     """Denoise an image of any number of bands, given the noise level at every pixel.
 
@@ -169,8 +179,10 @@ class GRUNet(nn.Module):
         zero_last: start the last layer at zero, so that the untrained network returns its input.
 
     Shapes: (N, 2, D, H, W), the image and its noise-level map (the standard deviation, in the
-    image's units), -> (N, D, H, W), the bands as channels. Any H and W: the image is padded inside
-    to multiples of 16 by repeating its border, and the result cropped.
+    image's units), -> (N, D, H, W), the bands as channels. Any H and W: the image is continued
+    inside to multiples of 16 by its mirror image, and the result cropped. (Repeating the border
+    instead draws noise out into streaks, which are then kept as structure: of the cpu recipe's
+    network under MAE 27.39 dB on the ten validation images of 321 x 481, mirrored 27.43.)
 
     A window of a larger image gives what the whole would (but ``reach`` pixels from the cut) if it
     starts, and unless at the image's end also ends, at a multiple of ``grid`` = 16, and ``forward``
@@ -208,9 +220,7 @@ class GRUNet(nn.Module):
             )
         n, _, d, h, w = x.shape
         image = x[:, 0]
-        if h % 16 or w % 16:
-            x = F.pad(x.flatten(1, 2), (0, -w % 16, 0, -h % 16), mode="replicate")
-            x = x.unflatten(1, (2, d))
+        x = _mirrored(_mirrored(x, axis=-1), axis=-2)
         if d == 1 and not plain:
             x = x.squeeze(2).contiguous(memory_format=torch.channels_last)
         if place is not None:

@@ -315,11 +315,15 @@ def paper_error_fall(paper: pd.DataFrame | None, table: int, base: str) -> float
 
 
 def _judged(changes: pd.DataFrame, direction: int, figure: float) -> tuple[str, str]:
-    """The rule for changes on percentages whose better direction is given."""
+    """The rule for changes on percentages whose better direction is given.
+
+    ``figure``: the paper's fall of the whole image's squared error, percent.
+    """
     found = _interval(direction * changes)
-    return (
-        (UNDECIDED, "nothing to compare") if found is None else decide(found, len(changes), figure)
-    )
+    if found is None:
+        return UNDECIDED, "nothing to compare"
+    name = f"the whole image's fall in the paper's table ({figure:.2f} %)"
+    return decide(found, len(changes), figure, name)
 
 
 def judge_dark(profiles: pd.DataFrame, loss: str, base: str, figure: float) -> list[dict]:

@@ -58,13 +58,16 @@ BETTER, WORSE, NONE_SHOWN = "better", "worse", "no change shown"
 # --------------------------------------------------------------------------------------- rules
 
 
-def decide(found: Interval, seeds: int, figure: float | None) -> tuple[str, str]:
+def decide(
+    found: Interval, seeds: int, figure: float | None, name: str = "the paper's change"
+) -> tuple[str, str]:
     """The rule "change" of :data:`asyrepro.paper.claims.RULES`: (verdict, reason).
 
     Args:
         found: of the improvement, positive is better.
         seeds: how many it rests on.
         figure: the paper's mean improvement; None or NaN if it gives none.
+        name: what the reason calls it.
     """
     if seeds < 2:
         return IMPOSSIBLE, "one seed: chance cannot be told from effect"
@@ -78,8 +81,8 @@ def decide(found: Interval, seeds: int, figure: float | None) -> tuple[str, str]
             size = ""
             if figure is not None and not np.isnan(figure):
                 small, large = found.upper < figure, found.lower > figure
-                size = f"; the change is {'smaller' if small else 'larger' if large else 'not'}"
-                size += " than the paper's" if small or large else " unlike the paper's"
+                than = "smaller than" if small else "larger than" if large else "not unlike"
+                size = f"; {than} {name}"
             return SUPPORTED, "interval on the better side of zero, seeds agree" + size
         return UNDECIDED, "interval on the better side of zero, but too few seeds agree"
     if found.upper < 0 and signs and found.worse > found.better:
@@ -88,8 +91,8 @@ def decide(found: Interval, seeds: int, figure: float | None) -> tuple[str, str]
         return UNDECIDED, "interval reaches zero or less; the paper gives no figure to test"
     if found.upper < figure:
         side = "reaches zero" if found.upper >= 0 else "is on the worse side"
-        return NOT_SUPPORTED, f"interval {side} and leaves out the paper's change"
-    return UNDECIDED, "interval holds both zero and the paper's change"
+        return NOT_SUPPORTED, f"interval {side} and leaves out {name}"
+    return UNDECIDED, f"interval holds both zero and {name}"
 
 
 def compare(found: Interval, seeds: int) -> tuple[str, str]:
