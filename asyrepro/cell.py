@@ -138,6 +138,9 @@ def run(cfg: DictConfig, folder: Path | str) -> list[dict]:
 def complete(cfg: DictConfig, folder: Path | str) -> tuple[list[dict], bool]:
     """The rows of one cell, and whether it was finished already; else it is trained or continued.
 
+    A training that is finished but lacks its rows (somebody removed rows.csv, to evaluate it again)
+    is not repeated: its weights.pt is evaluated.
+
     Args:
         cfg: a configuration that :func:`resolve` has gone over.
         folder: the cell's own folder.
@@ -145,6 +148,7 @@ def complete(cfg: DictConfig, folder: Path | str) -> tuple[list[dict], bool]:
     Raises:
         ConfigError: the folder belongs to another configuration.
         InUse: another process is working in the folder.
+        CheckpointError: weights.pt or the checkpoint is damaged, or of another configuration.
         DataError: images of one's own are damaged, or not those that the cell's other losses and
             seeds were trained or tested on.
         Diverged: the loss, or the trained network's output, is not finite.
@@ -163,9 +167,10 @@ def complete(cfg: DictConfig, folder: Path | str) -> tuple[list[dict], bool]:
             network, task = build(cfg, device)
             _check_fit(cfg, network, task, device)
         _check_tests(cfg, folder, task)
-        distributed.on_main(lambda: _note_beginning(cfg, folder, device))
         data = {}  # fingerprints of the data sets used
-        trained = _train(cfg, folder, network, task, device, data)
+        kept = _load_kept(cfg, folder, network, data)
+        distributed.on_main(lambda: _note_beginning(cfg, folder, device, kept))
+        trained = network if kept else _train(cfg, folder, network, task, device, data)
         rows = distributed.on_main(lambda: _finish(cfg, folder, trained, task, device, data))
         return rows, False
 
@@ -182,8 +187,29 @@ def _open(cfg: DictConfig, folder: Path, held: ExitStack) -> list[dict] | None:
     return read_rows(folder / "rows.csv")
 
 
-def _note_beginning(cfg: DictConfig, folder: Path, device: torch.device) -> None:
-    continued = (folder / CHECKPOINT).is_file()
+def _load_kept(cfg: DictConfig, folder: Path, network: nn.Module, data: dict[str, str]) -> bool:
+    """Whether the training is finished already; then its weights and fingerprints are taken over.
+
+    Args:
+        network: receives the weights.
+        data: receives the fingerprints of what was trained and validated on.
+    """
+    path, record = folder / "weights.pt", provenance.read(folder / provenance.CELL) or {}
+    if (folder / CHECKPOINT).is_file() or not path.is_file() or "data" not in record:
+        return False
+    state = checkpoint.load(path)
+    if identity(checkpoint.configuration(state, path)) != identity(cfg):
+        raise CheckpointError(f"{path} is of another configuration; delete it to train anew")
+    checkpoint.load_weights(network, state.get("network"), path)
+    validated = f"test {cfg.validation and catalogue.short(cfg.validation)}"
+    for name, fingerprint in record["data"].items():
+        if name.startswith("training ") or name == validated:
+            data[name] = fingerprint
+    return True
+
+
+def _note_beginning(cfg: DictConfig, folder: Path, device: torch.device, kept: bool) -> None:
+    continued = kept or (folder / CHECKPOINT).is_file()
     provenance.begin(folder, _environment(cfg, device), continued=continued)
 
 

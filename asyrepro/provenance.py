@@ -48,13 +48,14 @@ def begin(folder: Path, environment: dict, continued: bool) -> None:
     Args:
         folder: the cell's.
         environment: as :func:`environment` returns it.
-        continued: whether the process goes on from a checkpoint; otherwise what is there is of a
-            run that began anew, and is forgotten.
+        continued: whether the process goes on from a checkpoint, or evaluates a finished training
+            again; otherwise what is there is of a run that began anew, and is forgotten.
     """
-    found = (read(folder / CELL) or {}).get("environments", []) if continued else []
+    record = (read(folder / CELL) or {}) if continued else {}
+    found = record.setdefault("environments", [])
     if environment not in found:
         found.append(environment)
-    _write(folder / CELL, {"environments": found})
+    _write(folder / CELL, record)
 
 
 def finish(folder: Path, *, config: str, data: dict[str, str], weights: dict, rows: str) -> None:

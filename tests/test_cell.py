@@ -2,16 +2,18 @@
 
 import fcntl
 import math
+import shutil
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from asyrepro import cell, checkpoint, evaluate, evaluation, settings
-from asyrepro.errors import ConfigError
+from asyrepro import cell, checkpoint, evaluate, evaluation, provenance, settings
+from asyrepro.errors import CheckpointError, ConfigError
 from asyrepro.report import results
 from asyrepro.train import folder_of
 from asyrepro.training import Diverged
@@ -71,6 +73,32 @@ def test_a_finished_cell_is_not_trained_again(finished):
     again = cell.run(cfg, folder)
     assert [row["psnr"] for row in again] == [f"{row['psnr']:.7f}" for row in rows]
     assert (folder / "weights.pt").stat().st_mtime_ns == before
+
+
+def test_a_finished_training_without_rows_is_evaluated_again(finished, monkeypatch, tmp_path):
+    folder, cfg, rows = finished
+    copy = tmp_path / "s" / "table2" / "mae" / "seed3"
+    shutil.copytree(folder, copy)
+    text, record = (copy / "rows.csv").read_text(), provenance.read(copy / "provenance.json")
+    (copy / "rows.csv").unlink()
+    monkeypatch.setattr(cell, "_train", None)
+    with monkeypatch.context() as patch:  # stopped in the middle
+        patch.setattr(cell, "_evaluate", mock.Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            cell.complete(cfg, copy)
+    again, before = cell.complete(cfg, copy)
+    assert len(again) == len(rows) and not before
+    assert (copy / "rows.csv").read_text() == text
+    assert provenance.read(copy / "provenance.json") == record | {"finished": mock.ANY}
+
+
+def test_weights_of_another_configuration_are_not_evaluated(finished, tmp_path):
+    folder = finished[0]
+    shutil.copytree(folder, copy := tmp_path / "s" / "table2" / "mse" / "seed3")
+    for name in ("rows.csv", "config.yaml"):
+        (copy / name).unlink()
+    with pytest.raises(CheckpointError, match=r"weights.pt is of another conf.*delete it to train"):
+        cell.run(cell.resolve(configured("loss=mse")), copy)
 
 
 def test_weights_are_read_back_and_score_the_same(finished, capsys):
