@@ -2,17 +2,18 @@
 
 The weights.pt of the run folders stay out of git. This stores those of every finished run, or of
 the cells that are named (as table2 or table2/mae/seed0, with * for anything), as
-results/<study>/weights/<cell>/<loss>/seed<k>.pt: in half precision if every metric of rows.csv on
-the run's first test set, its table's, stays the same (PSNR to 0.001 dB, SSIM to 0.0001, and errors
-to what changes PSNR by 0.001 dB), and else in float32.
+results/<study>/weights/<cell>/<loss>/seed<k>.pt: in half precision if every metric of rows.csv
+stays the same (PSNR to 0.001 dB, SSIM to 0.0001, and errors to what changes PSNR by 0.001 dB), and
+else in float32.
 
-Needs the test images. Nothing is written if the folder would come to more than 20 MB. `evaluate`,
-`restore` and `verify` read these files as they read a weights.pt.
+Needs the images of every test set of the runs. Nothing is written if the folder would come to more
+than 20 MB. `evaluate`, `restore` and `verify` read these files as they read a weights.pt.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from asyrepro import cell, checkpoint, evaluation, files, provenance
+from asyrepro import cell, checkpoint, evaluation, files, provenance, verify
 from asyrepro.data import catalogue
 from asyrepro.errors import CheckpointError, ConfigError, DataError, exit_status
 from asyrepro.report import results
@@ -94,14 +95,13 @@ def chosen(study: Path, patterns: list[str]) -> list[str]:
 def store(run: Path, target: Path) -> str:
     """Write a run's weights in as few bytes as its metrics allow; returns what was done."""
     state = checkpoint.load(run / "weights.pt", needs=("network", "config"))
-    rows = results.read_rows(run / "rows.csv")
-    rows = rows[rows["testset"] == rows["testset"].iloc[0]].set_index("image")
+    rows = results.read_rows(run / "rows.csv").set_index(["testset", "image"])
     half = state | {"network": provenance.halved(state["network"])}
     for precision, kept in (("half precision", half), ("float32", state)):
         if not all(tensor.isfinite().all() for tensor in kept["network"].values()):
             continue  # too large for half precision
         checkpoint.save(target, kept)
-        again = evaluate(target, rows["testset"].iloc[0]).reindex(rows.index)
+        again = evaluate(target, rows.index.unique("testset")).reindex(rows.index)
         if same(again, rows):
             change = (again["psnr"] - rows["psnr"]).abs().max()
             return f"{precision}, PSNR changes by at most {change:.6f} dB"
@@ -111,12 +111,15 @@ def store(run: Path, target: Path) -> str:
     )
 
 
-def evaluate(weights: Path, testset: str) -> pd.DataFrame:
-    """Metrics of a weights file on a test set, a row an image."""
+def evaluate(weights: Path, testsets: Iterable[str]) -> pd.DataFrame:
+    """Metrics of a weights file on test sets, a row an image."""
     device = cell.choose_device("auto")
-    network, task, _ = cell.load(weights, device)
-    found = evaluation.evaluate(network, images(testset, task.mode), task, device=device)
-    return pd.DataFrame(found).set_index("image")
+    network, task, cfg = cell.load(weights, device)
+    found = []
+    for name in testsets:
+        testset = images(verify.named(name, cfg), task.mode)
+        found += evaluation.evaluate(network, testset, task, device=device)
+    return pd.DataFrame(found).set_index(["testset", "image"])
 
 
 @cache

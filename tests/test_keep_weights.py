@@ -23,7 +23,8 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "keep_weights.py"
 TINY = [
     "profile=smoke", "dataset=bundled", "testset=bundled_validation", "recipe.steps=2",
     "recipe.batch=1", "recipe.validate_every=0", "table=null", "runtime.progress=false",
-    "runtime.device=cpu", "runtime.download=false", "study=two",
+    "runtime.device=cpu", "runtime.download=false", "study=two", "benchmarks=[bundled]",
+    "profile.benchmarks=[bundled]",
 ]  # fmt: skip
 CELLS = {
     "table2/mae/seed0": [
@@ -40,7 +41,7 @@ SR, DENOISER = CELLS
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A study of two networks, one with batch normalisation, each tested on two small images."""
+    """A study of two networks, one with batch normalisation, each tested on three small images."""
     validation = {
         "tripod": ("camera.png", 272, 288, 48, 48),
         "grass": ("grass.png", 160, 160, 40, 40),
@@ -49,6 +50,7 @@ def made(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(catalogue.bundled, "TRAINING", {"coat": ("camera.png", 0, 272, 64, 64)})
         patch.setitem(catalogue._BUNDLED_TESTS, "bundled_validation", validation)
+        patch.setitem(catalogue._BUNDLED_TESTS, "bundled", {"turf": ("grass.png", 0, 0, 40, 40)})
         for settings in CELLS.values():
             with initialize_config_dir(str(CONFIGS), version_base="1.3"):
                 cfg = compose("train", overrides=[*TINY, *settings, f"results={root}"])
@@ -221,6 +223,14 @@ def weights_of_other_rows(study, **_):
     return [], "does not give the metrics in its rows.csv"
 
 
+def another_row_of_the_benchmark(study, **_):
+    path = study / SR / "rows.csv"
+    rows = pd.read_csv(path)
+    rows.loc[rows["testset"] == "bundled", "psnr"] += 0.002
+    rows.to_csv(path, index=False)
+    return [], "does not give the metrics in its rows.csv"
+
+
 def too_large(study, script, monkeypatch, **_):
     monkeypatch.setattr(script, "LIMIT", 7_000)  # one of the two, but not both
     return [], "would come to more than 0.007 MB with table4/mse/seed0, run 2 of 2"
@@ -238,7 +248,7 @@ def no_test_images(study, monkeypatch, tmp_path, **_):
     "wrong",
     [
         no_study, not_a_study, no_such_cell, unfinished_cell, weights_elsewhere,
-        weights_of_other_rows, too_large, no_test_images,
+        weights_of_other_rows, another_row_of_the_benchmark, too_large, no_test_images,
     ],
 )  # fmt: skip
 def test_what_cannot_be_stored_is_refused_and_nothing_written(
