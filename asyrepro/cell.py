@@ -14,14 +14,13 @@ A cell's folder holds
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
 import io
 import json
 import math
 import os
 import platform
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
@@ -32,9 +31,11 @@ from torch import nn
 
 from asyrepro import (
     checkpoint,
+    devices,
     distributed,
     evaluation,
     files,
+    locks,
     logger,
     provenance,
     settings,
@@ -42,7 +43,7 @@ from asyrepro import (
 )
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
-from asyrepro.errors import CheckpointError, ConfigError, DataError, UserError
+from asyrepro.errors import CheckpointError, ConfigError, DataError
 from asyrepro.report import mechanism, results
 from asyrepro.settings import make
 from asyrepro.tasks import Task
@@ -72,7 +73,7 @@ def resolve(cfg: DictConfig, folder: Path | str | None = None) -> DictConfig:
     with settings.explained():
         cfg = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     settings.check(cfg)
-    device = choose_device(cfg.runtime.device)
+    device = devices.choose(cfg.runtime.device)
     if folder is None or not finished(folder):
         for name in filter(catalogue.is_folder, data_sets(cfg)):
             catalogue.provide(name)  # nothing stands in for images of one's own
@@ -86,7 +87,7 @@ def resolve(cfg: DictConfig, folder: Path | str | None = None) -> DictConfig:
         cfg.recipe.scheduler.pct_start = 2 / cfg.recipe.steps
     if cfg.amp == "auto":
         begun = results.precision_of(folder) if folder is not None else ""
-        cfg.amp = begun == "bfloat16" if begun else fast_bfloat16(device)
+        cfg.amp = begun == "bfloat16" if begun else devices.fast_bfloat16(device)
     names = [cfg.validation] if cfg.recipe.validate_every else []
     names += [cfg.testset] if cfg.testset else []
     while cfg.fallback and cfg.dataset.name != "bundled":
@@ -147,12 +148,12 @@ def complete(cfg: DictConfig, folder: Path | str) -> tuple[list[dict], bool]:
 
     Raises:
         ConfigError: the folder belongs to another configuration.
-        InUse: another process is working in the folder.
+        locks.InUse: another process is working in the folder.
         CheckpointError: weights.pt or the checkpoint is damaged, or of another configuration.
         DataError: images of one's own are damaged, or not those that the cell's other losses and
             seeds were trained or tested on.
         Diverged: the loss, or the trained network's output, is not finite.
-        OutOfMemory: the network, the training set or a batch does not fit into the memory.
+        devices.OutOfMemory: the network, the training set or a batch does not fit into the memory.
     """
     folder = Path(folder)
     with ExitStack() as held:
@@ -160,9 +161,9 @@ def complete(cfg: DictConfig, folder: Path | str) -> tuple[list[dict], bool]:
         if rows is not None:
             return rows, True
         device = _prepare(cfg)
-        with memory(
-            f"the network does not fit into the free memory of {device_name(device)}: make room "
-            "there (end what else uses it), or choose another runtime.device"
+        with devices.memory(
+            f"the network does not fit into the free memory of {devices.name_of(device)}: make "
+            "room there (end what else uses it), or choose another runtime.device"
         ):
             network, task = build(cfg, device)
             _check_fit(cfg, network, task, device)
@@ -177,7 +178,7 @@ def complete(cfg: DictConfig, folder: Path | str) -> tuple[list[dict], bool]:
 
 def _open(cfg: DictConfig, folder: Path, held: ExitStack) -> list[dict] | None:
     """Hold the folder for this run; returns its rows if it is finished."""
-    held.enter_context(_locked(folder))
+    held.enter_context(locks.locked(folder))
     files.remove_leftovers(folder)
     if not check_folder(cfg, folder):
         files.write_text(folder / "config.yaml", _yaml(cfg))
@@ -215,9 +216,10 @@ def _note_beginning(cfg: DictConfig, folder: Path, device: torch.device, kept: b
 
 def _finish(cfg, folder, trained, task, device, data) -> list[dict]:
     """Evaluate the trained network, and write what the cell's folder is to hold."""
-    with memory(
-        f"a test image does not fit into the free memory of {device_name(device)}; the training is "
-        "done and kept: make room there (end what else uses it), and run the same command again"
+    with devices.memory(
+        f"a test image does not fit into the free memory of {devices.name_of(device)}; the "
+        "training is done and kept: make room there (end what else uses it), and run the same "
+        "command again"
     ):
         rows, profile = _evaluate(cfg, folder, trained, task, device, data)
     weights = {k: v.cpu() for k, v in trained.state_dict().items()}
@@ -323,12 +325,12 @@ def load(path: Path | str, device: torch.device | str = "cpu"):
 
 
 def _train(cfg, folder, network, task, device, data) -> nn.Module:
-    with memory(
+    with devices.memory(
         f"the training set {cfg.dataset.name} does not fit into the memory, where it lies decoded "
-        f"as a whole, here and on {device_name(device)}: make room, or choose another dataset"
+        f"as a whole, here and on {devices.name_of(device)}: make room, or choose another dataset"
     ):
         sampler = _sampler(cfg, folder, task, device, data)
-    with memory(_smaller_batch(cfg, device)):
+    with devices.memory(_smaller_batch(cfg, device)):
         trainer = _trainer(cfg, folder, network, task, device, data, sampler)
         with logger.opened(cfg.runtime.logger, folder) as trainer.logger:
             return whitening.fold(trainer.run())
@@ -441,7 +443,7 @@ def _evaluate(cfg, folder, network, task, device, data) -> tuple[list[dict], pd.
         "variant": variant,
         "config": identity(cfg),
         "iterations": cfg.recipe.steps,
-        "device": device_name(device),
+        "device": devices.name_of(device),
         "versions": versions(),
     }
     rows, profiles = [], []
@@ -514,60 +516,6 @@ def _flat(node, prefix="") -> dict:
     return {k: v for key, value in node.items() for k, v in _flat(value, f"{prefix}{key}.").items()}
 
 
-@contextmanager
-def _locked(folder: Path):
-    """Hold the folder, made if need be, for this process; InUse if another one works in it."""
-    with files.storing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".lock").touch()
-    with open(folder / ".lock", "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InUse(f"another process is working in {folder}") from None
-        except OSError as error:
-            raise ConfigError(
-                f"{folder} is on a file system without locks ({error.strerror}), where two "
-                "processes could train the same cell; choose another folder (results=...)"
-            ) from error
-        yield
-
-
-def in_use(folder: Path | str) -> bool:
-    """Whether a process, this one included, is working in a cell's folder."""
-    try:
-        with open(Path(folder) / ".lock") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
-class InUse(ConfigError):
-    """A cell that another process is working on."""
-
-
-class OutOfMemory(UserError):
-    """The device's memory is too small."""
-
-
-@contextmanager
-def memory(advice: str):
-    """Within this, memory that runs out becomes OutOfMemory(advice)."""
-    try:
-        yield
-    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
-        raise OutOfMemory(advice) from error
-    except RuntimeError as error:
-        # A CPU's allocator, CUDA's context, cuDNN and cuBLAS have no exception of their own for it.
-        words = ("allocate memory", "ALLOC_FAILED", "out of memory")
-        if not any(word in str(error) for word in words):
-            raise
-        raise OutOfMemory(advice) from error
-
-
 def _smaller_batch(cfg: DictConfig, device: torch.device) -> str:
     batch, patch = cfg.recipe.batch, cfg.recipe.patch
     if batch > 1:
@@ -576,8 +524,8 @@ def _smaller_batch(cfg: DictConfig, device: torch.device) -> str:
     else:
         less, wrong = f"a recipe.patch below {patch}", "a single patch"
     return (
-        f"{wrong} does not fit into the memory of {device_name(device)}; try {less} for all cells "
-        "of the study (it is another recipe, so its results are not comparable with these)"
+        f"{wrong} does not fit into the memory of {devices.name_of(device)}; try {less} for all "
+        "cells of the study (it is another recipe, so its results are not comparable with these)"
     )
 
 
@@ -585,7 +533,7 @@ def _prepare(cfg: DictConfig) -> torch.device:
     if cfg.runtime.threads:
         torch.set_num_threads(cfg.runtime.threads)
     torch.backends.cudnn.benchmark = True
-    device = choose_device(cfg.runtime.device)
+    device = devices.choose(cfg.runtime.device)
     if device.type == "cuda" and (device.index is None or distributed.size() > 1):
         device = torch.device("cuda", distributed.gpu())
     if device.type == "cuda":
@@ -595,41 +543,7 @@ def _prepare(cfg: DictConfig) -> torch.device:
 
 def _environment(cfg: DictConfig, device: torch.device) -> dict:
     chosen = {"amp": cfg.amp, "channels_last": cfg.channels_last, "compile": cfg.runtime.compile}
-    return provenance.environment(device, device_name(device), **chosen)
-
-
-def choose_device(name: str) -> torch.device:
-    """CUDA if there is one, else the CPU, for "auto"; anything else as PyTorch names devices."""
-    torch.backends.cudnn.allow_tf32 = False  # float32 is float32, in training and evaluation
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(str(name))
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"there is no device {name!r}; use auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device is {name}, but PyTorch finds no CUDA here; use device=cpu")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"device is {name}, but there are only {torch.cuda.device_count()} CUDA devices here, "
-            "counted from cuda:0"
-        )
-    return device
-
-
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device computes in bfloat16 itself; a CPU without it emulates it slowly."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    # PyTorch has no public name for this; a version without the private one means float32.
-    return device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
-
-
-def device_name(device: torch.device) -> str:
-    """The GPU's name, or "cpu"."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return provenance.environment(device, devices.name_of(device), **chosen)
 
 
 def versions() -> str:

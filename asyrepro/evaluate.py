@@ -16,7 +16,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
-from asyrepro import cell, evaluation, files, settings
+from asyrepro import cell, devices, evaluation, files, settings
 from asyrepro.data import catalogue
 from asyrepro.errors import ConfigError, UserError, reaching
 
@@ -70,7 +70,7 @@ def _options(arguments: list[str]) -> Options:
 
 
 def _evaluate(options: Options) -> None:
-    device = cell.choose_device(options.device)
+    device = devices.choose(options.device)
     network, task, cfg = cell.load(options.checkpoint, device)
     unknown = [key for key in options.task if key not in cfg.task]
     if unknown:
@@ -81,7 +81,7 @@ def _evaluate(options: Options) -> None:
     testset = catalogue.test_set(options.testset, mode=task.mode, **where)
     about = {"model": cfg.model.name, "dataset": catalogue.short(cfg.dataset.name)}
     trained = about | {"loss": cfg.loss.name, "seed": cfg.seed}
-    with cell.memory(f"an image does not fit into the free memory of {cell.device_name(device)}"):
+    with devices.memory(f"an image does not fit into the free memory of {devices.name_of(device)}"):
         rows = evaluation.evaluate(network, testset, task, device=device, progress=True)
     found = [trained | row for row in rows]
     found += [

@@ -25,7 +25,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from asyrepro import cell, distributed, settings, stopping, study
+from asyrepro import cell, devices, distributed, locks, settings, stopping, study
 from asyrepro.data import catalogue
 from asyrepro.errors import ConfigError, UserError, reaching
 from asyrepro.report import results
@@ -79,7 +79,7 @@ def _reproduce(arguments: list[str]) -> int:
     rest = [(path, chosen) for _, path, chosen in cells if not cell.finished(path)]
     if len(rest) < len(cells):
         study.build(folder)
-    busy = [path for path, _ in rest if cell.in_use(path)]
+    busy = [path for path, _ in rest if locks.in_use(path)]
     failed = [item for item in rest if item[0] not in busy and not cell.finished(item[0])]
     for path in busy:
         print(f"not finished: {path}: another process is working on it", file=sys.stderr)
@@ -130,7 +130,7 @@ def _split(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
             overrides.append(item)
     if not any(item.startswith("profile=") for item in overrides):
         device = [i.split("=")[1] for i in overrides if i.startswith("runtime.device=")]
-        cuda = cell.choose_device(device[-1] if device else "auto").type == "cuda"
+        cuda = devices.choose(device[-1] if device else "auto").type == "cuda"
         overrides.append(f"profile={'full' if cuda else 'quick'}")
     return lists, overrides
 
@@ -158,12 +158,12 @@ def _print_plan(
     cells: list[tuple[DictConfig, Path, list[str]]], todo: list[Path], folder: Path
 ) -> None:
     first = cells[0][0]
-    device = cell.choose_device(first.runtime.device)
+    device = devices.choose(first.runtime.device)
     print(f"study    {folder}")
     print(f"profile  {first.profile.name}")
     kinds = {cfg.amp for cfg, path, _ in cells if path in todo or not todo}
     names = [name for amp, name in ((True, "bfloat16"), (False, "float32")) if amp in kinds]
-    print(f"device   {cell.device_name(device)}, {' and '.join(names)}")
+    print(f"device   {devices.name_of(device)}, {' and '.join(names)}")
     shown = {}
     for cfg, *_ in cells:
         shown.setdefault((cfg.cell, cfg.dataset.name, cfg.testset), cfg)
@@ -177,7 +177,7 @@ def _print_plan(
     print(f"cells    {len(cells)}, of which {len(cells) - len(todo)} done and {len(todo)} to do")
     if todo:
         finished = [path for _, path, _ in cells if path not in todo]
-        _print_elsewhere(finished, cell.device_name(device))
+        _print_elsewhere(finished, devices.name_of(device))
         _print_mixed([cfg for cfg, *_ in cells])
     print(flush=True)
 

@@ -33,7 +33,7 @@ import numpy as np
 from torch import nn
 from tqdm.auto import tqdm
 
-from asyrepro import cell, files, restoration, settings
+from asyrepro import cell, devices, files, restoration, settings
 from asyrepro.data import images, pictures
 from asyrepro.degradation import check_sigma
 from asyrepro.errors import ConfigError, StorageError, UserError, exit_status, reaching, shown
@@ -80,7 +80,7 @@ def _options(arguments: list[str]) -> Options:
 
 def _restore_all(options: Options) -> int:
     jobs = _jobs(options)
-    device = cell.choose_device(options.device)
+    device = devices.choose(options.device)
     network, task, cfg = cell.load(options.checkpoint, device)
     _check(options, task)
     print(f"{cfg.model.name}, {cfg.loss.name}, seed {cfg.seed}: {_purpose(task)}")
@@ -119,8 +119,8 @@ def _restore(
         notes.append(note)
     if pixels.dtype == np.uint16 and ending not in pictures.DEEP:
         notes.append(f"16 bits reduced to the 8 of {ending} files")
-    with cell.memory(
-        f"{shown(source)} does not fit into the free memory of {cell.device_name(device)}; tile= "
+    with devices.memory(
+        f"{shown(source)} does not fit into the free memory of {devices.name_of(device)}; tile= "
         "with a smaller side needs less"
     ):
         restored = restoration.restore(

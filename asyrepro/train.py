@@ -27,7 +27,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from asyrepro import cell, distributed, files, settings, stopping
+from asyrepro import cell, distributed, files, locks, settings, stopping
 from asyrepro.errors import StorageError, UserError, reaching
 
 PLACED = (  # overrides that the run folder's name shows, or that say how and where to run
@@ -79,7 +79,7 @@ def main(cfg: DictConfig) -> None:
         if here:
             raise
         print(f"{folder}: {stop}", file=sys.stderr, flush=True)
-    except cell.InUse as busy:
+    except locks.InUse as busy:
         if distributed.main():
             print(f"{folder}: skipped, {busy}", flush=True)
         if not sweep:

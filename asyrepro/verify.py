@@ -30,7 +30,7 @@ import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from asyrepro import cell, checkpoint, evaluation, provenance
+from asyrepro import cell, checkpoint, devices, evaluation, provenance
 from asyrepro.data import catalogue
 from asyrepro.errors import ConfigError, DataError, UserError, exit_status
 from asyrepro.report import results
@@ -127,7 +127,7 @@ def verify(
         data: folder of data sets.
         tolerance: largest difference of a metric that counts as equal. Weights that were kept in
             half precision get at least :data:`HALF_TOLERANCE`.
-        device: as :func:`asyrepro.cell.choose_device` takes it.
+        device: as :func:`asyrepro.devices.choose` takes it.
 
     Returns:
         Whether everything that could be checked agrees.
@@ -140,7 +140,7 @@ def verify(
     study = Path(study)
     if not study.is_dir():
         raise DataError(f"there is no study at {study}: check its name")
-    check = _Check(study, tolerance, data, cell.choose_device(device))
+    check = _Check(study, tolerance, data, devices.choose(device))
     names = _chosen(check.names(), cells or [], study)
     outcomes = []
 
@@ -261,7 +261,7 @@ class _Check:
                 outcome.unchecked.append(f"{wanted} is not here")
                 continue
             try:
-                with cell.memory(f"an image of {wanted} does not fit into the free memory"):
+                with devices.memory(f"an image of {wanted} does not fit into the free memory"):
                     again = evaluation.evaluate(network, testset, task, device=self.device)
             except ValueError as error:  # finite weights, but no finite image
                 outcome.differs.append(f"{wanted} cannot be evaluated: {error}")
@@ -386,7 +386,7 @@ class _Check:
     def _elsewhere(self, names: list[str]) -> list[str]:
         """Where the cells were made with other versions, or elsewhere, than they are checked."""
         here = provenance.versions()
-        device = cell.device_name(self.device)
+        device = devices.name_of(self.device)
         known = [self._known()[name] for name in names if name in self._known()]
         found = set()
         for key in {key for entry in known for key in entry["environments"]}:

@@ -36,7 +36,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
-from asyrepro import cell, evaluation, files, muon, provenance, settings
+from asyrepro import cell, devices, evaluation, files, muon, provenance, settings
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.losses import AsymmetricLoss
@@ -60,7 +60,7 @@ SECONDS = 0.4  # of work between two looks at the clock, about
 
 
 def main(names: list[str]) -> int:
-    device = cell.choose_device("auto")
+    device = devices.choose("auto")
     unknown = [name for name in names if name not in SECTIONS]
     if unknown:
         print(f"error: no section {unknown[0]!r}; there are {', '.join(SECTIONS)}", file=sys.stderr)
@@ -401,7 +401,7 @@ def merge(rows: pd.DataFrame, path: Path, keys: list[str]) -> None:
 
 def machine(device: torch.device) -> str:
     """The hardware and the versions, in a line."""
-    name = cell.device_name(device)
+    name = devices.name_of(device)
     if device.type == "cpu":
         name = f"{os.cpu_count()} CPU cores ({processor()}), {torch.get_num_threads()} threads"
     return f"{name}; {cell.versions()}"

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from asyrepro import cell, checkpoint, evaluation, files, provenance, verify
+from asyrepro import cell, checkpoint, devices, evaluation, files, provenance, verify
 from asyrepro.data import catalogue
 from asyrepro.errors import CheckpointError, ConfigError, DataError, exit_status
 from asyrepro.report import results
@@ -113,7 +113,7 @@ def store(run: Path, target: Path) -> str:
 
 def evaluate(weights: Path, testsets: Iterable[str]) -> pd.DataFrame:
     """Metrics of a weights file on test sets, a row an image."""
-    device = cell.choose_device("auto")
+    device = devices.choose("auto")
     network, task, cfg = cell.load(weights, device)
     found = []
     for name in testsets:

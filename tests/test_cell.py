@@ -12,7 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from asyrepro import cell, checkpoint, evaluate, evaluation, provenance, settings
+from asyrepro import cell, checkpoint, devices, evaluate, evaluation, locks, provenance, settings
 from asyrepro.errors import CheckpointError, ConfigError
 from asyrepro.report import results
 from asyrepro.train import folder_of
@@ -130,7 +130,7 @@ def test_where_and_how_a_run_is_carried_out_is_not_its_identity():
 @pytest.mark.parametrize("has_it", [True, False])
 def test_what_was_begun_keeps_its_precision(finished, monkeypatch, tmp_path, has_it):
     folder, cfg, rows = finished  # of this processor, which may have bfloat16 or not
-    monkeypatch.setattr(cell, "fast_bfloat16", lambda device: has_it)
+    monkeypatch.setattr(devices, "fast_bfloat16", lambda device: has_it)
     assert cell.resolve(configured(), tmp_path / "new").amp is has_it
     again = cell.resolve(configured(), folder)
     assert again.amp is cfg.amp and len(cell.run(again, folder)) == len(rows)
@@ -145,7 +145,7 @@ def test_a_folder_in_use_is_left_alone(finished):
     folder, cfg, _ = finished
     with open(folder / ".lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(cell.InUse, match="another process is working in"):
+        with pytest.raises(locks.InUse, match="another process is working in"):
             cell.run(cfg, folder)
 
 

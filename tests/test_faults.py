@@ -17,7 +17,7 @@ import torch
 from omegaconf import OmegaConf
 from test_training import Lines, trainer
 
-from asyrepro import cell, checkpoint, logger, reproduce, stopping, train
+from asyrepro import cell, checkpoint, devices, locks, logger, reproduce, stopping, train
 from asyrepro.errors import CheckpointError, ConfigError, StorageError
 from asyrepro.report import results
 from asyrepro.training import CHECKPOINT, HISTORY
@@ -209,7 +209,7 @@ def test_sigterm_to_a_study_ends_its_training_too(tmp_path):
     [step] = re.findall(r"stopped at step (\d+) of 100000; the same command continues it", log)
     [folder] = [path.parent for path in tmp_path.rglob(CHECKPOINT)]
     assert checkpoint.load(folder / CHECKPOINT)["step"] == int(step)
-    assert not cell.in_use(folder)
+    assert not locks.in_use(folder)
     assert "stopped; the same command continues the study" in log
 
 
@@ -494,7 +494,7 @@ def test_too_large_a_batch_names_the_one_to_try(tmp_path):
     cfg.recipe.batch = 10**13  # which no machine has the memory for
     cfg.runtime.threads = None
     message = r"recipe.batch=10{13} does not fit into the memory of cpu; try recipe.batch=50{12} "
-    with pytest.raises(cell.OutOfMemory, match=message):
+    with pytest.raises(devices.OutOfMemory, match=message):
         cell.run(cfg, tmp_path / "srcnn/loss/seed0")
 
 
@@ -524,7 +524,7 @@ def test_out_of_memory_on_a_gpu(tmp_path, monkeypatch, where, batch, message, er
     monkeypatch.setattr(cell, where, allocate)
     if where == "_evaluate":
         monkeypatch.setattr(cell, "_train", lambda *_: None)
-    with pytest.raises(cell.OutOfMemory, match=message):
+    with pytest.raises(devices.OutOfMemory, match=message):
         cell.run(cfg, tmp_path / "srcnn/loss/seed0")
 
 

@@ -12,7 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from asyrepro import cell, checkpoint, provenance, settings, verify
+from asyrepro import cell, checkpoint, devices, provenance, settings, verify
 from asyrepro.data import catalogue
 from asyrepro.errors import DataError
 from asyrepro.report import results
@@ -147,7 +147,7 @@ def test_a_cell_without_provenance_tells_what_its_files_tell(study):
     assert environment["device"] == "cpu" and environment["cpu"] is None
     assert environment["versions"]["torch"] == torch.__version__.split("+")[0]
     assert environment["versions"]["pandas"] is None
-    amp = cell.fast_bfloat16(torch.device("cpu"))  # as amp=auto chose it
+    amp = devices.fast_bfloat16(torch.device("cpu"))  # as amp=auto chose it
     assert environment["flags"] == {"amp": amp, "channels_last": True}
     assert verify.main([str(study), "cells=table2/mae", "device=cpu"]) == 0
 
