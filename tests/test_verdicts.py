@@ -499,6 +499,27 @@ def test_forest_shows_every_comparison_and_the_paper(compared):
     assert [line.get_xdata()[0] for line in diamonds] == pytest.approx([0.079848, 0.048564])
 
 
+def test_overview_has_a_line_for_each_table_and_base_loss(tmp_path):
+    losses = ("mae", "asy_mae", "mse", "asy_mse")
+    frame = pd.concat([study(losses=losses), study(losses=losses, table=4, seeds=6)])
+    verdicts_report.write(tmp_path, frame, PAPER)
+    assert (tmp_path / "figures" / "overview.png").is_file()
+    found = v.verdicts(frame, PAPER)
+    claims = found[(found["kind"] == "claim") & (found["metric"] == "psnr")]
+    (ax,) = verdicts_report.overview(claims, "title").axes
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert names == [
+        *("SRCNN, Asy_MAE (10 seeds)", "SRCNN, Asy_MSE (10 seeds)"),
+        *("SRCNN, Asy_MAE (6 seeds)", "SRCNN, Asy_MSE (6 seeds)"),
+    ]
+    at = dict(zip(ax.get_yticks(), (0.079848, 0.048564, 0.118, 0.147), strict=True))
+    drawn = {x.get_ydata()[0]: x.get_xdata()[0] for x in ax.lines if x.get_marker() == "D"}
+    beyond = {t.get_position()[1] + 0.15: float(t.get_text().strip("<> ")) for t in ax.texts}
+    found = {**drawn, **beyond}  # as diamonds, or as numbers at the border
+    assert found.keys() == at.keys()
+    assert all(found[place] == pytest.approx(value, abs=6e-3) for place, value in at.items())
+
+
 @pytest.mark.parametrize("seeds", [1, 10])
 def test_forest_explains_what_it_shows_and_nothing_else(full, seeds):
     table = v.verdicts(full[full["seed"] < seeds], PAPER)

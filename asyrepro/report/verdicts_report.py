@@ -57,22 +57,58 @@ def forest(table: pd.DataFrame, title: str):
                 ax.fill_betweenx(ends, -noise, noise, color=_BAND, lw=0)
             for row in rows.itertuples():
                 _forest_line(ax, height[row.base, row.loss], row)
-            ax.axvline(0, color=style.BLACK, lw=0.6, zorder=1)
             scale = "" if _SCALE[metric] == 1 else f" x {_SCALE[metric]}"
             better = "more" if DIRECTION[metric] > 0 else "less"
             ax.set_xlabel(f"{_TITLES[metric]}{scale}: {better} is better")
             ax.xaxis.set_major_locator(MaxNLocator(4))
-            if np.abs(ax.get_xlim()).max() >= 1e5:  # the axis' common factor would meet its label
-                ax.xaxis.set_major_formatter("{x:.2g}")
-            ax.spines[["top", "right", "left"]].set_visible(False)
-            ax.tick_params(axis="y", length=0)
         axes[0].set_yticks(list(height.values()), [results.loss_title(loss) for _, loss in height])
-        axes[0].set_ylim(max(height.values()) + 0.7, -0.7)
-        fig.suptitle(f"{title}: change against the base loss")
-        fig.legend(handles=_forest_legend(table), loc="lower center", ncols=3, frameon=False)
-        high = fig.get_figheight()
-        fig.subplots_adjust(0.18, 0.86 / high, 0.985, 1 - 0.34 / high, wspace=0.12)
+        _forest_frame(fig, table, f"{title}: change against the base loss", left=0.18)
     return fig
+
+
+def overview(rows: pd.DataFrame, title: str):
+    """One forest plot of all tables: what the weight changes of each network's PSNR.
+
+    Args:
+        rows: those of :func:`verdicts` about PSNR and the paper's losses, of any tables.
+        title: of the figure.
+    """
+    rows = rows.sort_values(["table", "dataset", "base"], kind="stable")
+    rows = rows.assign(fixed_lower=np.nan, fixed_upper=np.nan)  # the narrower question is left out
+    keys = list(zip(rows["table"], rows["dataset"], strict=True))
+    groups = list(dict.fromkeys(keys))
+    places = [number + 0.6 * groups.index(key) for number, key in enumerate(keys)]
+    with style.context():
+        fig = style.figure(1.5 + 0.2 * (places[-1] + 1))
+        ax = fig.subplots()
+        _forest_limits(ax, rows)
+        for place, row in zip(places, rows.itertuples(), strict=True):
+            ax.fill_betweenx([place - 0.5, place + 0.5], -row.noise, row.noise, color=_BAND, lw=0)
+            _forest_line(ax, place, row)
+        names = [
+            f"{results.model_title(row.model)}, {results.loss_title(row.loss)} "
+            f"({row.seeds} seed{'s' * (row.seeds != 1)})"
+            for row in rows.itertuples()
+        ]
+        ax.set_yticks(places, names)
+        ax.set_xlabel("change of PSNR against the base loss (dB), mean over the images of a table")
+        _forest_frame(fig, rows, title, left=0.25)
+    return fig
+
+
+def _forest_frame(fig, table: pd.DataFrame, title: str, left: float) -> None:
+    """What is around the lines: zero, the title, the legend, and a margin for the names."""
+    for ax in fig.axes:
+        ax.axvline(0, color=style.BLACK, lw=0.6, zorder=1)
+        if np.abs(ax.get_xlim()).max() >= 1e5:  # the axis' common factor would meet its label
+            ax.xaxis.set_major_formatter("{x:.2g}")
+        ax.spines[["top", "right", "left"]].set_visible(False)
+        ax.tick_params(axis="y", length=0)
+    fig.axes[0].set_ylim(fig.axes[0].get_yticks()[-1] + 0.7, -0.7)
+    fig.suptitle(title)
+    fig.legend(handles=_forest_legend(table), loc="lower center", ncols=3, frameon=False)
+    high = fig.get_figheight()
+    fig.subplots_adjust(left, 0.86 / high, 0.985, 1 - 0.34 / high, wspace=0.12)
 
 
 def _forest_legend(table: pd.DataFrame) -> list:
@@ -349,10 +385,10 @@ def write(
 ) -> list[Path]:
     """Write the verdicts of a study and return the paths written.
 
-    verdicts.md (everything), verdicts.csv (all comparisons), claims.csv (a verdict a claim) and
-    figures/forest_table<t>.{png,pdf}; and, if the study has a profiles.csv, what
-    :func:`asyrepro.report.mechanism.write` makes of it. A step_times.csv (columns of
-    :func:`step_time_summary`) in the study is read if there.
+    verdicts.md (everything), verdicts.csv (all comparisons), claims.csv (a verdict a claim),
+    figures/forest_table<t>.{png,pdf}, and figures/overview.{png,pdf} if there are several tables;
+    and, if the study has a profiles.csv, what :func:`asyrepro.report.mechanism.write` makes of
+    it. A step_times.csv (columns of :func:`step_time_summary`) in the study is read if there.
 
     The same input files give the same bytes.
 
@@ -392,6 +428,11 @@ def write(
         several = comparisons.loc[comparisons["table"] == table, "dataset"].nunique() > 1
         name = f"forest_table{table}" + (f"_{dataset}" if several else "")
         written += style.save(forest(group, title), study_dir / "figures" / name)
+    claimed = comparisons[(comparisons["kind"] == "claim") & (comparisons["metric"] == "psnr")]
+    if len(claimed.drop_duplicates(["table", "dataset"])) > 1:
+        title = "What the asymmetric weight changes, and what the paper reports"
+        title += f" ({results.STAND_IN})" if stand_in else ""
+        written += style.save(overview(claimed, title), study_dir / "figures" / "overview")
     return written
 
 

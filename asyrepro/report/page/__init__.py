@@ -86,6 +86,7 @@ def context(study_dir: Path, frame, summaries: list[Summary], pictures, historie
         "command": str(record.get("command", "")),
         "hashes": bool(record.get("cells")),
         "verdicts": None if claims is None else numbers.verdicts(claims, summaries),
+        "overview": _overview(study_dir / "figures" / "overview.png"),
         "tables": [numbers.table(summary) for summary in summaries],
         "benchmarks": numbers.benchmarks(frame),
         "goals": _goals(study_dir / "goals.csv"),
@@ -224,6 +225,11 @@ def _figures(folder: Path, summary: Summary) -> dict:
             for path in sorted(folder.glob(pattern))
         ],
     }
+
+
+def _overview(path: Path) -> dict | None:
+    alt = "Changes of PSNR that the asymmetric weights bring in each network, beside the paper's"
+    return {**_embedded(path), "alt": alt} if path.is_file() else None
 
 
 def _embedded(path: Path) -> dict:
