@@ -20,14 +20,18 @@ import json
 import math
 import os
 import platform
+import sys
 from contextlib import ExitStack
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
+from yaml import YAMLError
 
 from asyrepro import (
     checkpoint,
@@ -64,17 +68,23 @@ def resolve(cfg: DictConfig, folder: Path | str | None = None) -> DictConfig:
     Args:
         cfg: as Hydra composes it.
         folder: the cell's own folder. With ``amp=auto`` what was begun there, on whatever device,
-            keeps its precision; elsewhere, and in a new folder, the device decides.
+            keeps its precision; elsewhere, and in a new folder, the device decides. With
+            ``fallback`` what was begun there, or with the table's other losses and seeds, keeps
+            its training set. A finished cell needs no data.
 
     Raises:
         ConfigError: see :func:`asyrepro.settings.check`; or there is no such device.
-        DataError: a data set can neither be found nor downloaded, and ``fallback`` is false.
+        DataError: a data set can neither be found nor downloaded, and ``fallback`` is false or has
+            nothing to offer; or the stand-in was taken before, and the real one can be had now.
     """
     with settings.explained():
         cfg = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     settings.check(cfg)
     device = devices.choose(cfg.runtime.device)
-    if folder is None or not finished(folder):
+    if cfg.benchmarks is None:
+        cfg.benchmarks = [name for name in cfg.literature if name in cfg.profile.benchmarks]
+    done = folder is not None and finished(folder)
+    if not done:
         for name in filter(catalogue.is_folder, data_sets(cfg)):
             catalogue.provide(name)  # nothing stands in for images of one's own
     if cfg.max_steps is not None:
@@ -88,23 +98,66 @@ def resolve(cfg: DictConfig, folder: Path | str | None = None) -> DictConfig:
     if cfg.amp == "auto":
         begun = results.precision_of(folder) if folder is not None else ""
         cfg.amp = begun == "bfloat16" if begun else devices.fast_bfloat16(device)
-    names = [cfg.validation] if cfg.recipe.validate_every else []
-    names += [cfg.testset] if cfg.testset else []
-    while cfg.fallback and cfg.dataset.name != "bundled":
-        try:
-            # Test images matter as much: a table is either made from real images, or labelled.
-            for name in [cfg.dataset.name, *names]:
-                _have(name, cfg.runtime)
-            break
-        except catalogue.NotAvailable:
-            if cfg.dataset.instead is None:
-                raise
-            cfg.dataset = settings.option("dataset", cfg.dataset.instead)
+    if cfg.fallback:
+        _choose_training_set(cfg, folder, done)
     if cfg.dataset.name == "bundled":
         cfg.validation = "bundled_validation"
         if cfg.table is not None and cfg.testset:  # no table mixes real and stand-in images
             cfg.testset, cfg.benchmarks = "bundled", []
     return cfg
+
+
+def _choose_training_set(cfg: DictConfig, folder: Path | str | None, done: bool) -> None:
+    """The one that the table was begun with; else the first that can be had, with its tests."""
+    options = [cfg.dataset]
+    while options[-1].instead is not None:
+        options.append(settings.option("dataset", options[-1].instead))
+    begun = _begun_with(folder)
+    if begun != "bundled" and begun in [option.name for option in options]:
+        cfg.dataset = next(option for option in options if option.name == begun)
+        if not done:
+            _have_all(cfg)
+        return
+    for cfg.dataset in options:
+        if cfg.dataset.name == "bundled":
+            return
+        try:
+            _have_all(cfg)
+            break
+        except catalogue.NotAvailable as error:
+            if cfg.dataset.instead is None:
+                raise
+            _say_once(f"note     {error}; {cfg.dataset.instead} is taken instead")
+    if begun == "bundled" and not done:
+        raise DataError(
+            f"{Path(folder).parents[1]} was begun with {results.STAND_IN}, and {cfg.dataset.name} "
+            "can be had now: choose another study, or delete that folder"
+        )
+
+
+def _have_all(cfg: DictConfig) -> None:
+    # Test images matter as much: a table is either made from real images, or labelled.
+    for name in [x for x in data_sets(cfg) if x not in cfg.benchmarks]:
+        _have(name, cfg.runtime)
+
+
+def _begun_with(folder: Path | str | None) -> str | None:
+    """The training set in the cell's folder, else in that of another loss or seed; None if new."""
+    if folder is None:
+        return None
+    folder = Path(folder)
+    others = folder.parents[1].glob("*/seed*/config.yaml")
+    for path in [folder / "config.yaml", *sorted(others)]:
+        try:
+            return str(OmegaConf.load(path).dataset.name)
+        except (OSError, YAMLError, OmegaConfBaseException):  # check_folder tells of damage
+            continue
+    return None
+
+
+@cache
+def _say_once(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def data_sets(cfg: DictConfig) -> list[str]:
@@ -114,11 +167,16 @@ def data_sets(cfg: DictConfig) -> list[str]:
     return [cfg.dataset.name, *validation, *tests, *cfg.benchmarks]
 
 
-def _have(name: str, runtime: DictConfig) -> None:
+def _have(name: str, runtime: DictConfig, advice: str = "") -> None:
     if catalogue.available(name, runtime.data) is None:
         if not runtime.download:
-            raise catalogue.NotAvailable(f"{name} is not here, and runtime.download is false")
-        catalogue.provide(name, runtime.data)
+            raise catalogue.NotAvailable(
+                f"{name} is not here, and runtime.download is false{advice}"
+            )
+        try:
+            catalogue.provide(name, runtime.data)
+        except catalogue.NotAvailable as error:
+            raise catalogue.NotAvailable(f"{error}{advice}") from error
 
 
 def identity(cfg: DictConfig) -> str:
@@ -283,7 +341,10 @@ def _check_fit(cfg, network, task, device) -> None:
 
 
 def _check_tests(cfg: DictConfig, folder: Path, task: Task) -> None:
-    """DataError, before the training, if test images of one's own are damaged, too small or new."""
+    """DataError, before the training, if benchmarks cannot be had, or test images of one's own are
+    damaged, too small or new."""
+    for name in cfg.benchmarks:
+        _have(name, cfg.runtime, ", or give benchmarks=[] to do without")
     tests = [cfg.testset, *cfg.benchmarks] if cfg.testset else cfg.benchmarks
     for name in filter(catalogue.is_folder, tests):
         testset = catalogue.test_set(name, mode=task.mode)
@@ -407,10 +468,14 @@ def _optimization(recipe: DictConfig, network: nn.Module):
     name = "recipe.lr_scale"
     try:
         groups = parameter_groups(network, recipe.optimizer.lr, recipe.get("lr_scale"))
+        peaks = {}
+        if len(groups) > 1 and "max_lr" in recipe.scheduler:  # one number would be every group's
+            shares = [group["lr"] / recipe.optimizer.lr for group in groups]
+            peaks["max_lr"] = [recipe.scheduler.max_lr * share for share in shares]
         name = "recipe.optimizer"
         optimizer = optimizer_of(groups)
         name = "recipe.scheduler"
-        scheduler = scheduler_of(optimizer)
+        scheduler = scheduler_of(optimizer, **peaks)
         steps = getattr(scheduler, "total_steps", recipe.steps)  # a OneCycleLR's
         if steps < recipe.steps:
             raise ValueError(f"it ends after {steps} of the {recipe.steps} steps")
@@ -435,8 +500,7 @@ def _evaluate(cfg, folder, network, task, device, data) -> tuple[list[dict], pd.
     """Rows of the table's test set and the benchmarks, and the error profile of the first."""
     variant = variant_of(folder)
     wanted = [(cfg.testset, cfg.table)] if cfg.testset else []
-    own = [*cfg.profile.benchmarks, *filter(catalogue.is_folder, cfg.benchmarks)]
-    wanted += [(name, None) for name in cfg.benchmarks if name in own]
+    wanted += [(name, None) for name in cfg.benchmarks]
     wanted = {(catalogue.short(name), table): (name, table) for name, table in wanted}.values()
     common = {"model": cfg.model.name, "dataset": catalogue.short(cfg.dataset.name)}
     made_by = {

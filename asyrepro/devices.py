@@ -60,7 +60,7 @@ def memory(advice: str):
         raise OutOfMemory(advice) from error
     except RuntimeError as error:
         # A CPU's allocator, CUDA's context, cuDNN and cuBLAS have no exception of their own for it.
-        words = ("allocate memory", "ALLOC_FAILED", "out of memory")
+        words = ("allocate memory", "ALLOC_FAILED", "ALLOCATION_FAILED", "out of memory")
         if not any(word in str(error) for word in words):
             raise
         raise OutOfMemory(advice) from error

@@ -186,12 +186,13 @@ def check(cfg: DictConfig) -> None:
             raise ConfigError(f"{name} is {_shown(node)}; it needs a _target_ and its options")
     if not isinstance(cfg.recipe.get("whiten"), str | None):
         raise ConfigError(f"recipe.whiten is {_shown(cfg.recipe.whiten)}; it must name one layer")
-    for name in ("benchmarks", "profile.benchmarks"):
-        if not OmegaConf.is_list(node := OmegaConf.select(cfg, name)):
+    for name in ("benchmarks", "literature", "profile.benchmarks"):
+        node = OmegaConf.select(cfg, name)
+        if not OmegaConf.is_list(node) and (name, node) != ("benchmarks", None):
             raise ConfigError(f"{name} is {_shown(node)}; write a list, such as [set5]")
     if cfg.dataset.name is None:
         raise ConfigError("which folder of images? dataset=folder dataset.name=/path/to/images")
-    tests = [cfg.testset, cfg.validation, *cfg.benchmarks]
+    tests = [cfg.testset, cfg.validation, *(cfg.benchmarks or [])]
     catalogue.check_names(cfg.dataset.name, [name for name in tests if name is not None])
     make(cfg.loss.criterion)
     task = make(cfg.task)

@@ -32,7 +32,7 @@ from asyrepro.errors import StorageError, UserError, reaching
 
 PLACED = (  # overrides that the run folder's name shows, or that say how and where to run
     "experiment", "loss", "seed", "study", "profile", "results", "fallback", "max_steps", "cell",
-    "amp",
+    "amp", "benchmarks", "profile.benchmarks",
 )  # fmt: skip
 
 

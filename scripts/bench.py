@@ -94,11 +94,18 @@ class Setup:
         )
         self.fixed = next(self.sampler)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-5, fused=True)
+        self.step()  # the first is slow: CUDA starts, and convolutions choose their kernels
+        self._wait()
         started = time.perf_counter()
         for _ in range(6):
             self.step()
-        enough = round(SECONDS * 6 / (time.perf_counter() - started))
+        self._wait()
+        enough = max(1, round(SECONDS * 6 / (time.perf_counter() - started)))
         self.steps = recipe.log_every * math.ceil(enough / recipe.log_every)  # whole log lines
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def step(self, criterion: nn.Module = LOSSES["mse"], plain: bool = False) -> None:
         """One training step on the fixed batch; ``plain``: GRUNet by 3-D convolutions."""

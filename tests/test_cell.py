@@ -13,7 +13,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from asyrepro import cell, checkpoint, devices, evaluate, evaluation, locks, provenance, settings
-from asyrepro.errors import CheckpointError, ConfigError
+from asyrepro.data import catalogue
+from asyrepro.errors import CheckpointError, ConfigError, DataError
 from asyrepro.report import results
 from asyrepro.train import folder_of
 from asyrepro.training import Diverged
@@ -190,6 +191,91 @@ def test_fallback_takes_the_stand_in_for_training_and_test_images(tmp_path, monk
     )  # fmt: skip
     plain = cell.resolve(configured("dataset=bsd300", "runtime.download=false"))
     assert plain.dataset.name == "bsd300"  # asked for by name: no stand-in
+
+
+@pytest.fixture
+def absent(monkeypatch):
+    """A set of names of data sets that cannot be had; all others can."""
+    names = set()
+
+    def have(name, runtime, advice=""):
+        if name in names:
+            raise catalogue.NotAvailable(f"{name} cannot be had{advice}")
+
+    monkeypatch.setattr(cell, "_have", have)
+    return names
+
+
+def begun(root, loss, dataset, rows=False):
+    """The folder of a run that another process has begun with ``dataset``, in table 2."""
+    folder = root / "table2" / loss / "seed3"
+    folder.mkdir(parents=True)
+    cfg = configured(f"dataset={dataset}", f"loss={loss}")
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml({"dataset": cfg.dataset}))
+    if rows:
+        (folder / "rows.csv").write_text("")
+    return folder
+
+
+def test_a_fallback_says_why_and_a_table_keeps_its_training_set(tmp_path, absent, capsys):
+    wanted = configured("dataset=div2k", "fallback=true")
+    folder = tmp_path / "table2" / "mse" / "seed3"
+    absent.add("div2k")
+    assert cell.resolve(wanted, folder).dataset.name == "bsd400"
+    assert "div2k cannot be had; bsd400 is taken instead" in capsys.readouterr().err
+    absent.clear()
+    assert cell.resolve(wanted, folder).dataset.name == "div2k"
+    begun(tmp_path, "mae", "bsd400")  # as when one download failed and the next one did not
+    assert cell.resolve(wanted, folder).dataset.name == "bsd400"
+    absent.add("bsd400")
+    with pytest.raises(catalogue.NotAvailable, match="bsd400 cannot be had"):
+        cell.resolve(wanted, folder)
+
+
+def test_a_finished_run_needs_no_data(tmp_path, absent):
+    folder = begun(tmp_path, "mae", "bsd300", rows=True)
+    absent |= {"bsd300", "validation", "table2"}
+    cfg = cell.resolve(configured("dataset=bsd300", "fallback=true"), folder)
+    assert (cfg.dataset.name, cfg.testset) == ("bsd300", "table2")
+
+
+def test_a_table_begun_with_the_stand_in_is_not_continued_with_real_images(tmp_path, absent):
+    wanted = configured("dataset=bsd300", "fallback=true")
+    begun(tmp_path, "mae", "bundled")
+    with pytest.raises(DataError, match="begun with bundled stand-in data, and bsd300 can be had"):
+        cell.resolve(wanted, tmp_path / "table2" / "mse" / "seed3")
+    absent.add("bsd300")
+    assert cell.resolve(wanted, tmp_path / "table2" / "mse" / "seed3").dataset.name == "bundled"
+
+
+def test_benchmarks_are_the_profiles_or_those_that_are_asked_for(tmp_path, absent):
+    assert cell.resolve(configured()).benchmarks == []
+    real = "profile=cpu", "dataset=bsd300"
+    assert cell.resolve(configured(*real)).benchmarks == ["set5", "set14"]
+    assert cell.resolve(configured(*real, "benchmarks=[set5]")).benchmarks == ["set5"]
+    asked = configured("dataset=bsd300", "benchmarks=[set12]")
+    assert cell.resolve(asked).benchmarks == ["set12"]
+    assert folder_of(asked, ["benchmarks=[set12]"]).parts[2] == "table2"
+
+
+def test_a_benchmark_that_cannot_be_had_is_told_before_the_training(tmp_path, absent):
+    absent.add("set12")
+    cfg = configured("testset=null", "benchmarks=[set12]", "table=null", "study=s")
+    folder = tmp_path / "s" / "table2" / "mae" / "seed3"
+    with pytest.raises(catalogue.NotAvailable, match=r"set12 .* or give benchmarks=\[\]"):
+        cell.run(cell.resolve(cfg), folder)
+    assert not (folder / "checkpoint.pt").exists() and not (folder / "weights.pt").exists()
+
+
+def test_lr_scale_holds_under_a_one_cycle_schedule():
+    recipe = cell.resolve(configured("+recipe.lr_scale={reconstruct: 0.1}")).recipe
+    network, _ = cell.build(configured(), "cpu")
+    optimizer, scheduler = cell._optimization(recipe, network)
+    for _ in range(recipe.steps - 1):
+        plain, scaled = (group["lr"] for group in optimizer.param_groups)
+        assert scaled == pytest.approx(plain / 10)
+        optimizer.step()
+        scheduler.step()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -10,6 +11,8 @@ from PIL import Image
 from asyrepro import degradation
 from asyrepro.data import catalogue
 from asyrepro.evaluation import evaluate_baseline
+from asyrepro.metrics import literature
+from asyrepro.report.results import published_psnr
 from asyrepro.tasks import Denoising, SuperResolution
 
 
@@ -106,3 +109,22 @@ def test_bicubic_on_set5_is_the_published_figure(scale, published):
     task = SuperResolution(scale, "luma")
     rows = evaluate_baseline(catalogue.test_set("set5", mode="luma"), task)
     assert np.mean([row["psnr_y"] for row in rows]) == pytest.approx(published, abs=0.05)
+
+
+@pytest.mark.skipif(catalogue.available("set14") is None, reason="Set14 is not here")
+def test_bicubic_on_set14_is_the_published_figure_once_its_grey_file_is_taken_as_it_is():
+    images = catalogue.test_set("set14", mode="luma")
+    rows = pd.DataFrame(evaluate_baseline(images, SuperResolution(3, "luma")))
+    assert rows["psnr_y"].mean() == pytest.approx(27.63, abs=0.02)
+    assert published_psnr(rows).mean() == pytest.approx(27.54, abs=0.02)
+
+
+def test_a_grey_file_scores_less_as_it_is_than_as_luma_of_equal_colours():
+    grey = np.random.default_rng(0).uniform(0.3, 0.7, (1, 40, 40))
+    other = grey + np.random.default_rng(1).normal(0, 0.1, grey.shape)
+    as_it_is = literature(grey, other, border=3)["psnr_y"]
+    colours = literature(np.repeat(grey, 3, 0), np.repeat(other, 3, 0), border=3)
+    row = {"image": "bridge", **colours}
+    found = published_psnr(pd.DataFrame([row | {"testset": s} for s in ("set14", "set5")]))
+    assert found[0] == pytest.approx(as_it_is, abs=0.01)  # but for luma's 8 bits
+    assert found[1] == colours["psnr_y"]

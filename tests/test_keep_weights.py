@@ -24,7 +24,6 @@ TINY = [
     "profile=smoke", "dataset=bundled", "testset=bundled_validation", "recipe.steps=2",
     "recipe.batch=1", "recipe.validate_every=0", "table=null", "runtime.progress=false",
     "runtime.device=cpu", "runtime.download=false", "study=two", "benchmarks=[bundled]",
-    "profile.benchmarks=[bundled]",
 ]  # fmt: skip
 CELLS = {
     "table2/mae/seed0": [

@@ -111,7 +111,7 @@ def test_seed_gives_the_sequence_and_state_continues_it():
 @pytest.mark.parametrize("task", [SuperResolution(2), Denoising(25)])
 def test_batches_made_at_once_are_those_made_one_by_one(task, monkeypatch):
     def sampler(ahead):
-        monkeypatch.setattr(module, "AHEAD", ahead * 3 * 8 * 8)
+        monkeypatch.setitem(module.AHEAD, "cpu", ahead * 3 * 8 * 8)
         return PatchSampler(numbered(), task, patch=8, batch=3, seed=5)
 
     single, block = sampler(1), sampler(4)

@@ -9,6 +9,7 @@ Every failure is a DataError.
 from __future__ import annotations
 
 import errno
+import fcntl
 import gzip
 import hashlib
 import http.client
@@ -33,11 +34,6 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from asyrepro.errors import DataError
-
-try:
-    import fcntl
-except ImportError:  # no locks on Windows: do not start several downloads at once there
-    fcntl = None
 
 CONNECT_SECONDS = 5.0  # a machine without network finds out within this time, per host
 READ_SECONDS = 30.0  # a server that sends nothing for this long counts as cut off
@@ -129,12 +125,11 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise DataError(_not_written(path, error)) from error
     with handle:
-        if fcntl is not None:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print(f"waiting for another process that is fetching {path.name}", file=sys.stderr)
-                fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another process that is fetching {path.name}", file=sys.stderr)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from asyrepro.errors import ConfigError, DataError
 from asyrepro.tasks import Task, to_float
 
-AHEAD = 100_000  # label values that are made at once, though of one batch at least
+AHEAD = {"cpu": 100_000, "cuda": 4_000_000}  # label values made at once, though of a batch at least
 
 
 class _Stack:
@@ -107,7 +107,7 @@ class PatchSampler:
         self.generator = torch.Generator(self.device).manual_seed(seed)
         # Small batches cost more to begin than to make. Noise, however, is drawn batch by batch.
         values = batch * labels[0].shape[0] * patch**2
-        self._ahead = 1 if task.draws else max(1, AHEAD // values)
+        self._ahead = 1 if task.draws else max(1, AHEAD.get(self.device.type, 0) // values)
         self._ready: deque[tuple[Tensor, Tensor]] = deque()
         self._before = self.generator.get_state()  # these batches were made
 
