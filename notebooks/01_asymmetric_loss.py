@@ -213,7 +213,7 @@ for ax, base in zip(fig.subplots(1, 2), ("MAE", "MSE"), strict=True):
     ax.set(xlabel="grey value of the label", title=f"|gradient| of a pixel's {base}", xlim=(0, 1))
     ax.set_ylim(0, 1.15 * gradients[base, "no weights"].max())
     ax.grid(axis="y")
-below = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "ncols": 6, "frameon": False}
+below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.04), "ncols": 6, "frameon": False}
 fig.legend(*ax.get_legend_handles_labels(), **below)
 fig
 

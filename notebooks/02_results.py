@@ -129,7 +129,7 @@ rows.pivot(index="image", columns=["loss", "seed"], values=METRIC).round(3)
 
 # %% [markdown]
 # A change is a difference within one seed, because the losses of one seed start from the same
-# weights and see the same patches. One dot is a seed; the line is their mean.
+# weights and see the same patches. One dot is a seed; the bar is their mean.
 
 # %%
 STUDY, TABLE = "srcnn-seeds", 2
@@ -142,9 +142,12 @@ fig = style.figure(2.4)
 ax = fig.subplots()
 for seed in change:
     ax.plot(change.index, change[seed], ls="", marker="o", color=style.SKY, alpha=0.7)
-ax.plot(change.index, change.mean(axis=1), color=style.BLUE, label="mean of the seeds")
+bar = {"ls": "", "marker": "_", "ms": 14, "mew": 2, "color": style.BLUE}
+ax.plot(change.index, change.mean(axis=1), label="mean of the seeds", **bar)
 ax.axhline(0, color=style.BLACK, lw=0.6)
-ax.set(xlabel="image", title=f"{STUDY}: {METRIC.upper()} of {LOSS} minus {BASE}")
+unit = " (dB)" if METRIC == "psnr" else ""
+ax.set(xlabel="image", ylabel=f"change of {METRIC.upper()}{unit}")
+ax.set_title(f"{STUDY}, Table {TABLE}: {LOSS} minus {BASE}, {change.shape[1]} seeds")
 ax.legend(frameon=False)
 fig
 

@@ -334,3 +334,22 @@ def test_plot_names_a_band_only_where_there_is_one(seeds):
     words = [text.get_text() for text in figure.legends[0].get_texts()]
     assert ("asymmetric (band: 95 %)" in words) == (seeds > 1)
     assert ("asymmetric" in words) == (seeds == 1)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_plot_of_one_seed_says_that_it_has_no_interval(seeds):
+    figure = m.plot(m.bin_changes(profiles(dark=-4, seeds=seeds, images=3)), "title")
+    assert figure.get_suptitle() == ("title (1 seed: no interval)" if seeds == 1 else "title")
+
+
+@pytest.mark.parametrize(("percent", "failed"), [(900, False), (1100, True)])
+def test_failed_trainings_have_no_chart_and_an_older_one_goes(tmp_path, percent, failed):
+    m.save(profiles(seeds=2, images=2), tmp_path / "profiles.csv")
+    m.write(tmp_path, _metrics(), PAPER)
+    drawn = {tmp_path / "figures" / f"mechanism_table2.{ending}" for ending in ("png", "pdf")}
+    assert set((tmp_path / "figures").iterdir()) == drawn
+    m.save(profiles(dark=percent, seeds=2, images=2), tmp_path / "profiles.csv")
+    _, text, paths = m.write(tmp_path, _metrics(), PAPER)
+    left = set() if failed else drawn
+    assert set((tmp_path / "figures").iterdir()) == left == drawn & set(paths)
+    assert any(line.startswith("No figure of Table 2, SRCNN") for line in text) == failed

@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from asyrepro import files, paper
+from asyrepro.data.catalogue import TABLE2
 from asyrepro.errors import DataError
 from asyrepro.report import page, results, verdicts
-from asyrepro.report.page import crops, curves
+from asyrepro.report.page import crops, curves, numbers
 
 ODD = "<b>\"odd\" & 'name'</b>"
 SIZE = (150, 140)  # of the test images
@@ -27,7 +28,8 @@ def rows(table=4, seeds=(0, 1), images=None, dataset="bsd400", steps=500):
     """Tidy rows with made-up metrics; a baseline first."""
     random = np.random.default_rng(table)
     images = images or paper.test_images(4)
-    model, baseline = (("dncnn", "noisy"), ("srcnn", "bicubic"))[table == 2]
+    model = results.PAPER_MODELS[table]
+    baseline = "bicubic" if table < 4 else "noisy"
     for loss in (baseline, *LOSSES):
         for seed in [""] if loss == baseline else seeds:
             for image in images:
@@ -47,6 +49,18 @@ def write_metrics(folder, tidy):
         writer = csv.DictWriter(file, results.COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(tidy)
+
+
+def write_config(folder, table, **parts):
+    """The run folder of a finished training, with the parts of its config.yaml."""
+    run = folder / f"table{table}" / "mae" / "seed0"
+    run.mkdir(parents=True)
+    (run / "rows.csv").touch()
+    (run / "config.yaml").write_text(json.dumps(parts))  # JSON is YAML
+
+
+def section_of(folder, name):
+    return text_of(folder).partition(f'<section id="{name}"')[2].partition("</section>")[0]
 
 
 def write_claims(folder):
@@ -215,7 +229,8 @@ def test_nothing_is_fetched(study):
     assert "http:" not in text and "https:" not in text
     assert all(source.startswith("data:") for source in re.findall(r'src="([^"]*)"', text))
     links = re.findall(r'href="([^"#][^"]*)"', text)
-    assert all(re.match(r"data:,|verdicts\.md|tables/|\.\./audit/", link) for link in links)
+    inside = r"data:,|verdicts\.md|tables/|figures/|\.\./audit/|\.\./[^/]+/index\.html"
+    assert all(re.match(inside, link) for link in links)
 
 
 def test_a_clone_without_weights_and_run_folders_gives_the_same_bytes(study, tmp_path):
@@ -281,10 +296,10 @@ def test_goals_and_a_failure_appear_with_their_files(tmp_path):
     Image.new("L", (7, 5)).save(folder / "f.png")
     page.write(folder)
     text = text_of(folder)
-    assert re.search(r"DnCNN</th><td>Set12</td>.*30\.4<.*30\.1<.*badge bad.*no<", text)
+    assert re.search(r'DnCNN</th><td data-label="Test">Set12<.*30\.4<.*30\.1<.*bad.*no<', text)
     assert "<h3>Why &lt;it&gt;</h3>" in text and "<p>A paragraph.</p>" in text
     assert re.search(r'alt="A curve" width="7" height="5"', text)
-    assert re.search(r'<th scope="row">7</th><td class="number">-31.5</td></tr></tbody>', text)
+    assert re.search(r'<th scope="row">7</th><td class="number">\u221231.5</td></tr>', text)
     (folder / "goals.csv").write_text("network,test\n")
     with pytest.raises(DataError, match="lacks the columns goal, anchor, reached, loss, met"):
         page.write(folder)
@@ -314,7 +329,7 @@ def test_a_damaged_file_of_the_page_is_named(tmp_path, name, content):
 def test_what_is_recorded_of_the_machine_is_said(tmp_path):
     folder = tmp_path / "recorded"
     write_metrics(folder, rows(4, seeds=(0,)))
-    known = {"cpu": "Abacus 3", "code": {"commit": "c0ffee"}, "flags": {"threads": 2}}
+    known = {"cpu": "Abacus 3", "code": {"commit": "c0ffee0123456789"}, "flags": {"threads": 2}}
     earlier = {"cpu": None, "code": {"commit": None}, "flags": {"threads": None}}
     days = ["2026-01-03", None, "2026-01-02"]
     record = {
@@ -326,8 +341,10 @@ def test_what_is_recorded_of_the_machine_is_said(tmp_path):
     page.write(folder)
     facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", text_of(folder)))
     assert facts["Processor"] == "Abacus 3" and facts["Threads"] == "2"
-    assert facts["Code"] == "c0ffee" and facts["Finished"] == "2026-01-02 to 2026-01-03"
+    assert facts["Code"] == "c0ffee0123" and facts["Finished"] == "2026-01-02 to 2026-01-03"
     assert facts["Command"] == "<code>make &lt;it&gt;</code>"
+    outside, folded = section_of(folder, "run").split('<details class="machine">')
+    assert "<dt>" not in outside and "Abacus 3" in folded
     (folder / "reproducibility.json").write_text("{")
     with pytest.raises(DataError, match="damaged"):
         page.write(folder)
@@ -353,6 +370,254 @@ def test_the_precision_is_said_table_by_table(tmp_path):
     mixed = said(table2=full, table4=[*half, ("mse", ["full"])])
     assert mixed == "float32 (Table 2), bfloat16 and float32 (Table 4)"
     assert said(table4=[("mae", ["old"])]) is None
+
+
+# ------------------------------------------------------------------- the answer, and what was run
+
+
+def claims_of(folder, changes):
+    """Write a claims.csv of (table, base, measured, seeds, verdict, reason), about PSNR."""
+    lines = ["claim,place,table,model,dataset,base,quantity,paper,measured,lower,upper,unit,seeds"]
+    lines[0] += ",verdict,reason"
+    for table, base, measured, seeds, verdict, reason in changes:
+        spread = f"{measured - 0.01},{measured + 0.01}" if seeds > 1 else ","
+        lines.append(
+            f"table{table}-{base}-psnr,here,{table},{results.PAPER_MODELS[table]},bsd300,{base},"
+            f"change,0.08,{measured},{spread},dB,{seeds},{verdict},{reason}"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "claims.csv").write_text("\n".join(lines) + "\n")
+
+
+ONE = "one seed: chance"
+FEW = "fewer than 6 seeds"
+
+
+def answered(folder, *changes):
+    write_metrics(folder, [*rows(2, images=["a", "b"], dataset="bsd300"), *rows(4)])
+    claims_of(folder, changes)
+    page.write(folder)
+    return html.unescape(re.sub(r"\s+", " ", section_of(folder, "answer")))
+
+
+def test_the_answer_stands_first_with_each_change(tmp_path):
+    found = answered(
+        tmp_path / "study",
+        (2, "mae", -0.02, 6, "opposite", "worse"),
+        (2, "mse", 0.004, 6, "not supported", "reaches zero"),
+        (4, "mae", 0.09, 6, "supported", "better"),
+    )
+    sections = re.findall(r'<section id="(\w+)"', text_of(tmp_path / "study"))
+    assert sections[:3] == ["answer", "run", "verdicts"]
+    assert "3 mean gains of PSNR in the paper's Tables 2 and 4, 1 is supported: 1 not supp" in found
+    lines = [re.sub(r"<.*?>", " ", line) for line in re.findall(r"<tr>.*?</tr>", found)]
+    assert [" ".join(line.split()) for line in lines[1:]] == [
+        "SRCNN, MAE +0.080 \u22120.020 [\u22120.030, \u22120.010] 6 opposite Table 2",
+        "SRCNN, MSE +0.080 +0.004 [\u22120.006, +0.014] 6 not supported Table 2",
+        "DnCNN, MAE +0.080 +0.090 [+0.080, +0.100] 6 supported Table 4",
+    ]
+    assert found.count('href="#table2"') == 2 and 'class="badge bad">opposite' in found
+    assert "3 tests of the paper's claims</a>: 1 supported, 1 not supported, 1 opposite." in found
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            [(2, "mae", 0.1, 6, "not supported", "x"), (2, "mse", 0.1, 6, "undecided", "x")],
+            "Of the 2 mean gains of PSNR in the paper's Table 2, none is supported: 1 not "
+            "supported, 1 undecided.",
+        ),
+        (
+            [(2, "mae", 0.1, 3, "undecided", FEW)],
+            "Of the one mean gain of PSNR in the paper's Table 2, none is decided: 1 undecided "
+            "(fewer than 6 seeds).",
+        ),
+        (
+            [(2, b, 0.1, 6, "supported", "x") for b in ("mae", "mse")],
+            "Of the 2 mean gains of PSNR in the paper's Table 2, 2 are supported.",
+        ),
+        (
+            [(2, "mae", 0.1, 6, "opposite", "x"), (4, "mae", 0.1, 1, "no verdict possible", ONE)],
+            "Of the 2 mean gains of PSNR in the paper's Tables 2 and 4, 1 can be judged here, and "
+            "of these none is supported: 1 opposite.</strong> No verdict possible on Table 4 "
+            "(one seed: chance).",
+        ),
+        (
+            [(2, "mae", 0.1, 1, "no verdict possible", ONE)],
+            "<strong>One seed: no verdict possible.</strong>",
+        ),
+    ],
+)
+def test_the_answer_says_what_the_verdicts_say(tmp_path, changes, sentence):
+    assert sentence in answered(tmp_path / "study", *changes)
+
+
+def test_without_claims_about_psnr_there_is_no_answer(tmp_path):
+    folder = tmp_path / "study"
+    claims_of(folder, [(2, "mae", 0.1, 6, "supported", "x")])
+    text = (folder / "claims.csv").read_text().replace("table2-mae-psnr", "darker-regions-mae")
+    write_metrics(folder, rows(2, images=["a"], dataset="bsd300"))
+    (folder / "claims.csv").write_text(text)
+    page.write(folder)
+    assert 'id="answer"' not in text_of(folder) and 'id="verdicts"' in text_of(folder)
+
+
+def test_studies_with_more_seeds_are_linked_where_seeds_are_lacking(tmp_path):
+    def sibling(name, *changes):
+        claims_of(tmp_path / name, changes)
+        (tmp_path / name / "index.html").touch()
+
+    sibling("more & more", (4, "mae", 0, 6, "undecided", ""), (3, "mae", 0, 6, "undecided", ""))
+    sibling("few", (4, "mae", 0, 5, "undecided", FEW))
+    sibling("other", (2, "mae", 0, 6, "undecided", ""))
+    sibling("pageless", (4, "mae", 0, 6, "undecided", ""))
+    (tmp_path / "pageless" / "index.html").unlink()
+    sibling("damaged")
+    (tmp_path / "damaged" / "claims.csv").write_bytes(b"\xff")
+    mine = [(2, "mae", 0.1, 6, "undecided", ""), (4, "mae", 0.1, 1, "no verdict possible", ONE)]
+    found = answered(tmp_path / "study", *mine)
+    assert re.findall(r'href="(\.\./[^"]*)"', found) == ["../more%20%26%20more/index.html"]
+    assert "study more & more</a> (Table 4)." in found
+    assert "../" not in answered(tmp_path / "study", mine[0])  # seeds enough
+
+
+def test_task_images_and_recipe_are_said(tmp_path):
+    folder = tmp_path / "study"
+    tidy = [*rows(2, images=TABLE2, dataset="bsd300"), *rows(3, images=TABLE2, dataset="bsd300")]
+    tidy += [*rows(4), *rows(5, images=paper.test_images(5)[:9])]
+    for row in tidy:
+        if row["loss"] == "bicubic":
+            row["psnr"] = {2: 28.586, 3: 27.231}[row["table"]]
+    write_metrics(folder, tidy)
+    cycle = {"_target_": "torch.optim.lr_scheduler.OneCycleLR", "max_lr": 0.003}
+    adam = {"_target_": "torch.optim.Adam", "lr": 0.0001}
+    recipe = {"batch": 8, "patch": 72, "optimizer": adam}
+    write_config(
+        folder, 2, task={"scale": 3, "mode": "luma"}, recipe={**recipe, "scheduler": cycle}
+    )
+    write_config(folder, 3, task={"scale": 3, "mode": "rgb"}, recipe=recipe)
+    write_config(folder, 4, task={"sigma": 25, "mode": "grey"})
+    page.write(folder)
+    lines = re.findall(r"<tr>(<td data-label.*?)</tr>", section_of(folder, "run"))
+    said = [re.findall(r'data-label="(.*?)">(.*?)</t', html.unescape(line)) for line in lines]
+    srcnn, edsr, dncnn, dphsir = map(dict, said)
+    assert srcnn["Task"] == "super-resolution \u00d73 (bicubic), luma"
+    assert edsr["Task"] == "super-resolution \u00d73 (bicubic), RGB"
+    assert (dncnn["Task"], dphsir["Task"]) == ("denoising, \u03c3 = 25, grey", "denoising")
+    first = "the first ten of BSD300's test images, by number; the paper's are unknown"
+    assert srcnn["Tested on"] == edsr["Tested on"] == first
+    assert dncnn["Tested on"] == "Set12, images 03 to 12, the paper's own"
+    assert dphsir["Tested on"] == "9 of ten of BSD300's test images, the paper's own"
+    patches = "500 steps of 8 patches, 72 \u00d7 72; Adam, learning rate "
+    assert srcnn["Training"] == patches + "up to 0.003 (OneCycleLR)"
+    assert edsr["Training"] == patches + "0.0001"
+    assert dncnn["Training"] == dphsir["Training"] == "500 steps"
+    text = html.unescape(text_of(folder))
+    assert "28.59 dB in Table 2 and 27.23 dB in Table 3, on the same images" in text
+    assert "Table 4: DnCNN, denoising, \u03c3 = 25, grey</h2>" in text
+    assert "Tested on Set12, images 03 to 12, the paper's own. Trained on" in text
+    assert "iterations" not in text
+    write_config(folder, 5)
+    (folder / "table5" / "mae" / "seed0" / "config.yaml").write_text("a: [")
+    with pytest.raises(DataError, match=r"config\.yaml is damaged"):
+        page.write(folder)
+
+
+def test_trainings_below_the_baseline_are_counted(tmp_path):
+    folder = tmp_path / "study"
+    tidy = list(rows(3, seeds=(0, 1), images=["a"], dataset="bsd300"))
+    for row in tidy:
+        row["psnr"] = 28 if row["loss"] == "bicubic" else 27.9 if row["seed"] == 1 else 28.1
+    write_metrics(folder, tidy)
+    page.write(folder)
+    assert "Table 3: 4 of 8 trainings end below bicubic enlargement." in text_of(folder)
+    write_metrics(folder, [{**row, "psnr": 28} for row in tidy])
+    page.write(folder)
+    assert "trainings end below" not in text_of(folder)
+
+
+def test_a_failure_stands_first_where_it_is_the_whole_study(tmp_path):
+    def order(*tables):
+        folder = tmp_path / f"of {len(tables)}"
+        write_metrics(folder, [row for table in tables for row in rows(table)])
+        (folder / "failure.md").write_text("It fails at -3 dB (rate 1e-4, seeds 0-2, [-1, 2]).")
+        page.write(folder)
+        text = text_of(folder)
+        assert "at \u22123 dB (rate 1e-4, seeds 0-2, [\u22121, 2])" in text
+        assert text.count('id="failure"') == text.count('href="#failure">Tr') == 1
+        return re.findall(r'<section id="(\w+)"', text)
+
+    assert order(3)[0] == "failure"
+    assert order(3, 4)[-1] == "failure"
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "sign", "text"),
+    [
+        (30.1234, 2, False, "30.12"),
+        (-15.083, 3, False, "\u221215.083"),
+        (0.0402, 2, True, "+0.04"),
+        (-0.00001, 4, False, "0.0000"),
+        (-0.00001, 4, True, "0.0000"),
+        (2.46957e12, 2, True, "+2.47e+12"),
+        (-123456.7, 3, False, "\u22121.23e+05"),
+        (99999.4, 1, True, "+99999.4"),
+        (float("nan"), 2, True, "\u2013"),
+    ],
+)
+def test_numbers_as_text(value, decimals, sign, text):
+    assert numbers.number(value, decimals, sign) == text
+
+
+def test_benchmarks_stand_in_the_papers_order(tmp_path):
+    folder = tmp_path / "study"
+    sets = {5: ("bsd68", "set12"), 3: ("set14", "set5"), 2: ("own", "set14", "set5")}
+    tidy = list(rows(4, seeds=(0,)))
+    for table, names in sets.items():
+        for name in names:
+            tidy += [{**r, "table": "", "testset": name} for r in rows(table, (0,), ["x"])]
+    write_metrics(folder, tidy)
+    page.write(folder)
+    section = section_of(folder, "benchmarks")
+    assert re.findall(r"<caption>(\w+),", section) == ["SRCNN", "EDSR", "DPHSIR"]
+    heads = re.findall(r">(\w+) PSNR</th>", section)
+    assert heads == ["Set5", "Set14", "own", "Set5", "Set14", "Set12", "BSD68"]
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_charts_say_what_they_are_and_link_what_lies_beside(tmp_path, seeds):
+    folder = tmp_path / "study"
+    write_metrics(folder, rows(3, seeds=seeds, images=["a", "b"], dataset="bsd300"))
+    (folder / "figures").mkdir()
+    for name in ("fig7", "forest_table3", "mechanism_table3", "fig3", "fig5", "fig5_edsr"):
+        Image.new("L", (30, 20)).save(folder / "figures" / f"{name}.png")
+    for name in ("fig7", "fig5_edsr"):
+        (folder / "figures" / f"{name}.pdf").touch()
+    page.write(folder)
+    section = html.unescape(section_of(folder, "charts"))
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", section)
+    assert "paper's Fig. 7, remade" in captions[0]
+    assert [text.startswith("Not in the paper") for text in captions] == [False, True, True]
+    alts = re.findall(r'alt="(.*?)"', section)
+    assert [alt.partition("Table 3, EDSR")[0] for alt in alts] == [
+        "Radar charts of ",
+        "Mean changes of PSNR, SSIM and NRMSE in ",
+        "Where the error changes in ",
+    ]
+    assert ("95 %" in alts[1], "95 %" in captions[1]) == (len(seeds) > 1,) * 2
+    links = re.findall(r'href="figures/(.*?)">(.*?)</a>', section)
+    assert links == [
+        ("fig7.pdf", "PDF"),
+        ("fig3.png", "picture"),
+        ("fig5.png", "SRCNN"),
+        ("fig5_edsr.png", "EDSR"),
+        ("fig5_edsr.pdf", "PDF"),
+    ]
+
+
+def test_the_lower_training_loss_of_an_asymmetric_loss_is_explained(study):
+    assert "by M, which is at most 1" in section_of(study, "curves")
 
 
 def test_error_maps_and_masks():
@@ -446,6 +711,62 @@ def test_the_browser_has_no_complaint_and_no_sideways_scrolling_on_a_phone(brows
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+def test_a_long_word_of_a_failure_breaks_on_a_phone(browser, tmp_path):
+    folder = tmp_path / "study"
+    write_metrics(folder, rows(3, seeds=(0,)))
+    (folder / "failure.md").write_text(f"To see it: OVERRIDES={'x' * 200}")
+    page.write(folder)
+    opened(browser, folder)
+    size = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_papers_numbers_are_muted(browser, study):
+    opened(browser, study)
+    colour = "return getComputedStyle(document.querySelector(arguments[0])).color"
+    marked, muted = "#table4 .change.better", "#table4 caption"
+    paper = browser.execute_script(colour, f"{marked} .paper")
+    assert paper == browser.execute_script(colour, muted)
+    assert paper != browser.execute_script(colour, marked)
+
+
+def test_print_has_small_type(browser, study):
+    opened(browser, study)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        size = "return parseFloat(getComputedStyle(document.querySelector(arguments[0])).fontSize)"
+        assert browser.execute_script(size, "main p") == pytest.approx(9.5 * 96 / 72, abs=0.01)
+        assert browser.execute_script(size, "h1") < 2.1 * 9.5 * 96 / 72
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_digits_act_on_the_gallery_in_view_and_take_the_focus_along(browser, study):
+    from selenium.webdriver.common.keys import Keys
+
+    opened(browser, study)
+    galleries = browser.find_elements("css selector", ".gallery")
+    chosen = "return [...document.querySelectorAll('.gallery input:checked')].map((x) => x.value)"
+    body = browser.find_element("css selector", "body")
+    body.send_keys("1")  # none is in view
+    assert browser.execute_script(chosen) == ["2"] * 4
+    browser.execute_script("arguments[0].scrollIntoView({ block: 'center' })", galleries[2])
+    body.send_keys("1")
+    assert browser.execute_script(chosen) == ["2", "2", "0", "2"]
+    body.send_keys("7")  # there are six
+    assert browser.execute_script(chosen) == ["2", "2", "0", "2"]
+    galleries[1].find_element("css selector", ":checked").send_keys("6")
+    assert browser.execute_script(chosen) == ["2", "5", "0", "2"]
+    focused = browser.switch_to.active_element
+    assert (focused.get_attribute("name"), focused.get_attribute("value")) == ("table2-2", "5")
+    focused.send_keys(Keys.ARROW_LEFT)  # goes on from there
+    assert browser.execute_script(chosen) == ["2", "4", "0", "2"]
+
+
 def test_keys_switch_the_picture_and_the_slider_compares(browser, study):
     from selenium.webdriver.common.keys import Keys
 
@@ -457,7 +778,14 @@ def test_keys_switch_the_picture_and_the_slider_compares(browser, study):
         found = gallery.find_elements("css selector", ".stage img")
         return [x.get_attribute("alt").partition(" of ")[0] for x in found if x.is_displayed()]
 
-    assert alts() == ["MAE"]
+    slider = gallery.find_element("css selector", "input[type=range]")
+    assert alts() == ["Asy_MAE", "Label"] and slider.get_attribute("value") == "50"
+    sides = gallery.find_element("css selector", "output")
+    assert sides.text == "Left: Label, right: Asy_MAE"
+    browser.execute_script(
+        "arguments[0].value = 0; arguments[0].dispatchEvent(new Event('input'))", slider
+    )
+    assert alts() == ["Asy_MAE"] and sides.text == ""
     stage.send_keys("5")
     assert alts() == ["Asy_MSE"]
     stage.send_keys(Keys.ARROW_LEFT)
@@ -468,7 +796,6 @@ def test_keys_switch_the_picture_and_the_slider_compares(browser, study):
     chosen = gallery.find_element("css selector", "input:checked")
     chosen.send_keys(Keys.ARROW_RIGHT)  # the buttons' own keys
     assert alts() == ["Asy_MSE"]
-    slider = gallery.find_element("css selector", "input[type=range]")
     slider.send_keys(Keys.ARROW_RIGHT)
     assert alts() == ["Asy_MSE", "Label"]
 

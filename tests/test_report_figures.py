@@ -13,8 +13,9 @@ from PIL import Image
 
 import asyrepro.report
 from asyrepro import paper
+from asyrepro.data import catalogue
 from asyrepro.errors import DataError
-from asyrepro.report import figures, results, style
+from asyrepro.report import figures, results, style, tables
 
 PSNR_SHIFT = 0.5  # our runs in these tests: the paper's numbers and so much more
 
@@ -206,6 +207,90 @@ def test_radar_of_degenerate_data_draws(unsaved, frame):
         assert low < high
 
 
+def on_lines(ax):
+    """Points along all lines of a panel but the ring of no change, in pixels."""
+    drawn = [line for name, line in lines(ax).items() if name != "no change"]
+    corners = [line.get_transform().transform(line.get_xydata()) for line in drawn]
+    share = np.linspace(0, 1, 50)[:, None]
+    return np.concatenate(
+        [a + share * (b - a) for each in corners for a, b in itertools.pairwise(each)]
+    )
+
+
+def rings(ax):
+    """The labels of a panel's rings, and how many points of lines are beneath each."""
+    points = on_lines(ax)
+    labels = [text for text in ax.texts if text.get_bbox_patch() is not None]
+    boxes = [text.get_window_extent() for text in labels]
+    return labels, [
+        int(((box.min < points) & (points < box.max)).all(axis=1).sum()) for box in boxes
+    ]
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+@pytest.mark.parametrize("table", [2, 3, 4, 5])
+def test_radar_ring_labels_hide_no_line(unsaved, table, seeds):
+    fig = figures.radar(as_measured(table, seeds=seeds), table, "unused", paper.tables())
+    fig.canvas.draw()
+    for ax in fig.axes:
+        labels, beneath = rings(ax)
+        assert len(labels) >= 2
+        series = [line for name, line in lines(ax).items() if name != "no change"]
+        assert max(label.get_zorder() for label in labels) < min(x.get_zorder() for x in series)
+        if ax.get_label().startswith("values"):  # changes have zero, whatever is there
+            assert beneath == [0] * len(labels)
+
+
+def test_radar_ring_labels_avoid_the_worst_point(unsaved):
+    """One image far worse than all others: its point is where a label used to be."""
+    frame = as_measured(3)
+    worst = (frame["loss"] == "asy_mse") & (frame["image"] == "1000")
+    frame.loc[worst, "psnr"] = frame.loc[frame["loss"] == "mse", "psnr"].iloc[0] - 8
+    ax = panel(figures.radar(frame, 3, "unused"), "change psnr")
+    ax.figure.canvas.draw()
+    spoke = lines(ax)["asy_mse"].get_xydata()[0]
+    at = lines(ax)["asy_mse"].get_transform().transform(spoke)
+    boxes = [text.get_window_extent() for text in rings(ax)[0]]
+    assert not any((box.min < at).all() and (at < box.max).all() for box in boxes)
+
+
+def test_radar_lines_that_coincide_are_both_seen(unsaved):
+    same = as_measured()
+    same = same.assign(psnr=30 + same["image"].astype(int) / 10)  # of all losses
+    ax = panel(figures.radar(same, 4, "unused"), "values psnr")
+    names = [line.get_label() for line in ax.get_lines()]
+    assert names.index("mae") < names.index("mse")  # the later one lies on top
+    beneath, above = lines(ax)["mae"], lines(ax)["mse"]
+    assert beneath.get_zorder() == above.get_zorder()
+    assert beneath.get_linewidth() >= above.get_linewidth() + 1
+    assert beneath.get_markersize() > above.get_markersize() + 1
+
+
+@pytest.mark.parametrize(("table", "number"), [(2, 4), (3, 7), (4, 9), (5, 10)])
+def test_radar_names_the_papers_figure(table, number):
+    title = figures.radar_title(results.summarise(as_measured(table), table))
+    assert title.startswith(f"The paper's Fig. {number}, remade: ")
+    assert f"(Table {table})" in title
+
+
+def test_radar_means_are_rounded_as_the_tables_are(unsaved):
+    frame = as_measured(5)
+    fig = figures.radar(frame, 5, "unused", paper.tables())
+    means = [text.get_text() for text in panel(fig, "change ssim").texts if "mean" in str(text)]
+    theirs = tables.markdown(results.summarise(frame, 5, paper.tables()))
+    row = [line for line in theirs.splitlines() if "**Mean**" in line and "+0.0" in line][-1]
+    ours = [cell.split("/")[1] for cell in row.split("|")[3:-1]]
+    assert means == [f"mean: MAE {ours[0]}, MSE {ours[2]}"]
+
+
+def test_radar_of_a_failed_training_has_true_minus_signs(unsaved):
+    frame = as_measured(3)
+    frame = frame.assign(psnr=frame["psnr"] - 100)
+    ax = panel(figures.radar(frame, 3, "unused"), "values psnr")
+    drawn = [text.get_text() for text in ax.texts]
+    assert any(tables.MINUS in text for text in drawn) and not any("-" in text for text in drawn)
+
+
 def test_radar_without_rows_is_none():
     assert figures.radar(as_measured(4), 5, "unused") is None
 
@@ -224,6 +309,22 @@ def test_saving_twice_gives_the_same_bytes(chart, tmp_path):
     with Image.open(first.with_suffix(".png")) as image:
         assert "Software" not in image.info
         assert image.size[0] == pytest.approx(style.WIDTH * 200, abs=1)
+
+
+def test_a_chart_keeps_the_series_colours_exactly(tmp_path):
+    """Among more colours than a palette holds: bands over tints, and the edges of lines."""
+    fig = style.figure(1.0)
+    ax = fig.add_axes((0, 0, 1, 1))
+    shades = np.random.default_rng(0).uniform(size=(100, 690, 3))
+    ax.imshow(shades, aspect="auto", extent=(0, 1, 0, 1))
+    for k, colour in enumerate(style.LOSS_COLOURS.values()):
+        ax.plot([0.1, 0.2], [0.2 + 0.2 * k] * 2, color=colour, lw=1.3)
+    style.save(fig, tmp_path / "a")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.mode == "P"
+        found = {colour: count for count, colour in image.convert("RGB").getcolors(256)}
+    for colour in style.LOSS_COLOURS.values():
+        assert found.get(tuple(bytes.fromhex(colour[1:])), 0) > 100
 
 
 # ---------------------------------------------------------------------------------------- pictures
@@ -262,6 +363,10 @@ def test_contact_sheet(tmp_path):
     np.testing.assert_allclose(ratios, [1.5] * 3 + [2 / 3] + [1.5] * 6, rtol=0.01)
     assert 10_000 < (tmp_path / "fig3.png").stat().st_size <= figures.SHEET_BYTES
     assert (tmp_path / "fig3.pdf").stat().st_size > 10_000
+    # captions are right below their pictures, in the row with a portrait too
+    for ax, caption in zip(fig.axes, fig.texts[1:], strict=True):
+        below = ax.get_window_extent().y0 - caption.get_window_extent().y1
+        assert 0 <= below < 0.1 * fig.dpi
 
 
 def captions(fig):
@@ -423,6 +528,27 @@ def test_build_draws_pictures_where_images_are_given(tmp_path, quick):
         if len(args) == 4 and not isinstance(args[1], dict) and str(args[2]).endswith("fig1_2")
     )
     assert method[0].ndim == 3  # the colour picture, EDSR's
+
+
+@pytest.mark.parametrize(
+    ("table", "names", "title"),
+    [
+        (
+            *(2, catalogue.TABLE2),
+            "Super-resolution, Table 2: BSD300's first ten test images (the paper's are unknown)",
+        ),
+        (2, list("abcdefghij"), "Super-resolution, Table 2: test images"),
+        (4, catalogue.TABLE4, "Denoising, Table 4: the paper's own test images"),
+    ],
+)
+def test_build_says_which_test_images_a_sheet_shows(tmp_path, quick, table, names, title):
+    run_folders(tmp_path, as_measured(table, images=names))
+
+    def testset(_):
+        return SimpleNamespace(names=names, images=[photograph(40, 60)] * 10, bundled=False)
+
+    asyrepro.report.build(tmp_path, lambda _: 0, testset=testset)
+    assert [args[-1] for args in CALLS if len(args) > 1] == [title]
 
 
 def test_build_takes_metrics_alone_if_no_run_folders_were_kept(tmp_path, quick):

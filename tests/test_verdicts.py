@@ -8,8 +8,9 @@ import pytest
 
 from asyrepro.errors import DataError
 from asyrepro.paper import tables
-from asyrepro.report import statistics, verdicts_report
+from asyrepro.report import statistics, style, verdicts_report
 from asyrepro.report import verdicts as v
+from asyrepro.report.tables import MINUS
 
 PAPER = tables()
 EFFECT = 0.08  # dB, the paper's for SRCNN with MAE
@@ -514,7 +515,7 @@ def test_overview_has_a_line_for_each_table_and_base_loss(tmp_path):
     ]
     at = dict(zip(ax.get_yticks(), (0.079848, 0.048564, 0.118, 0.147), strict=True))
     drawn = {x.get_ydata()[0]: x.get_xdata()[0] for x in ax.lines if x.get_marker() == "D"}
-    beyond = {t.get_position()[1] + 0.15: float(t.get_text().strip("<> ")) for t in ax.texts}
+    beyond = {t.xy[1]: float(t.get_text().replace(MINUS, "-")) for t in ax.texts}
     found = {**drawn, **beyond}  # as diamonds, or as numbers at the border
     assert found.keys() == at.keys()
     assert all(found[place] == pytest.approx(value, abs=6e-3) for place, value in at.items())
@@ -526,6 +527,7 @@ def test_forest_explains_what_it_shows_and_nothing_else(full, seeds):
     (legend,) = verdicts_report.forest(table, "title").legends
     words = " | ".join(text.get_text() for text in legend.get_texts())
     assert "asymmetric loss" in words and "the paper's change" in words
+    assert "off the axis" not in words  # no arrow is drawn
     for many in ("95 % over seeds", "95 % on these images", "two base runs"):
         assert (many in words) == (seeds > 1)
 
@@ -536,7 +538,8 @@ def test_forest_has_room_for_the_noise_and_far_off_changes_get_an_arrow(compared
         ax = verdicts_report.forest(rows.assign(paper_change=far), "title").axes[0]
         low, high = ax.get_xlim()
         assert low < -0.03 and high > 0.03 and (high > far) == inside
-        assert any(text.get_text().endswith(">") for text in ax.texts) != inside
+        assert any(line.get_marker() == ">" for line in ax.lines) != inside
+        assert [text.get_text() for text in ax.texts] == [] if inside else ["+0.40", "+0.40"]
     alone = rows.assign(lower=np.nan, upper=np.nan, noise=np.nan, paper_change=0.15)  # one seed
     assert verdicts_report.forest(alone, "title").axes[0].get_xlim()[1] > 0.15
 
@@ -548,3 +551,66 @@ def test_forest_of_a_failed_training_writes_its_large_numbers_out(compared):
     figure.canvas.draw()
     for ax in figure.axes:
         assert ax.xaxis.get_offset_text().get_text() == ""
+
+
+@pytest.mark.parametrize("seeds", [1, 10])
+def test_a_change_off_the_axis_stands_beyond_its_end_and_over_no_data(full, seeds):
+    rows = v.verdicts(full[full["seed"] < seeds], PAPER)
+    far_off = rows["metric"].map({"psnr": 50, "ssim": 0.5, "nrmse": 0.5})
+    for far, marker in ((1, ">"), (-1, "<")):
+        figure = verdicts_report.forest(rows.assign(paper_change=far * far_off), "title")
+        figure.canvas.draw()
+        for ax in figure.axes:
+            low, high = ax.spines["bottom"].get_bounds()
+            arrows = [line for line in ax.lines if line.get_marker() in "<>"]
+            assert [line.get_marker() for line in arrows] == [marker] * 2
+            assert {line.get_color() for line in arrows} == {style.BLACK}
+            assert {line.get_xdata()[0] for line in arrows} == {ax.get_xlim()[far > 0]}
+            assert not any(line.get_marker() == "D" for line in ax.lines)
+            ends = ax.transData.transform([(low, 0), (high, 0)])[:, 0]
+            for text in ax.texts:
+                assert text.get_text().startswith("+" if far > 0 else MINUS)
+                box = text.get_window_extent()
+                assert box.x0 > ends[1] if far > 0 else box.x1 < ends[0]
+                own = ax.get_window_extent()
+                assert own.x0 <= box.x0 and box.x1 <= own.x1
+            drawn = [x for line in ax.lines if line not in arrows for x in line.get_xdata()[:2]]
+            bands = [part.get_datalim(ax.transData) for part in ax.collections]
+            drawn += [edge for band in bands for edge in (band.x0, band.x1)]
+            drawn = [x for x in drawn if np.isfinite(x)]
+            assert low <= min(drawn) and max(drawn) <= high
+            assert low <= min(ax.get_xticks()) and max(ax.get_xticks()) <= high
+        words = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert "the paper's, off the axis" in words and "the paper's change" not in words
+
+
+def test_the_papers_diamond_is_black_and_hides_no_dot(compared):
+    """Where both are at the same place, as in a failed training beside a small change."""
+    same = compared.assign(paper_change=compared["change"])
+    figure = verdicts_report.forest(same, "title")
+    figure.canvas.draw()
+    for ax in figure.axes:
+        diamonds = [line for line in ax.lines if line.get_marker() == "D"]
+        assert {line.get_color() for line in diamonds} == {style.BLACK}
+        for diamond in diamonds:
+            at = diamond.get_xdata()[0], diamond.get_ydata()[0]
+            below = ax.transData.transform(at) - diamond.get_transform().transform(at)
+            points = below * 72 / figure.dpi
+            half = (diamond.get_markersize() * 2**0.5 + 4) / 2  # its own height's and the dot's
+            assert points[0] == pytest.approx(0, abs=1e-9) and points[1] > half
+    assert style.VERMILLION not in {line.get_color() for ax in figure.axes for line in ax.lines}
+
+
+def test_forest_says_how_many_seeds_and_whose_images(compared):
+    def about(**columns):
+        _, found = verdicts_report.forest(compared.assign(**columns), "title").texts
+        return found.get_text()
+
+    assert "10 seeds" in about() and "does not name the test images of Table 2" in about()
+    assert "1 seed." in about(seeds=1)
+    assert "does not name" not in about(table=4)
+    assert "6 to 10 seeds" in about(seeds=[6, *[10] * (len(compared) - 1)])
+    both = pd.concat([compared, compared.assign(table=3), compared.assign(table=5)])
+    claims = both[(both["kind"] == "claim") & (both["metric"] == "psnr")]
+    said = verdicts_report.overview(claims, "title").texts[1].get_text()
+    assert said == "The paper does not name the test images of Tables 2 and 3: these are others."

@@ -16,7 +16,7 @@ from asyrepro.report.results import (
 
 __all__ = ["build", "collect", "load", "rows", "summarise"]
 
-RADAR_FIGURES = {2: "fig4", 3: "fig7", 4: "fig9", 5: "fig10"}
+RADAR_FIGURES = figures.RADAR_FIGURES
 # Where two tables share their images the first one's are drawn: EDSR's are in colour.
 SHEETS = {"fig3": ("super-resolution", (3, 2)), "fig8": ("denoising", (4, 5))}
 
@@ -86,6 +86,8 @@ def _titled(text: str, summary: Summary) -> str:
 
 def _sheets(folder: Path, summaries, testset, log) -> list[Path]:
     """Fig. 3 and 8: a sheet for each different set of test images of a task."""
+    from asyrepro.data.catalogue import TABLE2  # slow to import; tables and charts do without
+
     written = []
     for name, (task, choice) in SHEETS.items():
         sets: dict[tuple, tuple] = {}  # names -> (data, tables that it serves)
@@ -100,9 +102,16 @@ def _sheets(folder: Path, summaries, testset, log) -> list[Path]:
         for position, (data, served) in enumerate(sets.values()):
             stem = folder / (f"{name}_table{min(served)}" if position else name)
             stand_in = data.bundled or any(summaries[table].stand_in for table in served)
-            title = f"Test images of {task}, Table{'s' * (len(served) > 1)} "
-            title += " and ".join(map(str, sorted(served)))
-            title += f" ({STAND_IN})" if stand_in else ""
+            title = f"{task.capitalize()}, Table{'s' * (len(served) > 1)} "
+            title += f"{' and '.join(map(str, sorted(served)))}: "
+            if stand_in:
+                title += f"test images ({STAND_IN})"
+            elif all(summaries[table].same_images for table in served):
+                title += "the paper's own test images"
+            elif list(data.names) == TABLE2:
+                title += "BSD300's first ten test images (the paper's are unknown)"
+            else:
+                title += "test images"
             figures.contact_sheet(data.names, list(data.images), stem, title)
             written += _pair(stem)
     return written

@@ -6,6 +6,7 @@ Pictures are H x W (grey) or H x W x 3 (RGB), float in [0, 1] or uint8; (C, H, W
 understood too. They are clipped for display only: PSNR is of the values as they are.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -24,7 +25,9 @@ RADAR_TITLES = {
     "values": {"psnr": "PSNR (dB)", "ssim": "SSIM", "nrmse": "NRMSE (the paper's “RMSE”)"},
     "change": {"psnr": "Change of PSNR (dB)", "ssim": "Change of SSIM", "nrmse": "Change of NRMSE"},
 }
-SHEET_BYTES = 350_000
+RADAR_FIGURES = {2: "fig4", 3: "fig7", 4: "fig9", 5: "fig10"}  # those that the paper draws of them
+RING_SIZE = 5.8  # points, of the rings' labels
+SHEET_BYTES = 550_000
 PICTURE_BYTES = 400_000
 DENSE_BYTES = 550_000  # many pictures, or error maps, which compress like noise
 
@@ -105,7 +108,10 @@ def radar(
 
 
 def radar_title(summary: Summary) -> str:
-    text = f"{TASK_TITLES[summary.table]} with {summary.model_title} (Table {summary.table})"
+    """Which table and figure of the paper are remade, and with what."""
+    number = RADAR_FIGURES[summary.table].removeprefix("fig")
+    text = f"The paper's Fig. {number}, remade: {TASK_TITLES[summary.table].lower()} with "
+    text += f"{summary.model_title} (Table {summary.table})"
     return f"{text}: {STAND_IN}" if summary.stand_in else text
 
 
@@ -159,6 +165,7 @@ def _radar_panel(ax, summary: Summary, kind, metric, names, with_paper) -> None:
             mew=0.3,
             zorder=3,
             label=loss,
+            **style.LOSS_LOOKS[loss],
         )
 
     rings = MaxNLocator(nbins=5).tick_values(low, high)
@@ -166,8 +173,8 @@ def _radar_panel(ax, summary: Summary, kind, metric, names, with_paper) -> None:
     ax.set_yticks(ticks, [""] * len(ticks))
     ax.set_xticks(angles, [""] * count)
     ax.spines["polar"].set_color(style.LIGHT)
-    gap = _emptiest_gap([*ours.values(), *theirs.values()], ticks, high - low)
-    _ring_labels(ax, ticks, angles[gap] + np.pi / count, kind == "change", high - low)
+    labels = _ring_labels(ticks, kind == "change", high - low)
+    _draw_ring_labels(ax, labels, [*ours.values(), *theirs.values()], heavy=kind == "change")
     for angle, name in zip(angles, names, strict=True):
         x, y = math.sin(angle), math.cos(angle)
         ax.text(
@@ -211,10 +218,14 @@ def _means(summary: Summary, kind, metric, with_paper) -> list[str]:
                 shown = get(asymmetric, metric) - shown
             mean = float(shown.mean())
             decimals = DECIMALS[metric]
-            text = f"{mean:.{decimals}f}" if kind == "values" else signed(mean, decimals)
+            text = _plain(mean, decimals) if kind == "values" else signed(mean, decimals)
             both[k].append(f"{loss_title(base)} {NOTHING if math.isnan(mean) else text}")
     lines = ["mean: " + ", ".join(both[0])]
     return [*lines, "paper: " + ", ".join(both[1])] if with_paper else lines
+
+
+def _plain(value: float, decimals: int) -> str:
+    return f"{value:.{decimals}f}".replace("-", MINUS)
 
 
 def _radar_legend(summary: Summary, kind, with_paper) -> list:
@@ -228,9 +239,8 @@ def _radar_legend(summary: Summary, kind, with_paper) -> list:
         if kind == "change":
             name += f" {MINUS} {loss_title(base)}"
         colour = style.LOSS_COLOURS[loss]
-        handles.append(
-            Line2D([], [], color=colour, marker=style.LOSS_MARKERS[loss], ms=4, label=name)
-        )
+        look = {"marker": style.LOSS_MARKERS[loss], **style.LOSS_LOOKS[loss]}
+        handles.append(Line2D([], [], color=colour, label=name, **look))
     if several:
         handles.append(Patch(color=style.GREY, alpha=0.25, lw=0, label="range of the seeds"))
     if with_paper:
@@ -261,44 +271,78 @@ def _closed(angles, values) -> tuple[np.ndarray, np.ndarray]:
     return np.append(angles, 2 * np.pi), np.append(values, values[0])
 
 
-def _emptiest_gap(series, ticks, span: float) -> int:
-    """After which spoke the rings' labels stand farthest from the lines."""
-    count = len(series[0])
-    clear = np.full(count, np.inf)
-    for values in series:
-        middle = (values + np.roll(values, -1)) / 2
-        for tick in ticks:
-            clear = np.fmin(clear, np.abs(middle - tick))
-    clear = np.minimum(clear, 0.2 * span)  # far enough is far enough: then the first
-    sideways = np.abs(np.cos(2 * np.pi * (np.arange(count) + 0.5) / count)) < 0.5
-    clear[sideways] = -1  # there, the labels would stand in one another's way
-    return int(np.argmax(np.round(clear / span, 6)))
-
-
-def _ring_labels(ax, ticks, angle, with_sign: bool, span: float) -> None:
-    """Label the rings along one angle; leave out those too near to one another, zero never."""
+def _ring_labels(ticks, with_sign: bool, span: float) -> dict[float, str]:
+    """What stands at which ring; left out are those too near to one another, zero never."""
     if not ticks:
-        return
+        return {}
     step = min(np.diff(ticks)) if len(ticks) > 1 else span
     decimals = 0
     while decimals < 7 and any(abs(t - round(t, decimals)) > 1e-6 * step for t in ticks):
         decimals += 1
-    shown: list[float] = []
+    shown: dict[float, str] = {}
     for tick in sorted(ticks, key=abs) if with_sign else ticks:
         if any(abs(tick - other) < 0.09 * span for other in shown):
             continue
-        shown.append(tick)
-        text = signed(tick, decimals) if with_sign else f"{tick:.{decimals}f}"
-        zero = with_sign and abs(tick) < 1e-9 * span
+        text = signed(tick, decimals) if with_sign else _plain(tick, decimals)
+        shown[tick] = "0" if with_sign and abs(tick) < 1e-9 * span else text
+    return shown
+
+
+def _draw_ring_labels(ax, labels: dict[float, str], series, heavy: bool) -> None:
+    """Label the rings between two spokes, where the fewest lines run; those lie on top.
+
+    Labels that meet a line or one another are left out, but two stay wherever they are; of changes
+    (``heavy``) zero is one of these.
+    """
+    low, high = ax.get_ylim()
+    radius = ax.get_position().width * ax.figure.get_figwidth() * 72 / 2  # in points
+    drawn = [_on_lines((values - low) / (high - low)) for values in series]
+    drawn = np.concatenate([points[np.isfinite(points).all(axis=1)] for points in drawn])
+    bold = {tick: heavy and text == "0" for tick, text in labels.items()}
+    sizes = {tick: (0.33 * len(text) + 0.2, 0.6) for tick, text in labels.items()}
+    sizes = {tick: np.array(size) * RING_SIZE / radius for tick, size in sizes.items()}
+
+    def chosen(angle: float) -> tuple[tuple[int, int], list[float]]:
+        """The rings to be labelled, after how bad the angle is: points beneath, labels fewer."""
+        ways = [np.sin(angle), np.cos(angle)]
+        centres = {tick: np.multiply(ways, (tick - low) / (high - low)) for tick in labels}
+        beneath = {
+            tick: int((abs(drawn - centres[tick]) < sizes[tick]).all(axis=1).sum())
+            for tick in labels
+        }
+        rings: list[float] = []
+        for tick in sorted(labels, key=lambda tick: (not bold[tick], beneath[tick])):
+            meets = any(
+                (abs(centres[tick] - centres[ring]) < sizes[tick] + sizes[ring]).all()
+                for ring in rings
+            )
+            if not meets and (len(rings) < 2 or not beneath[tick]):
+                rings.append(tick)
+        crossed = sum(beneath[tick] for tick in rings)
+        return (crossed + 10 * max(0, 3 - len(rings)), -len(rings)), rings
+
+    step = 2 * np.pi / len(series[0])
+    angles = [step * (k + share) for k in range(len(series[0])) for share in (0.5, 0.4, 0.6)]
+    angle = min(angles, key=lambda angle: chosen(angle)[0])
+    for tick in chosen(angle)[1]:
         ax.text(
-            *(angle, tick, "0" if zero else text),
+            *(angle, tick, labels[tick]),
             ha="center",
             va="center",
-            size=5.8,
-            weight="bold" if zero else "normal",
-            zorder=4,
+            size=RING_SIZE,
+            weight="bold" if bold[tick] else "normal",
+            zorder=2.3,  # on the rings, below the lines
             bbox={"fc": "white", "ec": "none", "alpha": 0.75, "pad": 0.6},
         )
+
+
+def _on_lines(radii: np.ndarray) -> np.ndarray:
+    """Points (x, y) along the straight lines that join a spoke's value to the next one's."""
+    spokes, closed = _closed(2 * np.pi * np.arange(len(radii)) / len(radii), radii)
+    corners = np.stack([closed * np.sin(spokes), closed * np.cos(spokes)], axis=1)
+    share = np.linspace(0, 1, 50)[:, None]
+    lines = [a + share * (b - a) for a, b in itertools.pairwise(corners)]
+    return np.concatenate([*lines, corners])
 
 
 def _key(images, width: int = 105) -> list[str]:
@@ -342,7 +386,7 @@ def contact_sheet(names, images, stem, title: str, columns: int = 5) -> Figure:
             h, w = image.shape[:2]
             scale = min(width / w, heights[row] / h)
             x = 0.05 + cell * (column + 0.5) - scale * w / 2
-            ax = _axes(fig, x, y + (heights[row] - scale * h) / 2, scale * w, scale * h)
+            ax = _axes(fig, x, y, scale * w, scale * h)  # at the row's lower edge, by the caption
             _show(ax, thumbnail(image, 320))
             centre = (0.05 + cell * (column + 0.5)) / style.WIDTH
             label = f"{k + 1}  {shorten(str(names[k]), 22)}"

@@ -42,6 +42,7 @@ LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as the mask's grey value
 # training images, rounded.
 GRADIENT_EDGES = (0.0, 0.003, 0.006, 0.01, 0.017, 0.025, 0.037, 0.054, 0.08, 0.134, np.inf)
 STRONGEST = len(GRADIENT_EDGES) - 2  # number of the last bin
+LARGEST_CHANGE = 1000  # percent; a training whose error changes by more has failed: no chart
 MINIMUM_PIXELS = 100  # an image with fewer pixels in a bin or region plays no part there
 
 WHERE = ["table", "model", "dataset", "loss", "seed", "image"]
@@ -450,7 +451,7 @@ def plot(changes: pd.DataFrame, title: str):
         title: of the figure.
 
     One column a kind, one row a base loss; the asymmetric loss with its interval, the controls as
-    thin lines; the share of pixels below.
+    thin lines; the share of pixels below. Of one seed the title says that there is no interval.
     """
     bases = [base for base in results.BASES if base in set(changes["against"])]
     with style.context():
@@ -472,7 +473,8 @@ def plot(changes: pd.DataFrame, title: str):
         for ax in axes.flat:
             named |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
         fig.legend(named.values(), named.keys(), loc="lower center", ncols=5, frameon=False)
-        fig.suptitle(title)
+        one_seed = changes["seeds"].max() == 1
+        fig.suptitle(f"{title} (1 seed: no interval)" if one_seed else title)
         high = fig.get_figheight()
         fig.subplots_adjust(
             left=0.085,
@@ -533,8 +535,14 @@ def _plot_share(ax, rows: pd.DataFrame, kind: str) -> None:
     ax.set_xticks(bins["bin"], ticks, fontsize=6)
 
 
-def markdown(lines: pd.DataFrame, mark: str = "") -> list[str]:
-    """The regional changes as lines of Markdown."""
+def markdown(lines: pd.DataFrame, mark: str = "", without: list[str] | None = None) -> list[str]:
+    """The regional changes as lines of Markdown.
+
+    Args:
+        lines: of :func:`regions`.
+        mark: behind the heading.
+        without: names of the tables that have no figure, for their trainings failed.
+    """
     text = [
         f"## Where in the image{mark}",
         "",
@@ -555,11 +563,16 @@ def markdown(lines: pd.DataFrame, mark: str = "") -> list[str]:
         paper = "" if pd.isna(row.paper) else f"{row.paper:+.2f}"
         cells = [f"{row.table}", row.base.upper(), row.quantity, paper, change]
         text.append("| " + " | ".join([*cells, f"{row.seeds} x {row.images}", verdict]) + " |")
+    if without:
+        text += ["", f"No figure of {', '.join(without)}: the error changes by more than "]
+        text[-1] += f"{LARGEST_CHANGE} % somewhere, which is a failed training's."
     return [*text, ""]
 
 
 def write(study_dir, metrics: pd.DataFrame, paper: pd.DataFrame | None, stand_in: bool = False):
     """Write mechanism.csv, regions.csv and figures/mechanism_table<t>.{png,pdf} of a study.
+
+    Where a change is beyond ``LARGEST_CHANGE``, there is no figure, and an older one is removed.
 
     Args:
         study_dir: results/<study>, with profiles.csv.
@@ -581,10 +594,18 @@ def write(study_dir, metrics: pd.DataFrame, paper: pd.DataFrame | None, stand_in
         write_csv(study_dir / "regions.csv", lines),
     ]
     mark = f" ({results.STAND_IN})" if stand_in else ""
+    without = []
     for (table, model, dataset), rows in changes.groupby(["table", "model", "dataset"]):
         several = changes.loc[changes["table"] == table, "dataset"].nunique() > 1
         name = f"mechanism_table{table}" + (f"_{dataset}" if several else "")
         network = results.model_title(model)
-        title = f"Table {table}, {network}: where the error changes, asymmetric against base{mark}"
-        written += style.save(plot(rows, title), study_dir / "figures" / name)
-    return claim_verdicts(lines), markdown(lines, mark), written
+        stem = study_dir / "figures" / name
+        if rows["change"].abs().max() > LARGEST_CHANGE:
+            without.append(f"Table {table}, {network}")
+            for ending in ("png", "pdf"):
+                stem.with_name(f"{name}.{ending}").unlink(missing_ok=True)
+            continue
+        title = f"Table {table}, {network}: where the error changes"
+        title += mark or ", asymmetric against base"  # both would be too long
+        written += style.save(plot(rows, title), stem)
+    return claim_verdicts(lines), markdown(lines, mark, without), written

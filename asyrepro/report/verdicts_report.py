@@ -9,11 +9,13 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from asyrepro.files import write_csv, write_text
 from asyrepro.paper.claims import CLAIMS, DIRECTION, MINIMUM_SEEDS, RULES
 from asyrepro.paper.tables import tables as paper_tables
 from asyrepro.report import mechanism, results, style
+from asyrepro.report.tables import signed
 from asyrepro.report.verdicts import (
     CONTRASTS,
     CONTROLS,
@@ -33,11 +35,11 @@ def forest(table: pd.DataFrame, title: str):
 
     Args:
         table: rows of :func:`verdicts` of one table, model and data set.
-        title: of the figure.
+        title: of the figure; the number of seeds and whose test images these are is said below.
 
     One panel a metric; a line is a loss with its mean change and its intervals. The grey band is
     the yardstick of noise, the diamond the paper's change; where it would shrink the rest too
-    much, its value and an arrow stand at the border.
+    much, its value and an arrow stand beyond the axis' end.
     """
     table = table[table["kind"] != "contrast"]
     lines = list(dict.fromkeys((row.base, row.loss) for row in table.itertuples()))
@@ -50,19 +52,18 @@ def forest(table: pd.DataFrame, title: str):
         for ax, metric in zip(axes, METRICS, strict=True):
             rows = table[table["metric"] == metric]
             rows = rows.assign(**{name: rows[name] * _SCALE[metric] for name in _PLOTTED})
-            _forest_limits(ax, rows)
+            ends = _forest_limits(ax, rows, 0.32, 4)
             for _, of_base in rows.groupby("base"):
                 places = [height[row.base, row.loss] for row in of_base.itertuples()]
-                ends, noise = (min(places) - 0.5, max(places) + 0.5), of_base["noise"].iloc[0]
-                ax.fill_betweenx(ends, -noise, noise, color=_BAND, lw=0)
+                _forest_band(ax, (min(places), max(places)), of_base["noise"].iloc[0], ends)
             for row in rows.itertuples():
-                _forest_line(ax, height[row.base, row.loss], row)
+                _forest_line(ax, height[row.base, row.loss], row, ends)
             scale = "" if _SCALE[metric] == 1 else f" x {_SCALE[metric]}"
             better = "more" if DIRECTION[metric] > 0 else "less"
             ax.set_xlabel(f"{_TITLES[metric]}{scale}: {better} is better")
-            ax.xaxis.set_major_locator(MaxNLocator(4))
         axes[0].set_yticks(list(height.values()), [results.loss_title(loss) for _, loss in height])
-        _forest_frame(fig, table, f"{title}: change against the base loss", left=0.18)
+        about = f"Change against the base loss, {_seeds(table)}. {_other_images(table)}"
+        _forest_frame(fig, table, title, about, left=0.18)
     return fig
 
 
@@ -79,24 +80,39 @@ def overview(rows: pd.DataFrame, title: str):
     groups = list(dict.fromkeys(keys))
     places = [number + 0.6 * groups.index(key) for number, key in enumerate(keys)]
     with style.context():
-        fig = style.figure(1.5 + 0.2 * (places[-1] + 1))
+        fig = style.figure(1.5 + 0.24 * (places[-1] + 1))
         ax = fig.subplots()
-        _forest_limits(ax, rows)
+        ends = _forest_limits(ax, rows, 0.11, 8)
         for place, row in zip(places, rows.itertuples(), strict=True):
-            ax.fill_betweenx([place - 0.5, place + 0.5], -row.noise, row.noise, color=_BAND, lw=0)
-            _forest_line(ax, place, row)
+            _forest_band(ax, (place, place), row.noise, ends)
+            _forest_line(ax, place, row, ends)
         names = [
             f"{results.model_title(row.model)}, {results.loss_title(row.loss)} "
-            f"({row.seeds} seed{'s' * (row.seeds != 1)})"
+            f"({row.seeds:.0f} seed{'s' * (row.seeds != 1)})"
             for row in rows.itertuples()
         ]
         ax.set_yticks(places, names)
         ax.set_xlabel("change of PSNR against the base loss (dB), mean over the images of a table")
-        _forest_frame(fig, rows, title, left=0.25)
+        _forest_frame(fig, rows, title, _other_images(rows), left=0.25)
     return fig
 
 
-def _forest_frame(fig, table: pd.DataFrame, title: str, left: float) -> None:
+def _seeds(table: pd.DataFrame) -> str:
+    counts = sorted(set(table["seeds"].astype(int)))
+    text = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    return f"{text} seed{'s' * (counts[-1] != 1)}"
+
+
+def _other_images(table: pd.DataFrame) -> str:
+    """Of which tables the paper does not name the test images; nothing if it names all."""
+    unknown = sorted(set(table["table"].astype(int)) - set(results.PAPER_IMAGES))
+    if not unknown:
+        return ""
+    which = f"Table{'s' * (len(unknown) > 1)} {' and '.join(map(str, unknown))}"
+    return f"The paper does not name the test images of {which}: these are others."
+
+
+def _forest_frame(fig, table: pd.DataFrame, title: str, about: str, left: float) -> None:
     """What is around the lines: zero, the title, the legend, and a margin for the names."""
     for ax in fig.axes:
         ax.axvline(0, color=style.BLACK, lw=0.6, zorder=1)
@@ -105,38 +121,53 @@ def _forest_frame(fig, table: pd.DataFrame, title: str, left: float) -> None:
         ax.spines[["top", "right", "left"]].set_visible(False)
         ax.tick_params(axis="y", length=0)
     fig.axes[0].set_ylim(fig.axes[0].get_yticks()[-1] + 0.7, -0.7)
-    fig.suptitle(title)
-    fig.legend(handles=_forest_legend(table), loc="lower center", ncols=3, frameon=False)
     high = fig.get_figheight()
-    fig.subplots_adjust(left, 0.86 / high, 0.985, 1 - 0.34 / high, wspace=0.12)
+    fig.suptitle(title, y=1 - 0.06 / high)
+    fig.text(0.5, 1 - 0.25 / high, about, ha="center", va="top", size=6.5, color=style.GREY)
+    fig.legend(handles=_forest_legend(fig, table), loc="lower center", ncols=3, frameon=False)
+    fig.subplots_adjust(left, 0.86 / high, 0.985, 1 - 0.42 / high, wspace=0.12)
 
 
-def _forest_legend(table: pd.DataFrame) -> list:
+def _forest_legend(fig, table: pd.DataFrame) -> list:
     """What the plot shows, and only that: one seed has no intervals."""
 
     def line(label, colour=style.BLUE, **drawn):
         return Line2D([], [], color=colour, label=label, **drawn)
 
     claims, there = table["kind"] == "claim", table.notna().any()
+    markers = {drawn.get_marker() for ax in fig.axes for drawn in ax.lines}
+    paper = {"colour": PAPER, "lw": 0, "ms": 4}
     band = Patch(color=_BAND, label="two base runs that differ in their seed (RMS)")
     entries = [
         (claims.any(), line("asymmetric loss", marker="o", lw=0)),
         (there["lower"], line("95 % over seeds and images", lw=1)),
         (not claims.all(), line("variant, control", style.GREY, marker="o", mfc="white", lw=0)),
         (there["fixed_lower"], line("95 % on these images alone", lw=2.6, alpha=0.45)),
-        (there["paper_change"], line("the paper's change", style.VERMILLION, marker="D", lw=0)),
+        ("D" in markers, line("the paper's change", marker="D", **paper)),
+        ({"<", ">"} & markers, line("the paper's, off the axis", marker=">", **paper)),
         (there["noise"], band),
     ]
     return [handle for shown, handle in entries if shown]
 
 
+PAPER = style.BLACK  # no loss has this colour
 _BAND = "#ececec"
 _SCALE = {"psnr": 1, "ssim": 1000, "nrmse": 1000}
 _PLOTTED = ("change", "lower", "upper", "fixed_lower", "fixed_upper", "noise", "paper_change")
 
 
-def _forest_limits(ax, rows: pd.DataFrame) -> None:
-    """Room for zero and every interval; the rest only where it stretches this little."""
+def _forest_limits(ax, rows: pd.DataFrame, strip: float, bins: int) -> tuple[float, float]:
+    """Room for zero and every interval; the rest only where it stretches this little.
+
+    Args:
+        ax: gets its limits, ticks and the ends of its axis.
+        rows: what it will show.
+        strip: the share of its width left free beyond an end off which a change of the paper lies.
+        bins: at most so many steps between the ticks, fewer beside a strip.
+
+    Returns:
+        The axis' ends.
+    """
     shown = rows[["change", "lower", "upper"]].to_numpy(dtype=float)
     ends = [value for value in shown.ravel() if np.isfinite(value)] + [0.0]
     low, high = min(ends), max(ends)
@@ -147,29 +178,46 @@ def _forest_limits(ax, rows: pd.DataFrame) -> None:
         if low - room <= value <= high + room:
             low, high = min(low, value), max(high, value)
     edge = 0.08 * max(high - low, 1e-9)
-    ax.set_xlim(low - edge, high + edge)
+    low, high = low - edge, high + edge
+    papers = rows.loc[rows["kind"] == "claim", "paper_change"]
+    below, above = (papers < low).any(), (papers > high).any()
+    taken = strip * (int(below) + int(above))
+    margin = strip * (high - low) / (1 - taken)
+    ax.set_xlim(low - margin * below, high + margin * above)
+    ticks = MaxNLocator(max(2, round(bins * (1 - taken)))).tick_values(low, high)
+    ax.set_xticks([tick for tick in ticks if low <= tick <= high])
+    ax.spines["bottom"].set_bounds(low, high)
+    return low, high
 
 
-def _forest_line(ax, place: float, row) -> None:
+def _forest_band(ax, places: tuple[float, float], noise: float, ends: tuple[float, float]) -> None:
+    """The yardstick of noise behind the lines from the first to the second place."""
+    band = np.clip([-noise, noise], *ends)
+    ax.fill_betweenx((places[0] - 0.5, places[1] + 0.5), *band, color=_BAND, lw=0)
+
+
+def _forest_line(ax, place: float, row, ends: tuple[float, float]) -> None:
     main = row.kind == "claim"
     colour, face = (style.BLUE, style.BLUE) if main else (style.GREY, "white")
-    left, right = ax.get_xlim()
+    low, high = ends
     ax.plot([row.lower, row.upper], [place, place], color=colour, lw=1.0, zorder=3)
-    inside = np.clip([row.fixed_lower, row.fixed_upper], left, right)
+    inside = np.clip([row.fixed_lower, row.fixed_upper], low, high)
     ax.plot(inside, [place, place], color=colour, lw=2.6, alpha=0.45, zorder=2)
     ax.plot(row.change, place, "o", color=colour, mfc=face, ms=4, zorder=4)
     if not main or np.isnan(row.paper_change):
         return
-    if left <= row.paper_change <= right:
-        ax.plot(row.paper_change, place, "D", color=style.VERMILLION, ms=4, zorder=5)
+    if low <= row.paper_change <= high:  # a little lower, so that it hides nothing
+        lower = ax.transData + ScaledTranslation(0, -5 / 72, ax.figure.dpi_scale_trans)
+        ax.plot(row.paper_change, place, "D", color=PAPER, ms=4, mew=0, zorder=5, transform=lower)
         return
-    text = f"{row.paper_change:+.2f}"
-    beyond = row.paper_change > right
-    at, side, text = (right, "right", f"{text} >") if beyond else (left, "left", f"< {text}")
-    ax.text(
-        *(at, place - 0.15, text),
-        **{"color": style.VERMILLION, "ha": side, "va": "bottom", "fontsize": 6.5, "zorder": 5},
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},  # zero's line may run here
+    side = 1 if row.paper_change > high else -1
+    at = ax.get_xlim()[side > 0]
+    ax.plot(at, place, "<>"[side > 0], color=PAPER, ms=4.5, mew=0, zorder=5, clip_on=False)
+    ax.annotate(
+        signed(row.paper_change, 2),
+        *((at, place), (-5 * side, 0)),
+        **{"textcoords": "offset points", "ha": "right" if side > 0 else "left"},
+        **{"va": "center_baseline", "color": PAPER, "size": 6.5},
     )
 
 

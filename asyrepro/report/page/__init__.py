@@ -7,33 +7,43 @@ in ``asyrepro/report/templates`` make HTML of it.
 
 Two sections appear when their file is in the study's folder: ``goals.csv`` (see
 :mod:`asyrepro.report.goals`) and ``failure.md`` (headings, paragraphs, tables, and pictures of the
-folder on lines of their own, ``![what it shows](figures/name.png)``).
+folder on lines of their own, ``![what it shows](figures/name.png)``), which stands first where the
+study has one table only.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from omegaconf import OmegaConf
 from PIL import Image
 
 from asyrepro import paper
 from asyrepro.errors import DataError
 from asyrepro.files import write_text
+from asyrepro.paper.claims import MINIMUM_SEEDS
 from asyrepro.report import RADAR_FIGURES, results
-from asyrepro.report.page import crops, curves, numbers
+from asyrepro.report.page import crops, curves, numbers, runs
 from asyrepro.report.results import Summary, loss_title, summarise
 from asyrepro.report.tables import NOTHING
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 SMALL_BUDGET = 10_000  # steps; the networks' own papers trained for far more
+OPENS_WITH = "asy_mae"  # a gallery, beside the label
+
+# The paper's other figures, remade: the file's stem, and what it shows.
+OTHER_FIGURES = {
+    "fig1_2": "Fig. 1 and 2, the method",
+    "fig3": "Fig. 3, test images of super-resolution",
+    "fig5": "Fig. 5, outputs of the four losses",
+    "fig6": "Fig. 6, outputs magnified",
+    "fig8": "Fig. 8, test images of denoising",
+}
 
 
 def write(study_dir, restored: Callable | None = None) -> Path:
@@ -73,136 +83,59 @@ def render(found: dict) -> str:
 
 def context(study_dir: Path, frame, summaries: list[Summary], pictures, histories) -> dict:
     """Everything the page says, as plain data; a part that cannot be had is None or empty."""
-    record = _record(study_dir / "reproducibility.json")
+    record = runs.record(study_dir / "reproducibility.json")
     steps = sorted({step for summary in summaries for step in summary.iterations})
     claims = _csv(study_dir / "claims.csv", dtype={"claim": str, "verdict": str})
+    answer = None if claims is None else numbers.answer(claims, summaries)
     galleries, without = _galleries(study_dir, summaries, pictures)
+    ran = [runs.run(study_dir, summary) for summary in summaries]
+    failure = _failure(study_dir / "failure.md")
     return {
         "study": study_dir.name,
         "stand_in": results.STAND_IN if any(s.stand_in for s in summaries) else "",
-        "small_budget": _range(steps) if steps and steps[0] < SMALL_BUDGET else "",
-        "runs": [_run(study_dir, summary) for summary in summaries],
-        "facts": _facts(frame, summaries, histories, record),
+        "small_budget": runs.span(steps) if steps and steps[0] < SMALL_BUDGET else "",
+        "failed": list(filter(None, map(runs.failed, summaries))),
+        "answer": answer,
+        "overview": _overview(study_dir / "figures" / "overview.png"),
+        "siblings": _siblings(study_dir, answer["short"]) if answer else [],
+        "enough": MINIMUM_SEEDS,
+        "runs": ran,
+        "bicubic": runs.bicubic(summaries, ran),
+        "facts": runs.facts(frame, summaries, histories, record),
         "command": str(record.get("command", "")),
         "hashes": bool(record.get("cells")),
         "verdicts": None if claims is None else numbers.verdicts(claims, summaries),
-        "overview": _overview(study_dir / "figures" / "overview.png"),
-        "tables": [numbers.table(summary) for summary in summaries],
+        "tables": [numbers.table(s, run) for s, run in zip(summaries, ran, strict=True)],
         "benchmarks": numbers.benchmarks(frame),
         "goals": _goals(study_dir / "goals.csv"),
         "figures": [_figures(study_dir / "figures", summary) for summary in summaries],
+        "other_figures": _other_figures(study_dir / "figures"),
         "galleries": galleries,
         "without_gallery": without,
         "curves": _curves(histories, summaries),
-        "failure": _failure(study_dir / "failure.md"),
+        "failure": failure,
+        "failure_first": bool(failure) and len(summaries) == 1,
         "audit": _audit(study_dir.parent / "audit" / "summary.csv"),
     }
 
 
-# --------------------------------------------------------------------------------- what was run
-
-
-def _record(path: Path) -> dict:
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is damaged ({error}): delete and remake it") from None
-    return found if isinstance(found, dict) else {}
-
-
-def _run(study_dir: Path, summary: Summary) -> dict:
-    counts = sorted({len(seeds) for seeds in summary.seeds.values()})
-    if summary.same_images:
-        tested = f"{len(summary.images)} images, the paper's own"
-    elif summary.stand_in:
-        tested = f"{len(summary.images)} images, {results.STAND_IN}"
-    else:
-        tested = f"{len(summary.images)} images; the paper's are unknown"
-    return {
-        "table": summary.table,
-        "model": summary.model_title,
-        "task": results.TASK_TITLES[summary.table],
-        "trained": results.DATASET_TITLES.get(summary.dataset, summary.dataset),
-        "tested": tested,
-        "seeds": _range(counts),
-        "steps": _range(summary.iterations) + _patches(study_dir, summary.table),
-    }
-
-
-def _range(counts) -> str:
-    if not len(counts):
-        return NOTHING
-    low, high = min(counts), max(counts)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def _patches(study_dir: Path, table: int) -> str:
-    """``, each 8 patches of 72 x 72``, where the first run's folder is there."""
-    path = next(iter(sorted(study_dir.glob(f"table{table}/*/seed*/config.yaml"))), None)
-    recipe = OmegaConf.load(path).get("recipe") if path else None
-    if not recipe:
-        return ""
-    return f", each of {recipe.batch} patches, {recipe.patch} \u00d7 {recipe.patch}"
-
-
-def _facts(frame: pd.DataFrame, summaries, histories, record: dict) -> list[tuple[str, str]]:
-    losses = {loss for summary in summaries for loss in summary.losses}
-    environments = pd.json_normalize(list(record.get("environments", {}).values()))
-    cells = pd.DataFrame(list(record.get("cells", {}).values()))
-    days = _known(cells["finished"]) if "finished" in cells else []
-    facts = [
-        ("Losses", ", ".join(map(loss_title, sorted(losses, key=results.loss_rank)))),
-        ("Device", ", ".join(_known(frame["device"])) or "not recorded"),
-    ]
-    for name, column in (("Processor", "cpu"), ("Threads", "flags.threads")):
-        if column in environments and _known(environments[column]):
-            facts.append((name, ", ".join(_known(environments[column]))))
-    if precision := _precision(record):
-        facts.append(("Precision", precision))
-    if histories is not None:
-        times = curves.seconds(histories)
-        value = f"{_duration(times.sum())}, the sum of {len(times)} trainings"
-        facts.append(("Training time", value))
-    if days:
-        facts.append(("Finished", " to ".join(dict.fromkeys((days[0], days[-1])))))
-    facts.append(("Versions", " / ".join(_known(frame["versions"]))))
-    if "code.commit" in environments and _known(environments["code.commit"]):
-        facts.append(("Code", ", ".join(_known(environments["code.commit"]))))
-    return facts
-
-
-def _precision(record: dict) -> str:
-    """``bfloat16 and float32 (Table 4), float32 (Table 2)``, as the cells' environments tell."""
-    tables: dict[str, set[str]] = {}
-    for name, cell in record.get("cells", {}).items():
-        for key in cell.get("environments", []):
-            amp = record["environments"][key].get("flags", {}).get("amp")
-            table = re.match(r"table(\d)/", name)
-            if amp is not None and table:
-                tables.setdefault(table[1], set()).add("bfloat16" if amp else "float32")
-    kinds: dict[str, list[str]] = {}
-    for number, found in sorted(tables.items()):
-        kinds.setdefault(" and ".join(sorted(found)), []).append(number)
-    if len(kinds) < 2:
-        return "".join(kinds)
-    plural = {kind: "s" * (len(names) > 1) for kind, names in kinds.items()}
-    return ", ".join(f"{k} (Table{plural[k]} {', '.join(names)})" for k, names in kinds.items())
-
-
-def _known(column: pd.Series) -> list[str]:
-    """The different values as text; whole numbers that pandas made floats are whole again."""
-    found = column.dropna()
-    return sorted({f"{v:g}" if isinstance(v, float) else str(v) for v in found} - {""})
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"
+def _siblings(study_dir: Path, tables: list[int]) -> list[dict]:
+    """The studies beside this one that have seeds enough for a verdict on some of these tables."""
+    found = []
+    for page in sorted(study_dir.parent.glob("*/index.html")):
+        try:
+            claims = _csv(page.parent / "claims.csv", ["claim", "table", "dataset", "seeds"])
+        except DataError:  # it is that study's matter
+            continue
+        if claims is None or page.parent == study_dir:
+            continue
+        gains = numbers.mean_gains(claims.astype({"claim": str}))
+        enough = pd.to_numeric(gains["seeds"], errors="coerce") >= MINIMUM_SEEDS
+        gains = gains[enough & (gains["dataset"] != "bundled")]
+        shared = set(gains["table"]) & set(tables)
+        if shared:
+            found.append({"name": page.parent.name, "tables": numbers.tables_text(shared)})
+    return found
 
 
 # -------------------------------------------------------------------- figures, pictures, curves
@@ -212,16 +145,34 @@ def _figures(folder: Path, summary: Summary) -> dict:
     """The charts that the report made of a table, embedded."""
     name = f"Table {summary.table}, {summary.model_title}"
     radar, table = RADAR_FIGURES[summary.table], summary.table
+    pairs = (summary.change_per_seed(f"asy_{base}", base, "psnr") for base in results.BASES)
+    several = any(pair.shape[1] > 1 for pair in pairs)
+    with_intervals = ", with 95 % intervals over seeds and images" if several else ""
     kinds = [
-        (f"{radar}.png", "Radar chart", "each test image's values, and what the weights change"),
-        (f"forest_table{table}*.png", "Intervals", "mean changes with their 95 % intervals"),
-        (f"mechanism_table{table}*.png", "Where", "change of the error by grey value and gradient"),
+        (
+            f"{radar}.png",
+            f"Radar charts of {name}: each test image's values under the base losses, and what "
+            "the asymmetric weights change",
+            f"The paper's Fig. {radar.removeprefix('fig')}, remade. The paper draws values and "
+            "changes over one another; here the changes have charts of their own, below.",
+        ),
+        (
+            f"forest_table{table}*.png",
+            f"Mean changes of PSNR, SSIM and NRMSE in {name}{with_intervals}, beside the paper's",
+            f"Not in the paper: mean changes against the base losses{with_intervals}.",
+        ),
+        (
+            f"mechanism_table{table}*.png",
+            f"Where the error changes in {name}: by the label's grey value and by its gradient",
+            "Not in the paper: how the squared error changes on dark and bright pixels, and from "
+            "flat regions to edges.",
+        ),
     ]
     return {
         "title": name,
         "figures": [
-            {**_embedded(path), "title": title, "alt": f"{title} of {name}: {what}"}
-            for pattern, title, what in kinds
+            {**_embedded(path), "alt": alt, "caption": caption, "pdf": _pdf(path)}
+            for pattern, alt, caption in kinds
             for path in sorted(folder.glob(pattern))
         ],
     }
@@ -229,7 +180,35 @@ def _figures(folder: Path, summary: Summary) -> dict:
 
 def _overview(path: Path) -> dict | None:
     alt = "Changes of PSNR that the asymmetric weights bring in each network, beside the paper's"
-    return {**_embedded(path), "alt": alt} if path.is_file() else None
+    return {**_embedded(path), "alt": alt, "pdf": _pdf(path)} if path.is_file() else None
+
+
+def _pdf(picture: Path) -> str:
+    """The name of the PDF beside a PNG, empty if there is none."""
+    path = picture.with_suffix(".pdf")
+    return path.name if path.is_file() else ""
+
+
+def _other_figures(folder: Path) -> list[dict]:
+    """The remade figures of the paper that the page does not show, to be linked."""
+    found = []
+    for stem, title in OTHER_FIGURES.items():
+        paths = [folder / f"{stem}.png", *folder.glob(f"{stem}_*.png")]
+        paths = {_drawn(stem, path): path for path in paths if path.is_file()}
+        order = ["picture", *results.MODEL_TITLES.values()]
+        order = sorted(paths, key=lambda of, order=order: numbers.place(of, order))
+        files = [{"name": paths[of].name, "of": of, "pdf": _pdf(paths[of])} for of in order]
+        if files:
+            found.append({"title": title, "files": files})
+    return found
+
+
+def _drawn(stem: str, path: Path) -> str:
+    """What a file shows: the network of Fig. 5 and 6 (SRCNN's has no suffix), or a table."""
+    suffix = path.stem.removeprefix(stem).removeprefix("_")
+    if stem in ("fig5", "fig6"):
+        return results.model_title(suffix or "srcnn")
+    return re.sub(r"table(\d)", r"Table \1", suffix) or "picture"
 
 
 def _embedded(path: Path) -> dict:
@@ -271,7 +250,7 @@ def _gallery(folder: Path, summary: Summary, image: str, items: pd.DataFrame) ->
         error = "" if kind == "label" else _data_uri(crops.error_map(arrays[kind], label))
         title = kind.capitalize() if kind in ("input", "label") else loss_title(kind)
         shown.append({"title": title, "source": _data_uri(content[kind]), "error": error, **values})
-    first = items.iloc[0]
+    first, kinds = items.iloc[0], list(content)
     return {
         "id": f"table{summary.table}-{len(summary.images[: summary.images.index(image)]) + 1}",
         "title": f"{summary.model_title} (Table {summary.table}), image {image}",
@@ -283,6 +262,7 @@ def _gallery(folder: Path, summary: Summary, image: str, items: pd.DataFrame) ->
         "left": int(first["left"]),
         "factor": crops.FACTOR,
         "views": shown,
+        "opens": kinds.index(OPENS_WITH) if OPENS_WITH in kinds else 1,
         "mask": _data_uri(crops.mask(label)),
     }
 
@@ -328,10 +308,11 @@ def _failure(path: Path) -> list[dict]:
         elif text.startswith("#"):
             blocks.append({"kind": "heading", "text": text.lstrip("#").strip()})
         elif text.startswith("|"):
-            lines = [[c.strip() for c in x.strip("| ").split("|")] for x in text.splitlines()]
+            lines = [x.strip("| ").split("|") for x in numbers.minus(text).splitlines()]
+            lines = [[cell.strip() for cell in line] for line in lines]
             blocks.append({"kind": "table", "head": lines[0], "rows": lines[2:]})
         else:
-            blocks.append({"kind": "text", "text": text})
+            blocks.append({"kind": "text", "text": numbers.minus(text)})
     return blocks
 
 

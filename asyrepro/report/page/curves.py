@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from asyrepro.files import write_csv
 from asyrepro.report import results
 from asyrepro.report.results import BASES, PAPER_LOSSES, loss_title
+from asyrepro.report.tables import MINUS
 
 HISTORY = ["step", "loss", "val_psnr", "seconds"]  # what is taken of a run's history.csv
 COLUMNS = ["table", "loss", "seed", "step", "train_loss", "val_psnr", "seconds"]
@@ -119,7 +120,7 @@ def _chart(title: str, lines: dict[str, tuple[np.ndarray, np.ndarray]], log: boo
             for loss, line in lines.items()
         ],
         "x": [(f"{across(t):.1f}", f"{t:,.0f}") for t in _ticks(0, x.max())],
-        "y": [(f"{up(t):.1f}", f"{t:g}") for t in heights],
+        "y": [(f"{up(t):.1f}", f"{t:g}".replace("-", MINUS)) for t in heights],
     }
 
 

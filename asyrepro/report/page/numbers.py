@@ -1,43 +1,157 @@
-"""The numbers of the page as plain data: verdicts, the paper's tables, benchmarks."""
+"""The numbers of the page as plain data: answer, verdicts, the paper's tables, benchmarks."""
 
 from __future__ import annotations
 
 import math
+import re
 
 import pandas as pd
 
-from asyrepro.paper.claims import CLAIMS, IMPOSSIBLE, NOT_SUPPORTED, OPPOSITE, SUPPORTED
+from asyrepro.paper.claims import (
+    CLAIMS,
+    IMPOSSIBLE,
+    MINIMUM_SEEDS,
+    NOT_SUPPORTED,
+    OPPOSITE,
+    SUPPORTED,
+    UNDECIDED,
+)
 from asyrepro.report import goals, results, tables
 from asyrepro.report.results import PAPER_LOSSES, Summary, loss_title
-from asyrepro.report.tables import CELL, DECIMALS, LARGER_IS_BETTER, NOTHING, PAIRS, signed
+from asyrepro.report.tables import CELL, DECIMALS, LARGER_IS_BETTER, MINUS, NOTHING, PAIRS
 
 METRIC_TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "nrmse": "NRMSE"}
-TEST_SETS = {"set5": "Set5", "set12": "Set12", "set14": "Set14", "bsd68": "BSD68"}
+TEST_SETS = {"set5": "Set5", "set14": "Set14", "set12": "Set12", "bsd68": "BSD68"}  # in order
 VERDICT_KINDS = {SUPPORTED: "good", OPPOSITE: "bad", NOT_SUPPORTED: "bad"}  # others: open
+VERDICT_ORDER = [SUPPORTED, NOT_SUPPORTED, OPPOSITE, UNDECIDED, IMPOSSIBLE]
 UNIT_DECIMALS = {"dB": 3, "%": 2, "ratio": 3}  # others: 5
+LARGE = 1e5  # from here on, as in trainings that failed, three digits and a power of ten say it
 
 
 def number(value: float, decimals: int, sign: bool = False) -> str:
-    """Text of a number, a dash where it is missing."""
+    """Text of a number with a true minus sign, a dash where it is missing; zero has no sign."""
     if pd.isna(value):
         return NOTHING
-    return signed(value, decimals) if sign else f"{value:.{decimals}f}"
+    value = round(value, 9)  # sums in another order must not be rounded another way
+    kind = ".3g" if abs(value) >= LARGE else f".{decimals}f"
+    text = f"{value:{'+' if sign else ''}{kind}}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", MINUS)
+
+
+def minus(text: str) -> str:
+    """The text with a true minus sign before numbers; hyphens within words and ranges stay."""
+    return re.sub(r"(?<![^\s(\[])-(?=\d)", MINUS, text)
+
+
+def place(name: str, order) -> tuple[int, str]:
+    """Sort key: the names in their order, then any others by name."""
+    order = list(order)
+    return (order.index(name) if name in order else len(order), name)
+
+
+def listed(items) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    *first, last = map(str, items)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def tables_text(found) -> str:
+    """``Table 2`` or ``Tables 2, 3 and 4``."""
+    known = sorted({int(table) for table in found})
+    return f"Table{'s' * (len(known) > 1)} {listed(known)}"
+
+
+# ------------------------------------------------------------------------------ answer, verdicts
+
+
+def mean_gains(claims: pd.DataFrame) -> pd.DataFrame:
+    """The rows of claims.csv about the paper's mean gains of PSNR, one a network and base loss."""
+    return claims[claims["claim"].str.fullmatch(r"table\d-[a-z]+-psnr")]
+
+
+def answer(claims: pd.DataFrame, summaries: list[Summary]) -> dict | None:
+    """What became of the paper's mean gains of PSNR: in a sentence, and each of them.
+
+    None if the study tests none of them.
+    """
+    rows = mean_gains(claims)
+    if rows.empty:
+        return None
+    models = {summary.table: summary.model_title for summary in summaries}
+    short = rows[rows["seeds"].fillna(0) < MINIMUM_SEEDS]
+    counts = [f"{count} {verdict}" for verdict, count, _ in _counts(claims)]
+    return {
+        "one_seed": _one_seed(claims),
+        "sentence": _sentence(rows),
+        "impossible": _impossible(rows),
+        "all": f"{len(claims)} tests of the paper's claims",
+        "counts": ", ".join(counts),
+        "short": sorted({int(table) for table in short["table"]}),
+        "rows": [
+            {
+                "table": int(row.table),
+                "network": models.get(row.table, results.model_title(row.model)),
+                "base": loss_title(row.base),
+                "paper": number(row.paper, 3, sign=True),
+                "measured": number(row.measured, 3, sign=True),
+                "interval": _interval(row, 3, sign=True),
+                "seeds": NOTHING if pd.isna(row.seeds) else f"{row.seeds:.0f}",
+                "verdict": row.verdict,
+                "kind": VERDICT_KINDS.get(row.verdict, "open"),
+            }
+            for row in rows.itertuples()
+        ],
+    }
+
+
+def _one_seed(claims: pd.DataFrame) -> bool:
+    return bool((claims["verdict"] == IMPOSSIBLE).any() and claims["seeds"].max() == 1)
+
+
+def _counts(claims: pd.DataFrame) -> list[tuple[str, int, str]]:
+    """(verdict, how often, its kind) of those that were given."""
+    order = sorted(set(claims["verdict"]), key=lambda verdict: place(verdict, VERDICT_ORDER))
+    return [(v, int((claims["verdict"] == v).sum()), VERDICT_KINDS.get(v, "open")) for v in order]
+
+
+def _sentence(rows: pd.DataFrame) -> str:
+    """``Of the 8 mean gains of PSNR in the paper's Tables 2 and 3, none is supported: ...``"""
+    judged = rows[rows["verdict"] != IMPOSSIBLE]
+    gains = f"the {len(rows)} mean gains" if len(rows) > 1 else "the one mean gain"
+    text = f"Of {gains} of PSNR in the paper's {tables_text(rows['table'])}, "
+    if judged.empty:
+        return f"{text}none can be judged."
+    if len(judged) < len(rows):
+        text += f"{len(judged)} can be judged here, and of these "
+    counts = {verdict: count for verdict, count, _ in _counts(judged)}
+    if found := counts.pop(SUPPORTED, 0):
+        text += f"{found} {'is' if found == 1 else 'are'} supported"
+    else:
+        text += f"none is {'decided' if set(counts) == {UNDECIDED} else 'supported'}"
+    rest = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    few = bool((judged["seeds"] < MINIMUM_SEEDS).all())
+    return f"{text}{': ' * bool(rest)}{rest}{f' (fewer than {MINIMUM_SEEDS} seeds)' * few}."
+
+
+def _impossible(rows: pd.DataFrame) -> list[str]:
+    """Which tables have no verdict, and why."""
+    without = rows[rows["verdict"] == IMPOSSIBLE]
+    groups = without.groupby(without["reason"].fillna("no reason given"), sort=False)
+    return [f"{tables_text(found['table'])} ({reason})" for reason, found in groups]
 
 
 def verdicts(claims: pd.DataFrame, summaries: list[Summary]) -> dict:
     """How often each verdict was given, and the claims of claims.csv by table."""
-    order = list(dict.fromkeys(claims["verdict"]))
-    counts = [(v, int((claims["verdict"] == v).sum()), VERDICT_KINDS.get(v, "open")) for v in order]
     titles = {s.table: f"Table {s.table}, {s.model_title}" for s in summaries}
     group = claims["table"].map(titles).fillna("All networks")
-    one_seed = IMPOSSIBLE in order and claims["seeds"].max() == 1
+    one_seed = _one_seed(claims)
     return {
-        "counts": counts,
-        "one_seed": one_seed,
+        "counts": _counts(claims),
         "groups": [
             {
                 "title": title,
                 "open": bool((rows["verdict"] != IMPOSSIBLE).any()),
+                "note": _none(rows),
                 "rows": [_claim(row, one_seed) for row in rows.itertuples()],
             }
             for title, rows in claims.groupby(group, sort=False)
@@ -45,14 +159,25 @@ def verdicts(claims: pd.DataFrame, summaries: list[Summary]) -> dict:
     }
 
 
+def _none(rows: pd.DataFrame) -> str:
+    """Why none of these claims has a verdict, if so."""
+    if (rows["verdict"] != IMPOSSIBLE).any():
+        return ""
+    return f", {IMPOSSIBLE} ({'; '.join(dict.fromkeys(rows['reason'].dropna()))})"
+
+
+def _interval(row, decimals: int, sign: bool) -> str:
+    """``[-0.1, +0.2]``, empty where there is none."""
+    if pd.isna(row.lower):
+        return ""
+    return f"[{number(row.lower, decimals, sign)}, {number(row.upper, decimals, sign)}]"
+
+
 def _claim(row, one_seed: bool) -> dict:
     unit = row.unit if isinstance(row.unit, str) else ""
     decimals, sign = UNIT_DECIMALS.get(unit, 5), unit != "ratio"
     shown = f" {unit}" if unit in ("dB", "%") else ""
     known = next((claim for claim in CLAIMS if claim.id == row.claim), None)
-    span = ""
-    if not pd.isna(row.lower):
-        span = f"[{number(row.lower, decimals, sign)}, {number(row.upper, decimals, sign)}]"
     quantity = row.quantity
     if isinstance(row.base, str) and row.base.upper() not in quantity:
         quantity += f", {loss_title('asy_' + row.base)} against {loss_title(row.base)}"
@@ -64,7 +189,7 @@ def _claim(row, one_seed: bool) -> dict:
         "note": known.note if known else "",
         "paper": number(row.paper, decimals, sign) + shown * (not pd.isna(row.paper)),
         "measured": number(row.measured, decimals, sign) + shown,
-        "interval": span,
+        "interval": _interval(row, decimals, sign),
         "seeds": NOTHING if pd.isna(row.seeds) else f"{row.seeds:.0f}",
         "verdict": row.verdict,
         "kind": VERDICT_KINDS.get(row.verdict, "open"),
@@ -72,13 +197,21 @@ def _claim(row, one_seed: bool) -> dict:
     }
 
 
-def table(summary: Summary) -> dict:
-    """One of the paper's tables: heads and cells of each metric, ours and the paper's."""
+# ------------------------------------------------------------------------------ tables, benchmarks
+
+
+def table(summary: Summary, run: dict) -> dict:
+    """One of the paper's tables: heads and cells of each metric, ours and the paper's.
+
+    Args:
+        summary: the table.
+        run: what :func:`.runs.run` says of its trainings.
+    """
+    about = tables.notes(summary)[0].replace("iterations", "steps")  # as the rest of the page
     return {
         "table": summary.table,
-        "title": f"Table {summary.table}: {results.TASK_TITLES[summary.table]} with "
-        f"{summary.model_title}",
-        "about": tables.notes(summary)[0],
+        "title": f"Table {summary.table}: {summary.model_title}, {run['task']}",
+        "about": f"Tested on {run['tested']}. {about}",
         "stand_in": results.STAND_IN if summary.stand_in else "",
         "same_images": summary.same_images,
         "has_paper": summary.paper is not None,
@@ -102,7 +235,7 @@ def _metric(summary: Summary, metric: str) -> dict:
                 columns.append((loss_title(name), summary.values(name, metric), theirs, False))
         if {loss, base} <= set(summary.losses):
             theirs = summary.paper_values(loss, metric) - summary.paper_values(base, metric)
-            head = f"{loss_title(loss)} {tables.MINUS} {loss_title(base)}"
+            head = f"{loss_title(loss)} {MINUS} {loss_title(base)}"
             columns.append((head, summary.change(loss, base, metric), theirs, True))
     same = summary.same_images
     unknown = math.nan
@@ -182,14 +315,19 @@ def _others(summary: Summary) -> list[dict]:
 def benchmarks(frame: pd.DataFrame) -> list[dict]:
     """Means over images and seeds on sets outside the paper's tables, a table a network.
 
-    Super-resolution has the literature's metric (luma, border cut), denoising the plain one.
+    Networks stand in the order of the paper's tables. Super-resolution has the literature's
+    metric (luma, border cut), denoising the plain one.
     """
     rows = frame[frame["table"].isna()]
+    order = results.PAPER_MODELS.values()
+    groups = rows.groupby(["model", "dataset"], sort=False)
     made = []
-    for (model, dataset), group in rows.groupby(["model", "dataset"], sort=False):
-        sets = sorted(set(group["testset"]))
+    for (model, dataset), group in sorted(groups, key=lambda item: place(item[0][0], order)):
+        sets = sorted(set(group["testset"]), key=lambda name: place(name, TEST_SETS))
         luma = bool(group["psnr_y"].notna().any())
         columns = ("psnr_y", "ssim_y") if luma else ("psnr", "ssim")
+        if luma:
+            group = group.assign(psnr_y=results.published_psnr(group))
         means = group.groupby(["loss", "testset"])[list(columns)].mean()
         body = []
         for loss in sorted(set(group["loss"]), key=results.loss_rank):

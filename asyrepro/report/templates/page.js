@@ -48,13 +48,14 @@ for (const table of document.querySelectorAll("table.sortable")) {
 }
 
 // Galleries: one picture at a time with its error map, and another one over its left part.
-for (const gallery of document.querySelectorAll(".gallery")) {
+const galleries = [...document.querySelectorAll(".gallery")].map((gallery) => {
   const radios = [...gallery.querySelectorAll("input[type=radio]")];
   const stage = gallery.querySelector(".stage");
   const views = [...stage.querySelectorAll(".view")];
   const errors = [...gallery.querySelectorAll(".errors .view")];
   const other = gallery.querySelector("select");
   const slider = gallery.querySelector("input[type=range]");
+  const sides = gallery.querySelector("output");
 
   const show = () => {
     const chosen = radios.findIndex((radio) => radio.checked);
@@ -66,22 +67,17 @@ for (const gallery of document.querySelectorAll(".gallery")) {
       view.classList.toggle("other", k === Number(other.value) && k !== chosen && at > 0);
     });
     errors.forEach((view, k) => view.classList.toggle("shown", k === chosen));
+    const title = (k) => other.options[k].text;
+    const both = at > 0 && at < 100 && chosen !== Number(other.value);
+    sides.value = both ? `Left: ${title(other.value)}, right: ${title(chosen)}` : "";
   };
   const choose = (k) => {
-    radios[(k + radios.length) % radios.length].checked = true;
+    const radio = radios[(k + radios.length) % radios.length];
+    radio.checked = true;
+    if (radios.includes(document.activeElement)) radio.focus({ preventScroll: true });
     show();
   };
   for (const control of [...radios, other, slider]) control.addEventListener("input", show);
-
-  gallery.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.altKey || event.metaKey || event.target === other) return;
-    const number = "123456789".indexOf(event.key);
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (event.key.length === 1 && number >= 0 && number < radios.length) choose(number);
-    else if (step && event.target === stage) choose(radios.findIndex((r) => r.checked) + step);
-    else return;
-    event.preventDefault();
-  });
 
   const drag = (event) => {
     const box = stage.getBoundingClientRect();
@@ -91,7 +87,30 @@ for (const gallery of document.querySelectorAll(".gallery")) {
   stage.addEventListener("pointermove", (event) => { if (event.buttons & 1) drag(event); });
   stage.addEventListener("dragstart", (event) => event.preventDefault());
   show();
-}
+  return { gallery, stage, radios, choose };
+});
+
+// Keys act on the gallery that has the focus, digits else on the one that fills most of the window.
+const inView = () => {
+  const seen = galleries.map(({ gallery }) => {
+    const box = gallery.getBoundingClientRect();
+    return Math.min(box.bottom, innerHeight) - Math.max(box.top, 0);
+  });
+  const most = Math.max(0, ...seen);
+  return most > 0 ? galleries[seen.indexOf(most)] : null;
+};
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.target.tagName === "SELECT") return;
+  const number = event.key.length === 1 ? "123456789".indexOf(event.key) : -1;
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  const one = galleries.find(({ gallery }) => gallery.contains(event.target)) || inView();
+  if (!one) return;
+  const { stage, radios, choose } = one;
+  if (number >= 0 && number < radios.length) choose(number);
+  else if (step && event.target === stage) choose(radios.findIndex((r) => r.checked) + step);
+  else return;
+  event.preventDefault();
+});
 
 // Charts: a press shows one as wide as the page, another makes it small again.
 for (const zoom of document.querySelectorAll(".zoom")) {

@@ -1,0 +1,234 @@
+"""What was run: task, data, recipe and machine of a study's trainings, in words.
+
+From the tidy table, the configurations in the run folders, and reproducibility.json; what none of
+these tells is not said.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from asyrepro.data.catalogue import TABLE2
+from asyrepro.errors import DataError
+from asyrepro.report import results
+from asyrepro.report.page import curves, numbers
+from asyrepro.report.results import Summary, loss_title
+from asyrepro.report.tables import NOTHING
+
+MODE_TITLES = {"luma": "luma", "rgb": "RGB", "grey": "grey"}
+PAPERS_OWN = {4: "Set12, images 03 to 12", 5: "ten of BSD300's test images"}
+COMMIT = 10  # digits of a commit that are shown
+
+
+def run(study_dir: Path, summary: Summary) -> dict:
+    """A table's network, task, data, recipe and number of seeds."""
+    found = configurations(study_dir, summary.table)
+    tasks = list(dict.fromkeys(filter(None, map(_task, found))))
+    recipes = list(dict.fromkeys(filter(None, map(_recipe, found))))
+    steps = span(summary.iterations)
+    return {
+        "table": summary.table,
+        "model": summary.model_title,
+        "task": " or ".join(tasks) or results.TASK_TITLES[summary.table].lower(),
+        "modes": {cfg.task.get("mode") for cfg in found if cfg.get("task")},
+        "trained": results.DATASET_TITLES.get(summary.dataset, summary.dataset),
+        "tested": _tested(summary),
+        "seeds": span(sorted({len(seeds) for seeds in summary.seeds.values()})),
+        "training": " ".join([f"{steps} steps", *[" or ".join(recipes)] * bool(recipes)]),
+    }
+
+
+def configurations(study_dir: Path, table: int) -> list[DictConfig]:
+    """config.yaml of each loss's first finished run, where the run folders are there.
+
+    Raises:
+        DataError: one is damaged.
+    """
+    first: dict[str, Path] = {}
+    for path in sorted(study_dir.glob(f"table{table}/*/seed*/config.yaml")):
+        if (path.parent / "rows.csv").is_file():
+            first.setdefault(path.parts[-3], path)
+    return [_configuration(path) for path in first.values()]
+
+
+def _configuration(path: Path) -> DictConfig:
+    try:
+        found = OmegaConf.load(path)
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise DataError(f"{path} is damaged ({error}): delete its folder and train again") from None
+    if not isinstance(found, DictConfig):
+        raise DataError(f"{path} is damaged (not a configuration): delete its folder")
+    return found
+
+
+def _task(cfg: DictConfig) -> str:
+    """``super-resolution x3 (bicubic), luma`` or ``denoising, sigma = 25, grey``."""
+    task = cfg.get("task") or {}
+    mode = MODE_TITLES.get(task.get("mode"), task.get("mode"))
+    if "scale" in task:
+        return f"super-resolution \u00d7{task.scale} (bicubic), {mode}"
+    if "sigma" in task:
+        return f"denoising, \u03c3 = {task.sigma:g}, {mode}"
+    return ""
+
+
+def _recipe(cfg: DictConfig) -> str:
+    """``of 8 patches, 72 x 72; Adam, learning rate up to 0.002 (OneCycleLR)``."""
+    recipe = cfg.get("recipe") or {}
+    optimizer, scheduler = recipe.get("optimizer") or {}, recipe.get("scheduler") or {}
+    said = []
+    if "batch" in recipe and "patch" in recipe:
+        said.append(f"of {recipe.batch} patches, {recipe.patch} \u00d7 {recipe.patch}")
+    if "_target_" in optimizer and "lr" in optimizer:
+        rate = f"{scheduler.get('max_lr', optimizer.lr):g}"
+        plan = f"up to {rate} ({_name(scheduler)})" if "_target_" in scheduler else rate
+        said.append(f"{_name(optimizer)}, learning rate {plan}")
+    return "; ".join(said)
+
+
+def _name(made: DictConfig) -> str:
+    return made["_target_"].rpartition(".")[2]
+
+
+def _tested(summary: Summary) -> str:
+    images = summary.images
+    if summary.stand_in:
+        return f"{len(images)} images, {results.STAND_IN}"
+    if summary.same_images:
+        whole = images == results.PAPER_IMAGES[summary.table]
+        title = PAPERS_OWN[summary.table]
+        return f"{title if whole else f'{len(images)} of {title}'}, the paper's own"
+    title = f"{len(images)} images"
+    if list(images) == TABLE2:
+        title = "the first ten of BSD300's test images, by number"
+    return f"{title}; the paper's are unknown"
+
+
+def span(counts) -> str:
+    """``600`` or ``160 to 28,000``."""
+    if not len(counts):
+        return NOTHING
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def bicubic(summaries: list[Summary], runs: list[dict]) -> str:
+    """Why bicubic has another PSNR in Table 3 than in Table 2, where both are of the same images.
+
+    The one is of luma, the other of three colours.
+    """
+    of = {s.table: (s, run["modes"]) for s, run in zip(summaries, runs, strict=True)}
+    if not {2, 3} <= set(of):
+        return ""
+    (luma, luma_modes), (rgb, rgb_modes) = of[2], of[3]
+    baselines = {luma.baseline, rgb.baseline}
+    same = luma.images == rgb.images and baselines == {"bicubic"}
+    if not same or luma_modes != {"luma"} or rgb_modes != {"rgb"}:
+        return ""
+    first, second = (numbers.number(s.mean("bicubic", "psnr"), 2) for s in (luma, rgb))
+    return (
+        f"Bicubic enlargement has {first} dB in Table 2 and {second} dB in Table 3, on the same "
+        "images: Table 2 measures luma, Table 3 the three colours (RGB)."
+    )
+
+
+def failed(summary: Summary) -> dict | None:
+    """How many of a table's trainings end below the degraded input itself; None if none do."""
+    if summary.baseline is None:
+        return None
+    least = summary.mean(summary.baseline, "psnr")
+    ends = [end for loss in summary.losses for end in summary.per_seed(loss, "psnr").mean()]
+    below = sum(end < least for end in ends)
+    if not below:
+        return None
+    return {
+        "table": summary.table,
+        "below": below,
+        "count": len(ends),
+        "baseline": summary.baseline,
+        "psnr": numbers.number(least, 2),
+    }
+
+
+# ---------------------------------------------------------------------------- facts of the machine
+
+
+def record(path: Path) -> dict:
+    """reproducibility.json; empty if it is not there.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is damaged ({error}): delete and remake it") from None
+    return found if isinstance(found, dict) else {}
+
+
+def facts(frame: pd.DataFrame, summaries, histories, record: dict) -> list[tuple[str, str]]:
+    """Losses, machine, precision, time, versions and commits: names and values."""
+    losses = {loss for summary in summaries for loss in summary.losses}
+    environments = pd.json_normalize(list(record.get("environments", {}).values()))
+    cells = pd.DataFrame(list(record.get("cells", {}).values()))
+    days = _known(cells["finished"]) if "finished" in cells else []
+    found = [
+        ("Losses", ", ".join(map(loss_title, sorted(losses, key=results.loss_rank)))),
+        ("Device", ", ".join(_known(frame["device"])) or "not recorded"),
+    ]
+    for name, column in (("Processor", "cpu"), ("Threads", "flags.threads")):
+        if column in environments and _known(environments[column]):
+            found.append((name, ", ".join(_known(environments[column]))))
+    if precision := _precision(record):
+        found.append(("Precision", precision))
+    if histories is not None:
+        times = curves.seconds(histories)
+        value = f"{_duration(times.sum())}, the sum of {len(times)} trainings"
+        found.append(("Training time", value))
+    if days:
+        found.append(("Finished", " to ".join(dict.fromkeys((days[0], days[-1])))))
+    found.append(("Versions", " / ".join(_known(frame["versions"]))))
+    if "code.commit" in environments and _known(environments["code.commit"]):
+        commits = [commit[:COMMIT] for commit in _known(environments["code.commit"])]
+        found.append(("Code", ", ".join(commits)))
+    return found
+
+
+def _precision(record: dict) -> str:
+    """``bfloat16 and float32 (Table 4), float32 (Table 2)``, as the cells' environments tell."""
+    tables: dict[str, set[str]] = {}
+    for name, cell in record.get("cells", {}).items():
+        for key in cell.get("environments", []):
+            amp = record["environments"][key].get("flags", {}).get("amp")
+            table = re.match(r"table(\d)/", name)
+            if amp is not None and table:
+                tables.setdefault(table[1], set()).add("bfloat16" if amp else "float32")
+    kinds: dict[str, list[str]] = {}
+    for number, found in sorted(tables.items()):
+        kinds.setdefault(" and ".join(sorted(found)), []).append(number)
+    if len(kinds) < 2:
+        return "".join(kinds)
+    plural = {kind: "s" * (len(names) > 1) for kind, names in kinds.items()}
+    return ", ".join(f"{k} (Table{plural[k]} {', '.join(names)})" for k, names in kinds.items())
+
+
+def _known(column: pd.Series) -> list[str]:
+    """The different values as text; whole numbers that pandas made floats are whole again."""
+    found = column.dropna()
+    return sorted({f"{v:g}" if isinstance(v, float) else str(v) for v in found} - {""})
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"
