@@ -24,3 +24,11 @@ To run, as python -m asyrepro.NAME (--help says how):
 """
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    if name not in ("AsymmetricLoss", "asymmetric_weight"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from asyrepro import losses  # not before it is wanted: it needs PyTorch
+
+    return getattr(losses, name)

@@ -18,9 +18,11 @@ import torch
 import yaml
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from asyrepro.errors import CheckpointError, shown
 from asyrepro.files import write_bytes
+from asyrepro.settings import CONFIGS
 
 FORMAT = 1
 NEEDED = (
@@ -161,13 +163,26 @@ def _items(node: object) -> Iterator[tuple]:
 
 
 def _defined_in(package: str, name: object) -> bool:
-    """Whether a dotted name is that of a class which a package of this program defines."""
+    """Whether a dotted name is that of a class which a package of this program defines, or of a
+    network that a YAML file in configs/model/ names: these are this machine's user's own."""
+    if isinstance(name, str) and package == "asyrepro.models" and name in _own_networks():
+        return True
     if not isinstance(name, str) or not name.startswith(f"{package}."):
         return False
     try:
         return get_class(name).__module__.startswith(package)
     except Exception:  # no such module or class
         return False
+
+
+def _own_networks() -> set[str]:
+    found = set()
+    for path in (CONFIGS / "model").glob("*.yaml"):
+        try:
+            found.add(OmegaConf.select(OmegaConf.load(path), "network._target_"))
+        except (OSError, yaml.YAMLError, OmegaConfBaseException):
+            continue  # who chooses it is told
+    return found
 
 
 def _reason(error: Exception) -> str:

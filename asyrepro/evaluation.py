@@ -49,7 +49,11 @@ def outputs(network: nn.Module, testset, task: Task, device="cpu", progress=Fals
     network.eval()
     pairs = zip(testset.names, testset.images, strict=True)
     for name, image in tqdm(
-        pairs, total=len(testset.names), desc=testset.name, disable=not progress, leave=False
+        pairs,
+        total=len(testset.names),
+        desc=testset.name,
+        disable=None if progress else True,  # None: no bar in a file
+        leave=False,
     ):
         yield name, *restore(network, task, image, name, device)
 

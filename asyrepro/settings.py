@@ -190,6 +190,11 @@ def check(cfg: DictConfig) -> None:
         node = OmegaConf.select(cfg, name)
         if not OmegaConf.is_list(node) and (name, node) != ("benchmarks", None):
             raise ConfigError(f"{name} is {_shown(node)}; write a list, such as [set5]")
+    if cfg.runtime.data is not None and not Path(str(cfg.runtime.data)).expanduser().is_dir():
+        raise ConfigError(
+            f"runtime.data is {_shown(cfg.runtime.data)}, which is no folder: name one that holds "
+            "data sets, or make it"
+        )
     if cfg.dataset.name is None:
         raise ConfigError("which folder of images? dataset=folder dataset.name=/path/to/images")
     tests = [cfg.testset, cfg.validation, *(cfg.benchmarks or [])]

@@ -121,6 +121,11 @@ def command_line(arguments: list[str]) -> int:
         if distributed.says(str(stop)):
             print(f"{stop}; the same command continues it", file=sys.stderr)
         return stop.code
+    except RuntimeError as error:
+        if "srun" not in str(error):  # submitit's, which has no exception of its own for it
+            raise
+        print(f"error: hydra/launcher=slurm needs a SLURM cluster: {error}", file=sys.stderr)
+        return 2
     except UserError as error:
         if distributed.says(str(error)):
             print(f"error: {error}", file=sys.stderr)

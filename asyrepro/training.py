@@ -56,7 +56,7 @@ class Trainer:
         checkpoint_seconds: time between checkpoints; there is always one of the last step, and one
             of the step at which the process was asked to end.
         logger: called with the lines of the history that are new at a checkpoint.
-        label: what the progress bar is called; None for no bar.
+        label: what the progress bar is called; None for no bar, and there is none in a file.
     """
 
     network: nn.Module
@@ -124,7 +124,7 @@ class Trainer:
         saved = clock = time.perf_counter()
         bar = tqdm(
             total=self.steps, initial=self.step, desc=self.label, unit="step",
-            disable=self.label is None, dynamic_ncols=True, mininterval=0.5,
+            disable=True if self.label is None else None, dynamic_ncols=True, mininterval=0.5,
         )  # fmt: skip
         with bar, stopping.deferred():
             while self.step < self.steps:

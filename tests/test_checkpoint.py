@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from asyrepro import checkpoint
+from asyrepro.errors import CheckpointError
 
 
 def test_what_is_saved_is_read_back(tmp_path):
@@ -32,3 +33,22 @@ def test_digest_sees_a_single_bit():
     assert checkpoint.digest(weights) == checkpoint.digest(other)
     other["w"][3] = torch.nextafter(torch.tensor(1.0), torch.tensor(2.0))
     assert checkpoint.digest(weights) != checkpoint.digest(other)
+
+
+def test_networks_that_the_users_own_configurations_name_are_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "CONFIGS", tmp_path)
+    (tmp_path / "model").mkdir()
+    config = """
+        model: {name: mine, network: {_target_: torch.nn.Conv2d, in_channels: 1}}
+        task: {_target_: asyrepro.tasks.Denoising, sigma: 25}
+        loss: {name: mae}
+        dataset: {name: bsd300}
+        seed: 0
+        channels_last: true
+    """
+    state = {"config": config}
+    with pytest.raises(CheckpointError, match="which is not of this program"):
+        checkpoint.configuration(state, "weights.pt")
+    (tmp_path / "model" / "mine.yaml").write_text("network: {_target_: torch.nn.Conv2d}")
+    (tmp_path / "model" / "broken.yaml").write_text("network: [")
+    assert checkpoint.configuration(state, "weights.pt").model.name == "mine"

@@ -177,7 +177,9 @@ def test_the_numbers_are_the_tidy_tables_and_the_papers(study, metric, decimals)
                 against = theirs
             shown = re.findall(r"[+-]?\d+\.\d+", text.replace("\u2212", "-"))
             wanted = [x for x in (ours, theirs) if x is not None]
-            assert [float(x) for x in shown] == [float(f"{x:.{decimals}f}") for x in wanted]
+            assert [float(x) for x in shown] == [
+                float(f"{round(x, 9):.{decimals}f}") for x in wanted
+            ]
             better = against is not None and (ours - against) * (-1 if metric == "nrmse" else 1) > 0
             marks = {"better"} if better else {"worse"} if against is not None else set()
             assert {"better", "worse"} & set(names) == marks

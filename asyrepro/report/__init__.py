@@ -55,6 +55,7 @@ def build(
         summary = summarise(frame, table, published)
         if summary is not None:
             summaries[table] = summary
+    log(f"metrics: {study_dir / 'metrics.csv'}, {len(frame)} rows")
     log(f"tables: {', '.join(map(str, summaries)) or 'none'} in {study_dir / 'tables'}")
 
     folder = study_dir / "figures"
