@@ -109,25 +109,27 @@ def resolve(cfg: DictConfig, folder: Path | str | None = None) -> DictConfig:
 
 def _choose_training_set(cfg: DictConfig, folder: Path | str | None, done: bool) -> None:
     """The one that the table was begun with; else the first that can be had, with its tests."""
-    options = [cfg.dataset]
-    while options[-1].instead is not None:
-        options.append(settings.option("dataset", options[-1].instead))
+    option, options = cfg.dataset, {cfg.dataset.name: cfg.dataset}
+    while option.instead is not None:
+        option = settings.option("dataset", option.instead)
+        options[option.name] = option
     begun = _begun_with(folder)
-    if begun != "bundled" and begun in [option.name for option in options]:
-        cfg.dataset = next(option for option in options if option.name == begun)
+    if begun in options and begun != "bundled":
+        cfg.dataset = options[begun]
         if not done:
             _have_all(cfg)
         return
-    for cfg.dataset in options:
-        if cfg.dataset.name == "bundled":
+    for option in options.values():
+        cfg.dataset = option
+        if option.name == "bundled":
             return
         try:
             _have_all(cfg)
             break
         except catalogue.NotAvailable as error:
-            if cfg.dataset.instead is None:
+            if option.instead is None:
                 raise
-            _say_once(f"note     {error}; {cfg.dataset.instead} is taken instead")
+            _say_once(f"note     {error}; {option.instead} is taken instead")
     if begun == "bundled" and not done:
         raise DataError(
             f"{Path(folder).parents[1]} was begun with {results.STAND_IN}, and {cfg.dataset.name} "
@@ -137,7 +139,7 @@ def _choose_training_set(cfg: DictConfig, folder: Path | str | None, done: bool)
 
 def _have_all(cfg: DictConfig) -> None:
     # Test images matter as much: a table is either made from real images, or labelled.
-    for name in [x for x in data_sets(cfg) if x not in cfg.benchmarks]:
+    for name in _needed(cfg):
         _have(name, cfg.runtime)
 
 
@@ -162,21 +164,21 @@ def _say_once(text: str) -> None:
 
 def data_sets(cfg: DictConfig) -> list[str]:
     """The names of all data sets of a run, the training set first."""
+    return [*_needed(cfg), *cfg.benchmarks]
+
+
+def _needed(cfg: DictConfig) -> list[str]:
+    """The names of the data sets without which there is no training and no table."""
     validation = [cfg.validation] if cfg.recipe.validate_every else []
     tests = [cfg.testset] if cfg.testset else []
-    return [cfg.dataset.name, *validation, *tests, *cfg.benchmarks]
+    return [cfg.dataset.name, *validation, *tests]
 
 
-def _have(name: str, runtime: DictConfig, advice: str = "") -> None:
+def _have(name: str, runtime: DictConfig) -> None:
     if catalogue.available(name, runtime.data) is None:
         if not runtime.download:
-            raise catalogue.NotAvailable(
-                f"{name} is not here, and runtime.download is false{advice}"
-            )
-        try:
-            catalogue.provide(name, runtime.data)
-        except catalogue.NotAvailable as error:
-            raise catalogue.NotAvailable(f"{error}{advice}") from error
+            raise catalogue.NotAvailable(f"{name} is not here, and runtime.download is false")
+        catalogue.provide(name, runtime.data)
 
 
 def identity(cfg: DictConfig) -> str:
@@ -343,8 +345,11 @@ def _check_fit(cfg, network, task, device) -> None:
 def _check_tests(cfg: DictConfig, folder: Path, task: Task) -> None:
     """DataError, before the training, if benchmarks cannot be had, or test images of one's own are
     damaged, too small or new."""
-    for name in cfg.benchmarks:
-        _have(name, cfg.runtime, ", or give benchmarks=[] to do without")
+    try:
+        for name in cfg.benchmarks:
+            _have(name, cfg.runtime)
+    except catalogue.NotAvailable as error:
+        raise catalogue.NotAvailable(f"{error}, or give benchmarks=[] to do without") from error
     tests = [cfg.testset, *cfg.benchmarks] if cfg.testset else cfg.benchmarks
     for name in filter(catalogue.is_folder, tests):
         testset = catalogue.test_set(name, mode=task.mode)

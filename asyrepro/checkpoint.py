@@ -165,10 +165,10 @@ def _items(node: object) -> Iterator[tuple]:
 def _defined_in(package: str, name: object) -> bool:
     """Whether a dotted name is that of a class which a package of this program defines, or of a
     network that a YAML file in configs/model/ names: these are this machine's user's own."""
-    if isinstance(name, str) and package == "asyrepro.models" and name in _own_networks():
-        return True
-    if not isinstance(name, str) or not name.startswith(f"{package}."):
+    if not isinstance(name, str):
         return False
+    if not name.startswith(f"{package}."):
+        return package == "asyrepro.models" and name in _own_networks()
     try:
         return get_class(name).__module__.startswith(package)
     except Exception:  # no such module or class

@@ -95,17 +95,13 @@ class Setup:
         self.fixed = next(self.sampler)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-5, fused=True)
         self.step()  # the first is slow: CUDA starts, and convolutions choose their kernels
-        self._wait()
+        wait(self.device)
         started = time.perf_counter()
         for _ in range(6):
             self.step()
-        self._wait()
+        wait(self.device)
         enough = max(1, round(SECONDS * 6 / (time.perf_counter() - started)))
         self.steps = recipe.log_every * math.ceil(enough / recipe.log_every)  # whole log lines
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
     def step(self, criterion: nn.Module = LOSSES["mse"], plain: bool = False) -> None:
         """One training step on the fixed batch; ``plain``: GRUNet by 3-D convolutions."""
@@ -358,6 +354,12 @@ SECTIONS = {
 }
 
 
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was given; a CPU has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def interleaved(
     runs: dict[str, Callable], device: torch.device, repetitions: int = REPETITIONS
 ) -> dict[str, list[float]]:
@@ -370,8 +372,7 @@ def interleaved(
         for key, run in runs.items():
             started = time.perf_counter()
             itself = run()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            wait(device)
             elapsed = time.perf_counter() - started
             if number:
                 seconds[key].append(itself if isinstance(itself, float) else elapsed)

@@ -198,9 +198,9 @@ def absent(monkeypatch):
     """A set of names of data sets that cannot be had; all others can."""
     names = set()
 
-    def have(name, runtime, advice=""):
+    def have(name, runtime):
         if name in names:
-            raise catalogue.NotAvailable(f"{name} cannot be had{advice}")
+            raise catalogue.NotAvailable(f"{name} cannot be had")
 
     monkeypatch.setattr(cell, "_have", have)
     return names
@@ -230,6 +230,12 @@ def test_a_fallback_says_why_and_a_table_keeps_its_training_set(tmp_path, absent
     absent.add("bsd400")
     with pytest.raises(catalogue.NotAvailable, match="bsd400 cannot be had"):
         cell.resolve(wanted, folder)
+
+
+def test_a_test_set_that_is_a_benchmark_too_is_needed(absent):
+    absent.add("set5")
+    wanted = configured("dataset=bsd300", "fallback=true", "testset=set5", "benchmarks=[set5]")
+    assert cell.resolve(wanted).dataset.name == "bundled"
 
 
 def test_a_finished_run_needs_no_data(tmp_path, absent):

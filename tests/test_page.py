@@ -702,15 +702,20 @@ def opened(browser, study, theme="light"):
     return browser
 
 
-def test_the_browser_has_no_complaint_and_no_sideways_scrolling_on_a_phone(browser, study):
-    opened(browser, study)
-    assert browser.get_log("browser") == []
+def width_on_a_phone(browser):
+    """How wide the opened page is on a screen of 360 pixels."""
     size = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
-        assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+        return browser.execute_script("return document.documentElement.scrollWidth")
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_browser_has_no_complaint_and_no_sideways_scrolling_on_a_phone(browser, study):
+    opened(browser, study)
+    assert browser.get_log("browser") == []
+    assert width_on_a_phone(browser) <= 360
 
 
 def test_a_long_word_of_a_failure_breaks_on_a_phone(browser, tmp_path):
@@ -719,12 +724,7 @@ def test_a_long_word_of_a_failure_breaks_on_a_phone(browser, tmp_path):
     (folder / "failure.md").write_text(f"To see it: OVERRIDES={'x' * 200}")
     page.write(folder)
     opened(browser, folder)
-    size = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    try:
-        assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
-    finally:
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert width_on_a_phone(browser) <= 360
 
 
 def test_the_papers_numbers_are_muted(browser, study):

@@ -62,7 +62,7 @@ def forest(table: pd.DataFrame, title: str):
             better = "more" if DIRECTION[metric] > 0 else "less"
             ax.set_xlabel(f"{_TITLES[metric]}{scale}: {better} is better")
         axes[0].set_yticks(list(height.values()), [results.loss_title(loss) for _, loss in height])
-        about = f"Change against the base loss, {_seeds(table)}. {_other_images(table)}"
+        about = f"Change against the base loss, {_seeds(table['seeds'])}. {_other_images(table)}"
         _forest_frame(fig, table, title, about, left=0.18)
     return fig
 
@@ -88,7 +88,7 @@ def overview(rows: pd.DataFrame, title: str):
             _forest_line(ax, place, row, ends)
         names = [
             f"{results.model_title(row.model)}, {results.loss_title(row.loss)} "
-            f"({row.seeds:.0f} seed{'s' * (row.seeds != 1)})"
+            f"({_seeds([row.seeds])})"
             for row in rows.itertuples()
         ]
         ax.set_yticks(places, names)
@@ -97,10 +97,10 @@ def overview(rows: pd.DataFrame, title: str):
     return fig
 
 
-def _seeds(table: pd.DataFrame) -> str:
-    counts = sorted(set(table["seeds"].astype(int)))
-    text = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
-    return f"{text} seed{'s' * (counts[-1] != 1)}"
+def _seeds(counts) -> str:
+    """``1 seed``, ``6 seeds`` or ``4 to 6 seeds``."""
+    least, most = int(min(counts)), int(max(counts))
+    return f"{least if least == most else f'{least} to {most}'} seed{'s' * (most != 1)}"
 
 
 def _other_images(table: pd.DataFrame) -> str:
@@ -382,8 +382,7 @@ def _table_lines(keys, group: pd.DataFrame, sources: pd.DataFrame, mark: str) ->
     lines = [f"## {heading}{mark if results.STAND_IN not in heading else ''}", ""]
     for base in dict.fromkeys(group["base"]):
         rows = group[group["base"] == base]
-        seeds = int(rows["seeds"].max())
-        counts = f"{seeds} seed{'s' * (seeds != 1)}, {rows['images'].max()} images"
+        counts = f"{_seeds([rows['seeds'].max()])}, {rows['images'].max()} images"
         lines += [f"### Against {base.upper()} ({counts})", ""]
         noise = rows.drop_duplicates("metric").set_index("metric")["noise"]
         if noise.notna().any():
