@@ -183,9 +183,14 @@ def _have(name: str, runtime: DictConfig) -> None:
 
 def identity(cfg: DictConfig) -> str:
     """A short hash of the settings that determine a run's weights and rows."""
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    text = json.dumps({key: plain[key] for key in IDENTITY}, sort_keys=True)
+    text = json.dumps(_decisive(cfg), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _decisive(cfg: DictConfig) -> dict:
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    plain["loss"].pop("base", None)  # what the report compares the loss with
+    return {key: plain[key] for key in IDENTITY}
 
 
 def run(cfg: DictConfig, folder: Path | str) -> list[dict]:
@@ -571,7 +576,7 @@ def check_folder(cfg: DictConfig, folder: Path | str) -> bool:
 
 def _difference(cfg: DictConfig, path: Path) -> str:
     """The first setting in which two configurations differ, in words."""
-    here = _flat({k: OmegaConf.to_container(cfg, resolve=True)[k] for k in IDENTITY})
+    here = _flat(_decisive(cfg))
     there = _flat(OmegaConf.to_container(OmegaConf.load(path), resolve=True))
     for key in here:
         if here[key] != there.get(key):

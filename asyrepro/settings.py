@@ -181,6 +181,8 @@ def check(cfg: DictConfig) -> None:
         _check_value(name, OmegaConf.select(cfg, name))
     for name in ("study", "cell", "loss.name"):
         _check_name(name, OmegaConf.select(cfg, name))
+    if "base" in cfg.loss:
+        _check_name("loss.base", cfg.loss.base)
     for name in ("recipe.optimizer", "recipe.scheduler"):
         if not is_described(node := OmegaConf.select(cfg, name)):
             raise ConfigError(f"{name} is {_shown(node)}; it needs a _target_ and its options")

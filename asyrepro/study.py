@@ -8,7 +8,7 @@ from pathlib import Path
 from asyrepro import cell, evaluation, provenance, report
 from asyrepro.data import catalogue
 from asyrepro.errors import CheckpointError, DataError
-from asyrepro.report import goals, mechanism, page, results, verdicts_report
+from asyrepro.report import changes, goals, mechanism, page, results, verdicts_report
 from asyrepro.report.results import PAPER_MODELS
 
 MODES = {2: "luma", 3: "rgb", 4: "grey", 5: "grey"}
@@ -17,7 +17,7 @@ MODES = {2: "luma", 3: "rgb", 4: "grey", 5: "grey"}
 def build(study: Path | str, log=print) -> None:
     """Make everything that can be made from what the study's folder holds.
 
-    metrics.csv, profiles.csv, tables/ and figures/, goals.csv, verdicts.md, index.html,
+    metrics.csv, profiles.csv, tables/ and figures/, goals.csv, changes.md, verdicts.md, index.html,
     reproducibility.json.
     The figures that show images need the cells' weights (of the run, or kept with the study) and
     the test images; where these are missing they are left as they are.
@@ -28,7 +28,8 @@ def build(study: Path | str, log=print) -> None:
     study = Path(study)
     if not study.is_dir():
         raise DataError(f"there is no study at {study}: run it first, or check its name")
-    frame = results.plain(report.rows(study, log=lambda _: None))
+    whole = report.rows(study, log=lambda _: None)
+    frame = results.plain(whole)
     bundled = set(frame.loc[frame["dataset"] == "bundled", "table"].dropna())
     known = {"", "bundled", *(f"table{table}" for table in PAPER_MODELS)}
     own = set(frame.loc[~frame["testset"].isin(known), "table"].dropna())
@@ -41,11 +42,13 @@ def build(study: Path | str, log=print) -> None:
     mechanism.collect(study)
     provenance.collect(study)
     goals.write(study, frame)
+    if changes.write(study, whole):
+        log(f"changes: {study / 'changes.md'}, each loss against its base loss on every test set")
     if frame["table"].notna().any():
         verdicts_report.write(study)
         log(f"verdicts: {study / 'verdicts.md'}")
-        page.write(study, lambda *which: _restored(study, *which))
-        log(f"page: {study / 'index.html'}")
+    page.write(study, lambda *which: _restored(study, *which))
+    log(f"page: {study / 'index.html'}")
 
 
 @cache

@@ -124,6 +124,7 @@ def test_another_configuration_is_refused_and_named(finished):
 def test_where_and_how_a_run_is_carried_out_is_not_its_identity():
     plain = cell.identity(configured())
     assert cell.identity(configured("runtime.compile=true", "study=other")) == plain
+    assert cell.identity(configured("+loss.base=mse")) == plain
     for change in ("seed=4", "loss=mse", "task.scale=2", "recipe.batch=2", "amp=false"):
         assert cell.identity(configured(change)) != plain
 

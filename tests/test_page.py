@@ -17,7 +17,7 @@ from asyrepro import files, paper
 from asyrepro.data.catalogue import TABLE2
 from asyrepro.errors import DataError
 from asyrepro.report import page, results, verdicts
-from asyrepro.report.page import crops, curves, numbers
+from asyrepro.report.page import crops, curves
 
 ODD = "<b>\"odd\" & 'name'</b>"
 SIZE = (150, 140)  # of the test images
@@ -264,10 +264,9 @@ def test_what_is_missing_is_left_out(tmp_path):
     page.write(folder)
     text = text_of(folder)
     sections = set(re.findall(r'<section id="(\w+)"', text))
-    assert sections == {"run", "table4", "charts", "galleries"}
+    assert sections == {"run", "table4", "galleries"}
     assert set(re.findall(r'href="#(\w+)"', text)) == sections - {"run"} | {"main"}
     assert "No pictures of Table 4 (DnCNN)" in text
-    assert "There are no charts" in text
     assert not (folder / "crops").exists() and not (folder / "histories.csv").exists()
 
 
@@ -552,24 +551,6 @@ def test_a_failure_stands_first_where_it_is_the_whole_study(tmp_path):
 
     assert order(3)[0] == "failure"
     assert order(3, 4)[-1] == "failure"
-
-
-@pytest.mark.parametrize(
-    ("value", "decimals", "sign", "text"),
-    [
-        (30.1234, 2, False, "30.12"),
-        (-15.083, 3, False, "\u221215.083"),
-        (0.0402, 2, True, "+0.04"),
-        (-0.00001, 4, False, "0.0000"),
-        (-0.00001, 4, True, "0.0000"),
-        (2.46957e12, 2, True, "+2.47e+12"),
-        (-123456.7, 3, False, "\u22121.23e+05"),
-        (99999.4, 1, True, "+99999.4"),
-        (float("nan"), 2, True, "\u2013"),
-    ],
-)
-def test_numbers_as_text(value, decimals, sign, text):
-    assert numbers.number(value, decimals, sign) == text
 
 
 def test_benchmarks_stand_in_the_papers_order(tmp_path):

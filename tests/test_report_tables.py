@@ -131,14 +131,6 @@ def test_best_cells(values, metric, best):
     assert tables.best_cells(values, metric).tolist() == [bool(x) for x in best]
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.1184, "+0.118"), (-0.0026, f"{MINUS}0.003"), (0.0002, "0.000"), (-0.0002, "0.000")],
-)
-def test_signed(value, text):
-    assert tables.signed(value, 3) == text
-
-
 # --------------------------------------------------------------------------------- beside the paper
 
 
@@ -166,12 +158,12 @@ def test_unknown_images_are_marked_as_other_images(tmp_path):
     assert "in place of" not in text  # BSD300 is what the paper used here
 
 
-def test_training_set_iterations_and_seeds_are_stated(tmp_path):
+def test_training_set_steps_and_seeds_are_stated(tmp_path):
     rows = [dict(r, seed=s) for r in SMALL[:8] for s in (0, 1, 2)]
     text = tables.markdown(results.summarise(tidy(tmp_path, rows), 4))
     assert "BSD400" in text
     assert "in place of the paper's DIV2K" in text
-    assert "500 iterations" in text
+    assert "500 steps" in text
     assert "mean of 3 seeds" in text
 
 
@@ -367,6 +359,21 @@ def test_collect_adds_the_precision_that_a_run_was_trained_in(tmp_path):
         ("asy_mae", 10): "",
         ("noisy", -1): "",
     }
+
+
+def test_collect_adds_the_base_that_a_loss_declares(tmp_path):
+    study(tmp_path)
+    assert "base" not in results.collect(tmp_path)
+    mine = tmp_path / "table5" / "asy_mae" / "seed2"
+    criterion = {"_target_": "x.Y", "base": "not this one"}
+    for loss, base in (({"name": "asy_mae", "criterion": criterion, "base": "mse"}, "mse"),
+                       ({"base": "mse", "criterion": criterion}, "mse"),
+                       ({"name": "asy_mae", "criterion": criterion}, "mae")):  # fmt: skip
+        settings = {"amp": False, "loss": loss, "model": {"base": "neither this"}}
+        (mine / "config.yaml").write_text(OmegaConf.to_yaml(settings))
+        frame = results.collect(tmp_path)
+        assert results.bases(frame)["asy_mae"] == base
+        assert results.summarise(frame, 5).base_of("asy_mae") == base
 
 
 def test_image_names_keep_their_zeros(tmp_path):

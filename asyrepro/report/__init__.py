@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from asyrepro.report import figures, tables
+from asyrepro.report import figures, tables, wording
 from asyrepro.report.results import (
     PAPER_LOSSES,
     STAND_IN,
@@ -103,8 +103,7 @@ def _sheets(folder: Path, summaries, testset, log) -> list[Path]:
         for position, (data, served) in enumerate(sets.values()):
             stem = folder / (f"{name}_table{min(served)}" if position else name)
             stand_in = data.bundled or any(summaries[table].stand_in for table in served)
-            title = f"{task.capitalize()}, Table{'s' * (len(served) > 1)} "
-            title += f"{' and '.join(map(str, sorted(served)))}: "
+            title = f"{task.capitalize()}, {wording.tables(served)}: "
             if stand_in:
                 title += f"test images ({STAND_IN})"
             elif all(summaries[table].same_images for table in served):

@@ -17,9 +17,9 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from asyrepro.report import style
+from asyrepro.report import style, wording
 from asyrepro.report.results import STAND_IN, TASK_TITLES, Summary, loss_title, summarise
-from asyrepro.report.tables import CELL, DECIMALS, MINUS, NOTHING, PAIRS, notes, signed
+from asyrepro.report.tables import CELL, DECIMALS, PAIRS, notes
 
 RADAR_TITLES = {
     "values": {"psnr": "PSNR (dB)", "ssim": "SSIM", "nrmse": "NRMSE (the paper's “RMSE”)"},
@@ -218,14 +218,10 @@ def _means(summary: Summary, kind, metric, with_paper) -> list[str]:
                 shown = get(asymmetric, metric) - shown
             mean = float(shown.mean())
             decimals = DECIMALS[metric]
-            text = _plain(mean, decimals) if kind == "values" else signed(mean, decimals)
-            both[k].append(f"{loss_title(base)} {NOTHING if math.isnan(mean) else text}")
+            text = wording.number(mean, decimals, sign=kind == "change")
+            both[k].append(f"{loss_title(base)} {text}")
     lines = ["mean: " + ", ".join(both[0])]
     return [*lines, "paper: " + ", ".join(both[1])] if with_paper else lines
-
-
-def _plain(value: float, decimals: int) -> str:
-    return f"{value:.{decimals}f}".replace("-", MINUS)
 
 
 def _radar_legend(summary: Summary, kind, with_paper) -> list:
@@ -237,7 +233,7 @@ def _radar_legend(summary: Summary, kind, with_paper) -> list:
         several |= len(summary.seeds[loss]) > 1
         name = loss_title(loss)
         if kind == "change":
-            name += f" {MINUS} {loss_title(base)}"
+            name += f" {wording.MINUS} {loss_title(base)}"
         colour = style.LOSS_COLOURS[loss]
         look = {"marker": style.LOSS_MARKERS[loss], **style.LOSS_LOOKS[loss]}
         handles.append(Line2D([], [], color=colour, label=name, **look))
@@ -283,7 +279,7 @@ def _ring_labels(ticks, with_sign: bool, span: float) -> dict[float, str]:
     for tick in sorted(ticks, key=abs) if with_sign else ticks:
         if any(abs(tick - other) < 0.09 * span for other in shown):
             continue
-        text = signed(tick, decimals) if with_sign else _plain(tick, decimals)
+        text = wording.number(tick, decimals, with_sign)
         shown[tick] = "0" if with_sign and abs(tick) < 1e-9 * span else text
     return shown
 

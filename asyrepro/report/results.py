@@ -53,6 +53,7 @@ DATASET_TITLES = {
     "div2k": "DIV2K",
     "bundled": "bundled stand-in data",
 }
+TEST_SETS = {"set5": "Set5", "set14": "Set14", "set12": "Set12", "bsd68": "BSD68"}  # in order
 STAND_IN = "bundled stand-in data"
 
 PAPER_IMAGES = {table: tuple(paper.test_images(table)) for table in (4, 5)}  # in its order
@@ -195,7 +196,8 @@ def collect(study_dir) -> pd.DataFrame:
     """Rebuild ``metrics.csv`` from the study's run folders and baselines, and return it.
 
     Reads ``<table>/<loss>/seed<k>/rows.csv`` and ``baselines/*.csv``, and adds to a run's rows the
-    column ``precision`` of the training (:func:`precision_of`). Rows are sorted by table,
+    columns ``precision`` of the training (:func:`precision_of`) and, where a loss declares one,
+    ``base``, the loss that it is compared with. Rows are sorted by table,
     test set, model, training set, loss and seed; within these they keep their file's order, which
     is the paper's order of images. The metrics are written with six decimals, so that the same run
     folders give the same bytes. The file is replaced in one step.
@@ -215,9 +217,7 @@ def collect(study_dir) -> pd.DataFrame:
             f"first, with `make reproduce` or `python -m asyrepro.train`."
         )
     read = ((path, read_rows(path, may_be_empty=True)) for path in paths)
-    frames = [
-        rows.assign(precision=precision_of(path.parent)) for path, rows in read if not rows.empty
-    ]
+    frames = [_with_settings(rows, path.parent) for path, rows in read if not rows.empty]
     if not frames:
         raise DataError(
             f"{study_dir} holds no metrics: its runs had no test set (testset=null); there is "
@@ -239,12 +239,24 @@ def collect(study_dir) -> pd.DataFrame:
 
 def precision_of(folder) -> str:
     """Of the training in a run's folder: "bfloat16", "float32", or "" where it does not say."""
+    amp = _setting(folder, r"^amp: (true|false)$")
+    return {"true": "bfloat16", "false": "float32", "": ""}[amp]
+
+
+def _with_settings(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    rows = rows.assign(precision=precision_of(folder))
+    base = _setting(folder, r"^loss:\n(?: .*\n)*?  base: (\S+)$")
+    return rows.assign(base=base) if base else rows
+
+
+def _setting(folder, pattern: str) -> str:
+    """What a pattern finds in a run's config.yaml, or "" (the file is slow to parse)."""
     try:
         text = (Path(folder) / "config.yaml").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return ""
-    found = re.search(r"^amp: (true|false)$", text, re.MULTILINE)
-    return {"true": "bfloat16", "false": "float32"}[found[1]] if found else ""
+    found = re.search(pattern, text, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
@@ -327,6 +339,10 @@ class Summary:
         """The losses beyond the paper's four."""
         return tuple(loss for loss in self.losses if loss not in PAPER_LOSSES)
 
+    def base_of(self, loss: str) -> str:
+        """The loss that another one is compared with."""
+        return bases(self.rows)[loss]
+
     @property
     def model_title(self) -> str:
         return model_title(self.model)
@@ -380,8 +396,17 @@ def plain(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def base_of(loss: str) -> str:
-    """``asy_mse_shuffled`` -> ``mse``: the loss that a weighted one is compared with."""
+    """``asy_mse_shuffled`` -> ``mse``: the loss that one is compared with, by its name."""
     return "mse" if "mse" in loss.split("_") else "mae"
+
+
+def bases(rows: pd.DataFrame) -> dict[str, str]:
+    """What each loss of the tidy table is compared with: its column ``base``, else by its name."""
+    found = {loss: base_of(loss) for loss in rows["loss"]}
+    if "base" in rows.columns:
+        declared = rows[rows["base"].fillna("") != ""]
+        found |= dict(zip(declared["loss"], declared["base"], strict=True))
+    return found
 
 
 def summarise(

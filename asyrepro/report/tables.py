@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from asyrepro.files import write_csv, write_text
-from asyrepro.report import goals
+from asyrepro.report import goals, wording
 from asyrepro.report.results import (
     DATASET_TITLES,
     METRICS,
@@ -21,17 +21,15 @@ from asyrepro.report.results import (
     STAND_IN,
     TASK_TITLES,
     Summary,
-    base_of,
     loss_title,
     summarise,
 )
+from asyrepro.report.wording import MINUS, NOTHING
 
 CELL = ("psnr", "ssim", "nrmse")
 DECIMALS = {"psnr": 3, "ssim": 5, "rmse": 5, "nrmse": 5}
 LARGER_IS_BETTER = {"psnr": True, "ssim": True, "rmse": False, "nrmse": False}
 PAIRS = (("asy_mae", "mae"), ("asy_mse", "mse"))
-NOTHING = "\u2013"  # an en dash, where a cell is missing
-MINUS = "\u2212"  # a true minus sign
 
 
 def write_tables(frame: pd.DataFrame, folder, paper: pd.DataFrame | None = None) -> list[Path]:
@@ -124,10 +122,10 @@ def notes(summary: Summary) -> list[str]:
 def _steps(summary: Summary) -> str:
     counts = summary.iterations
     if not counts:
-        return "iterations not recorded"
+        return "number of steps not recorded"
     if len(counts) == 1:
-        return f"{counts[0]:,} iterations"
-    return f"{counts[0]:,} to {counts[-1]:,} iterations"
+        return f"{counts[0]:,} steps"
+    return f"{counts[0]:,} to {counts[-1]:,} steps"
 
 
 def _seeds(summary: Summary) -> str:
@@ -247,7 +245,8 @@ def _control_grid(summary: Summary) -> Grid:
     rows.append(None)
     rows.append(["", "Mean", *_plain_row({m: values[m].mean(axis=0) for m in CELL})])
     changes = [
-        _signed_cell({m: summary.change(x, base_of(x), m).mean() for m in CELL}) for x in controls
+        _signed_cell({m: summary.change(x, summary.base_of(x), m).mean() for m in CELL})
+        for x in controls
     ]
     rows.append(["", "Mean change from base loss", *changes])
     heading = f"Table {summary.table}. Other losses with {summary.model_title}: "
@@ -271,15 +270,7 @@ def _plain_row(values: dict[str, np.ndarray]) -> list:
 def _signed_cell(values: dict[str, float]):
     if any(np.isnan(values[metric]) for metric in CELL):
         return NOTHING
-    return [(signed(values[metric], DECIMALS[metric]), False) for metric in CELL]
-
-
-def signed(value: float, decimals: int) -> str:
-    """``+0.118``, ``-0.003`` (with a true minus sign), and ``0.000`` without sign."""
-    text = f"{value:+.{decimals}f}"
-    if float(text) == 0:
-        return text[1:]
-    return text.replace("-", MINUS)
+    return [(wording.number(values[metric], DECIMALS[metric], sign=True), False) for metric in CELL]
 
 
 # ----------------------------------------------------------------------------- the three formats
@@ -300,8 +291,8 @@ def csv_frame(summary: Summary) -> pd.DataFrame:
     for loss in summary.losses:
         if loss.startswith("asy_"):
             for metric in METRICS:
-                change = summary.change(loss, base_of(loss), metric)
-                columns[f"{loss}_minus_{base_of(loss)}_{metric}"] = change
+                change = summary.change(loss, summary.base_of(loss), metric)
+                columns[f"{loss}_minus_{summary.base_of(loss)}_{metric}"] = change
     if summary.paper is not None:
         for loss in PAPER_LOSSES:
             for metric in CELL:

@@ -238,8 +238,8 @@ def verdicts(metrics: pd.DataFrame, paper: pd.DataFrame | None) -> pd.DataFrame:
                 where = (table, model, dataset, kind, base, loss, against, metric)
                 claimed = kind in ("claim", "reading")
                 figure = _paper_change(paper, table, base, metric) if claimed else np.nan
-                noise = _noise(_grid(group, base, metric))
-                numbers = _comparison(first, second, metric, claimed, figure, noise, notes)
+                noise = noise_of(group, base, metric)
+                numbers = comparison(first, second, metric, noise, notes, claimed, figure)
                 found.append(dict(zip(_WHERE, where, strict=True)) | numbers)
     columns = [*_WHERE, *_NUMBERS, "verdict", "reason"]
     table = pd.DataFrame(found, columns=[name for name in columns if name != "p_holm"])
@@ -258,19 +258,35 @@ _NUMBERS = (
 )
 
 
-def _noise(base: pd.DataFrame) -> float:
-    """Root-mean-square difference of the mean over images between two base runs."""
-    means = base.dropna().mean(axis=1).to_numpy()
+def noise_of(rows: pd.DataFrame, loss: str, metric: str) -> float:
+    """Root-mean-square difference of the mean over images between two runs of one loss."""
+    means = _grid(rows, loss, metric).dropna().mean(axis=1).to_numpy()
     return float(np.sqrt(2) * means.std(ddof=1)) if len(means) > 1 else np.nan
 
 
-def _comparison(first, second, metric: str, claimed: bool, figure, noise, notes) -> dict:
-    """The numbers and the verdict of one comparison, as columns of :func:`verdicts`."""
+def comparison(
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    metric: str,
+    noise: float,
+    notes: list[str],
+    claimed: bool = False,
+    figure: float = np.nan,
+) -> dict:
+    """The numbers and the verdict of one comparison, as columns of :func:`verdicts`.
+
+    Args:
+        first, second, notes: what :func:`paired` returned.
+        metric: psnr, ssim or nrmse, or with "_y" at its end.
+        noise: of :func:`noise_of`.
+        claimed: whether the paper claims a change, and the rule is that of its claims.
+        figure: the paper's change.
+    """
     seeds, images = first.shape
     result = {"seeds": seeds, "images": images, "noise": noise, "paper_change": figure}
     if seeds == 0:
         return result | {"verdict": IMPOSSIBLE, "reason": "; ".join(["no paired seeds", *notes])}
-    direction = DIRECTION[metric]
+    direction = DIRECTION[metric.removesuffix("_y")]
     changes = first.to_numpy() - second.to_numpy()
     better = crossed_interval(direction * changes)
     if claimed:

@@ -14,8 +14,7 @@ from matplotlib.transforms import ScaledTranslation
 from asyrepro.files import write_csv, write_text
 from asyrepro.paper.claims import CLAIMS, DIRECTION, MINIMUM_SEEDS, RULES
 from asyrepro.paper.tables import tables as paper_tables
-from asyrepro.report import mechanism, results, style
-from asyrepro.report.tables import signed
+from asyrepro.report import mechanism, results, style, wording
 from asyrepro.report.verdicts import (
     CONTRASTS,
     CONTROLS,
@@ -62,7 +61,8 @@ def forest(table: pd.DataFrame, title: str):
             better = "more" if DIRECTION[metric] > 0 else "less"
             ax.set_xlabel(f"{_TITLES[metric]}{scale}: {better} is better")
         axes[0].set_yticks(list(height.values()), [results.loss_title(loss) for _, loss in height])
-        about = f"Change against the base loss, {_seeds(table['seeds'])}. {_other_images(table)}"
+        seeds = wording.seeds(table["seeds"])
+        about = f"Change against the base loss, {seeds}. {_other_images(table)}"
         _forest_frame(fig, table, title, about, left=0.18)
     return fig
 
@@ -75,10 +75,39 @@ def overview(rows: pd.DataFrame, title: str):
         title: of the figure.
     """
     rows = rows.sort_values(["table", "dataset", "base"], kind="stable")
+    names = [
+        f"{results.model_title(row.model)}, {results.loss_title(row.loss)} "
+        f"({wording.seeds([row.seeds])})"
+        for row in rows.itertuples()
+    ]
+    groups = list(zip(rows["table"], rows["dataset"], strict=True))
+    axis = "change of PSNR against the base loss (dB), mean over the images of a table"
+    return lines(rows, title, names, groups, axis, _other_images(rows))
+
+
+def lines(
+    rows: pd.DataFrame,
+    title: str,
+    names: list[str],
+    groups: list,
+    axis: str,
+    about: str = "",
+    marks: str = "asymmetric loss",
+):
+    """A forest plot of one panel, as a matplotlib figure.
+
+    Args:
+        rows: columns change, lower, upper and noise, kind ("claim": drawn full) and paper_change.
+        title: of the figure.
+        names: what stands beside each line.
+        groups: a key for each line; where it changes, there is space.
+        axis: what is drawn, and its unit.
+        about: a line under the title.
+        marks: what the legend calls the dots.
+    """
     rows = rows.assign(fixed_lower=np.nan, fixed_upper=np.nan)  # the narrower question is left out
-    keys = list(zip(rows["table"], rows["dataset"], strict=True))
-    groups = list(dict.fromkeys(keys))
-    places = [number + 0.6 * groups.index(key) for number, key in enumerate(keys)]
+    order = list(dict.fromkeys(groups))
+    places = [number + 0.6 * order.index(key) for number, key in enumerate(groups)]
     with style.context():
         fig = style.figure(1.5 + 0.24 * (places[-1] + 1))
         ax = fig.subplots()
@@ -86,21 +115,12 @@ def overview(rows: pd.DataFrame, title: str):
         for place, row in zip(places, rows.itertuples(), strict=True):
             _forest_band(ax, (place, place), row.noise, ends)
             _forest_line(ax, place, row, ends)
-        names = [
-            f"{results.model_title(row.model)}, {results.loss_title(row.loss)} "
-            f"({_seeds([row.seeds])})"
-            for row in rows.itertuples()
-        ]
         ax.set_yticks(places, names)
-        ax.set_xlabel("change of PSNR against the base loss (dB), mean over the images of a table")
-        _forest_frame(fig, rows, title, _other_images(rows), left=0.25)
+        ax.set_xlabel(axis)
+        longest = max(map(len, names))
+        left = max(0.25, 0.0085 * longest + 0.02)
+        _forest_frame(fig, rows, title, about, left, marks)
     return fig
-
-
-def _seeds(counts) -> str:
-    """``1 seed``, ``6 seeds`` or ``4 to 6 seeds``."""
-    least, most = int(min(counts)), int(max(counts))
-    return f"{least if least == most else f'{least} to {most}'} seed{'s' * (most != 1)}"
 
 
 def _other_images(table: pd.DataFrame) -> str:
@@ -108,11 +128,13 @@ def _other_images(table: pd.DataFrame) -> str:
     unknown = sorted(set(table["table"].astype(int)) - set(results.PAPER_IMAGES))
     if not unknown:
         return ""
-    which = f"Table{'s' * (len(unknown) > 1)} {' and '.join(map(str, unknown))}"
+    which = wording.tables(unknown)
     return f"The paper does not name the test images of {which}: these are others."
 
 
-def _forest_frame(fig, table: pd.DataFrame, title: str, about: str, left: float) -> None:
+def _forest_frame(
+    fig, table: pd.DataFrame, title: str, about: str, left: float, marks: str = "asymmetric loss"
+) -> None:
     """What is around the lines: zero, the title, the legend, and a margin for the names."""
     for ax in fig.axes:
         ax.axvline(0, color=style.BLACK, lw=0.6, zorder=1)
@@ -124,11 +146,12 @@ def _forest_frame(fig, table: pd.DataFrame, title: str, about: str, left: float)
     high = fig.get_figheight()
     fig.suptitle(title, y=1 - 0.06 / high)
     fig.text(0.5, 1 - 0.25 / high, about, ha="center", va="top", size=6.5, color=style.GREY)
-    fig.legend(handles=_forest_legend(fig, table), loc="lower center", ncols=3, frameon=False)
+    handles = _forest_legend(fig, table, marks)
+    fig.legend(handles=handles, loc="lower center", ncols=3, frameon=False)
     fig.subplots_adjust(left, 0.86 / high, 0.985, 1 - 0.42 / high, wspace=0.12)
 
 
-def _forest_legend(fig, table: pd.DataFrame) -> list:
+def _forest_legend(fig, table: pd.DataFrame, marks: str) -> list:
     """What the plot shows, and only that: one seed has no intervals."""
 
     def line(label, colour=style.BLUE, **drawn):
@@ -139,7 +162,7 @@ def _forest_legend(fig, table: pd.DataFrame) -> list:
     paper = {"colour": PAPER, "lw": 0, "ms": 4}
     band = Patch(color=_BAND, label="two base runs that differ in their seed (RMS)")
     entries = [
-        (claims.any(), line("asymmetric loss", marker="o", lw=0)),
+        (claims.any(), line(marks, marker="o", lw=0)),
         (there["lower"], line("95 % over seeds and images", lw=1)),
         (not claims.all(), line("variant, control", style.GREY, marker="o", mfc="white", lw=0)),
         (there["fixed_lower"], line("95 % on these images alone", lw=2.6, alpha=0.45)),
@@ -214,7 +237,7 @@ def _forest_line(ax, place: float, row, ends: tuple[float, float]) -> None:
     at = ax.get_xlim()[side > 0]
     ax.plot(at, place, "<>"[side > 0], color=PAPER, ms=4.5, mew=0, zorder=5, clip_on=False)
     ax.annotate(
-        signed(row.paper_change, 2),
+        wording.number(row.paper_change, 2, sign=True),
         *((at, place), (-5 * side, 0)),
         **{"textcoords": "offset points", "ha": "right" if side > 0 else "left"},
         **{"va": "center_baseline", "color": PAPER, "size": 6.5},
@@ -235,12 +258,6 @@ def _p(value: float) -> str:
     return "-" if pd.isna(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _grid_lines(head: list[str], rows: list[list[str]]) -> list[str]:
-    """A Markdown table."""
-    marks = ["---"] * len(head)
-    return ["| " + " | ".join(cells) + " |" for cells in (head, marks, *rows)] + [""]
-
-
 def _claim_lines(table: pd.DataFrame) -> list[str]:
     rows = []
     for row in table.itertuples():
@@ -258,7 +275,7 @@ def _claim_lines(table: pd.DataFrame) -> list[str]:
         cells = [name, row.place, row.quantity, paper, measured, seeds, f"**{row.verdict}**"]
         rows.append([*cells, row.reason])
     head = ["claim", "place", "quantity", "paper", "measured [95 %]", "seeds", "verdict", "why"]
-    return _grid_lines(head, rows)
+    return wording.grid(head, rows)
 
 
 def _change_lines(table: pd.DataFrame) -> list[str]:
@@ -288,7 +305,7 @@ def _change_lines(table: pd.DataFrame) -> list[str]:
         *("95 %, these images alone", "seeds better, sign test", "p (Holm)", "images better"),
         *("paper", "verdict"),
     ]
-    return _grid_lines(head, rows)
+    return wording.grid(head, rows)
 
 
 def _method_lines() -> list[str]:
@@ -382,7 +399,7 @@ def _table_lines(keys, group: pd.DataFrame, sources: pd.DataFrame, mark: str) ->
     lines = [f"## {heading}{mark if results.STAND_IN not in heading else ''}", ""]
     for base in dict.fromkeys(group["base"]):
         rows = group[group["base"] == base]
-        counts = f"{_seeds([rows['seeds'].max()])}, {rows['images'].max()} images"
+        counts = f"{wording.seeds([rows['seeds'].max()])}, {rows['images'].max()} images"
         lines += [f"### Against {base.upper()} ({counts})", ""]
         noise = rows.drop_duplicates("metric").set_index("metric")["noise"]
         if noise.notna().any():
@@ -424,7 +441,7 @@ def _time_lines(times: pd.DataFrame) -> list[str]:
         for row in times.itertuples()
     ]
     head = ["network", "loss", "base, ms a step", "loss, ms a step", "ratio [95 %]"]
-    return _grid_lines([*head, "repetitions", "verdict"], rows)
+    return wording.grid([*head, "repetitions", "verdict"], rows)
 
 
 def write(

@@ -27,10 +27,9 @@ from asyrepro import paper
 from asyrepro.errors import DataError
 from asyrepro.files import write_text
 from asyrepro.paper.claims import MINIMUM_SEEDS
-from asyrepro.report import RADAR_FIGURES, results
+from asyrepro.report import RADAR_FIGURES, changes, results, wording
 from asyrepro.report.page import crops, curves, numbers, runs
 from asyrepro.report.results import Summary, loss_title, summarise
-from asyrepro.report.tables import NOTHING
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 SMALL_BUDGET = 10_000  # steps; the networks' own papers trained for far more
@@ -60,7 +59,7 @@ def write(study_dir, restored: Callable | None = None) -> Path:
         DataError: a file of the study is missing or damaged.
     """
     study_dir = Path(study_dir)
-    frame = results.plain(results.load(study_dir))
+    frame = results.load(study_dir)
     published = paper.tables()
     summaries = [s for t in RADAR_FIGURES if (s := summarise(frame, t, published)) is not None]
     pictures = crops.collect(study_dir, summaries, restored)
@@ -82,9 +81,14 @@ def render(found: dict) -> str:
 
 
 def context(study_dir: Path, frame, summaries: list[Summary], pictures, histories) -> dict:
-    """Everything the page says, as plain data; a part that cannot be had is None or empty."""
+    """Everything the page says, as plain data; a part that cannot be had is None or empty.
+
+    Args:
+        frame: the tidy table, with a sweep's variants.
+    """
     record = runs.record(study_dir / "reproducibility.json")
-    steps = sorted({step for summary in summaries for step in summary.iterations})
+    steps = sorted(set(frame["iterations"].dropna()))
+    stand_in = bool((frame[["dataset", "testset"]] == "bundled").any(axis=None))
     claims = _csv(study_dir / "claims.csv", dtype={"claim": str, "verdict": str})
     answer = None if claims is None else numbers.answer(claims, summaries)
     galleries, without = _galleries(study_dir, summaries, pictures)
@@ -92,7 +96,7 @@ def context(study_dir: Path, frame, summaries: list[Summary], pictures, historie
     failure = _failure(study_dir / "failure.md")
     return {
         "study": study_dir.name,
-        "stand_in": results.STAND_IN if any(s.stand_in for s in summaries) else "",
+        "stand_in": results.STAND_IN if stand_in else "",
         "small_budget": runs.span(steps) if steps and steps[0] < SMALL_BUDGET else "",
         "failed": list(filter(None, map(runs.failed, summaries))),
         "answer": answer,
@@ -101,21 +105,23 @@ def context(study_dir: Path, frame, summaries: list[Summary], pictures, historie
         "enough": MINIMUM_SEEDS,
         "runs": ran,
         "bicubic": runs.bicubic(summaries, ran),
-        "facts": runs.facts(frame, summaries, histories, record),
+        "facts": runs.facts(frame, histories, record),
         "command": str(record.get("command", "")),
         "hashes": bool(record.get("cells")),
         "verdicts": None if claims is None else numbers.verdicts(claims, summaries),
         "tables": [numbers.table(s, run) for s, run in zip(summaries, ran, strict=True)],
-        "benchmarks": numbers.benchmarks(frame),
+        "benchmarks": numbers.benchmarks(results.plain(frame)),
+        "variants": numbers.variants(frame),
+        "changes": _changes(study_dir),
         "goals": _goals(study_dir / "goals.csv"),
-        "figures": [_figures(study_dir / "figures", summary) for summary in summaries],
+        "figures": [f for s in summaries if (f := _figures(study_dir / "figures", s))["figures"]],
         "other_figures": _other_figures(study_dir / "figures"),
         "galleries": galleries,
         "without_gallery": without,
         "curves": _curves(histories, summaries),
         "failure": failure,
         "failure_first": bool(failure) and len(summaries) == 1,
-        "audit": _audit(study_dir.parent / "audit" / "summary.csv"),
+        "audit": _audit(study_dir.parent / "audit" / "summary.csv") if summaries else [],
     }
 
 
@@ -134,7 +140,7 @@ def _siblings(study_dir: Path, tables: list[int]) -> list[dict]:
         gains = gains[enough & (gains["dataset"] != "bundled")]
         shared = set(gains["table"]) & set(tables)
         if shared:
-            found.append({"name": page.parent.name, "tables": numbers.tables_text(shared)})
+            found.append({"name": page.parent.name, "tables": wording.tables(shared)})
     return found
 
 
@@ -181,6 +187,21 @@ def _figures(folder: Path, summary: Summary) -> dict:
 def _overview(path: Path) -> dict | None:
     alt = "Changes of PSNR that the asymmetric weights bring in each network, beside the paper's"
     return {**_embedded(path), "alt": alt, "pdf": _pdf(path)} if path.is_file() else None
+
+
+def _changes(study_dir: Path) -> dict | None:
+    """What changes.csv and its chart tell of PSNR."""
+    texts = dict.fromkeys(changes.TEXTS, str)
+    table = _csv(study_dir / "changes.csv", changes.COLUMNS, dtype=texts, keep_default_na=True)
+    if table is None:
+        return None
+    table = table.fillna(dict.fromkeys(texts, ""))
+    alt = "Mean changes of PSNR against the base loss on every test set"
+    chart = study_dir / "figures" / "changes.png"
+    return {
+        "rows": numbers.changes(changes.shown(table)),
+        "chart": {**_embedded(chart), "alt": alt, "pdf": _pdf(chart)} if chart.is_file() else None,
+    }
 
 
 def _pdf(picture: Path) -> str:
@@ -242,11 +263,11 @@ def _gallery(folder: Path, summary: Summary, image: str, items: pd.DataFrame) ->
         loss = summary.baseline if kind == "input" else kind
         known = summary.per_seed(loss, "psnr") if loss else pd.DataFrame()
         column = -1 if kind == "input" else seed
-        values = {"psnr": NOTHING, "ssim": NOTHING}
+        values = {"psnr": wording.NOTHING, "ssim": wording.NOTHING}
         if column in known:
             for metric, decimals in (("psnr", 2), ("ssim", 4)):
                 value = summary.per_seed(loss, metric).at[image, column]
-                values[metric] = numbers.number(value, decimals)
+                values[metric] = wording.number(value, decimals)
         error = "" if kind == "label" else _data_uri(crops.error_map(arrays[kind], label))
         title = kind.capitalize() if kind in ("input", "label") else loss_title(kind)
         shown.append({"title": title, "source": _data_uri(content[kind]), "error": error, **values})
@@ -308,11 +329,11 @@ def _failure(path: Path) -> list[dict]:
         elif text.startswith("#"):
             blocks.append({"kind": "heading", "text": text.lstrip("#").strip()})
         elif text.startswith("|"):
-            lines = [x.strip("| ").split("|") for x in numbers.minus(text).splitlines()]
+            lines = [x.strip("| ").split("|") for x in wording.minus(text).splitlines()]
             lines = [[cell.strip() for cell in line] for line in lines]
             blocks.append({"kind": "table", "head": lines[0], "rows": lines[2:]})
         else:
-            blocks.append({"kind": "text", "text": numbers.minus(text)})
+            blocks.append({"kind": "text", "text": wording.minus(text)})
     return blocks
 
 
@@ -326,7 +347,7 @@ def _audit(path: Path) -> list[dict]:
             "table": row["table"],
             "network": results.model_title(row["model"]),
             "base": loss_title(row["base"]),
-            "cells": [numbers.number(row[c], d, "change" in c) for c, d in digits.items()],
+            "cells": [wording.number(row[c], d, "change" in c) for c, d in digits.items()],
         }
         for row in rows.to_dict("records")
     ]

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from asyrepro.files import write_csv
 from asyrepro.report import results
 from asyrepro.report.results import BASES, PAPER_LOSSES, loss_title
-from asyrepro.report.tables import MINUS
+from asyrepro.report.wording import MINUS
 
 HISTORY = ["step", "loss", "val_psnr", "seconds"]  # what is taken of a run's history.csv
 COLUMNS = ["table", "loss", "seed", "step", "train_loss", "val_psnr", "seconds"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 
 import pandas as pd
 
@@ -16,49 +15,22 @@ from asyrepro.paper.claims import (
     SUPPORTED,
     UNDECIDED,
 )
-from asyrepro.report import goals, results, tables
+from asyrepro.report import changes as changes_of
+from asyrepro.report import goals, results, tables, wording
 from asyrepro.report.results import PAPER_LOSSES, Summary, loss_title
-from asyrepro.report.tables import CELL, DECIMALS, LARGER_IS_BETTER, MINUS, NOTHING, PAIRS
+from asyrepro.report.tables import CELL, DECIMALS, LARGER_IS_BETTER, PAIRS
+from asyrepro.report.wording import MINUS, NOTHING, number
 
 METRIC_TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "nrmse": "NRMSE"}
-TEST_SETS = {"set5": "Set5", "set14": "Set14", "set12": "Set12", "bsd68": "BSD68"}  # in order
 VERDICT_KINDS = {SUPPORTED: "good", OPPOSITE: "bad", NOT_SUPPORTED: "bad"}  # others: open
 VERDICT_ORDER = [SUPPORTED, NOT_SUPPORTED, OPPOSITE, UNDECIDED, IMPOSSIBLE]
 UNIT_DECIMALS = {"dB": 3, "%": 2, "ratio": 3}  # others: 5
-LARGE = 1e5  # from here on, as in trainings that failed, three digits and a power of ten say it
-
-
-def number(value: float, decimals: int, sign: bool = False) -> str:
-    """Text of a number with a true minus sign, a dash where it is missing; zero has no sign."""
-    if pd.isna(value):
-        return NOTHING
-    value = round(value, 9)  # sums in another order must not be rounded another way
-    kind = ".3g" if abs(value) >= LARGE else f".{decimals}f"
-    text = f"{value:{'+' if sign else ''}{kind}}"
-    return text.lstrip("+-") if float(text) == 0 else text.replace("-", MINUS)
-
-
-def minus(text: str) -> str:
-    """The text with a true minus sign before numbers; hyphens within words and ranges stay."""
-    return re.sub(r"(?<![^\s(\[])-(?=\d)", MINUS, text)
 
 
 def place(name: str, order) -> tuple[int, str]:
     """Sort key: the names in their order, then any others by name."""
     order = list(order)
     return (order.index(name) if name in order else len(order), name)
-
-
-def listed(items) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    *first, last = map(str, items)
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def tables_text(found) -> str:
-    """``Table 2`` or ``Tables 2, 3 and 4``."""
-    known = sorted({int(table) for table in found})
-    return f"Table{'s' * (len(known) > 1)} {listed(known)}"
 
 
 # ------------------------------------------------------------------------------ answer, verdicts
@@ -94,7 +66,7 @@ def answer(claims: pd.DataFrame, summaries: list[Summary]) -> dict | None:
                 "base": loss_title(row.base),
                 "paper": number(row.paper, 3, sign=True),
                 "measured": number(row.measured, 3, sign=True),
-                "interval": _interval(row, 3, sign=True),
+                "interval": wording.interval(row.lower, row.upper, 3),
                 "seeds": NOTHING if pd.isna(row.seeds) else f"{row.seeds:.0f}",
                 "verdict": row.verdict,
                 "kind": VERDICT_KINDS.get(row.verdict, "open"),
@@ -118,7 +90,7 @@ def _sentence(rows: pd.DataFrame) -> str:
     """``Of the 8 mean gains of PSNR in the paper's Tables 2 and 3, none is supported: ...``"""
     judged = rows[rows["verdict"] != IMPOSSIBLE]
     gains = f"the {len(rows)} mean gains" if len(rows) > 1 else "the one mean gain"
-    text = f"Of {gains} of PSNR in the paper's {tables_text(rows['table'])}, "
+    text = f"Of {gains} of PSNR in the paper's {wording.tables(rows['table'])}, "
     if judged.empty:
         return f"{text}none can be judged."
     if len(judged) < len(rows):
@@ -137,7 +109,7 @@ def _impossible(rows: pd.DataFrame) -> list[str]:
     """Which tables have no verdict, and why."""
     without = rows[rows["verdict"] == IMPOSSIBLE]
     groups = without.groupby(without["reason"].fillna("no reason given"), sort=False)
-    return [f"{tables_text(found['table'])} ({reason})" for reason, found in groups]
+    return [f"{wording.tables(found['table'])} ({reason})" for reason, found in groups]
 
 
 def verdicts(claims: pd.DataFrame, summaries: list[Summary]) -> dict:
@@ -166,13 +138,6 @@ def _none(rows: pd.DataFrame) -> str:
     return f", {IMPOSSIBLE} ({'; '.join(dict.fromkeys(rows['reason'].dropna()))})"
 
 
-def _interval(row, decimals: int, sign: bool) -> str:
-    """``[-0.1, +0.2]``, empty where there is none."""
-    if pd.isna(row.lower):
-        return ""
-    return f"[{number(row.lower, decimals, sign)}, {number(row.upper, decimals, sign)}]"
-
-
 def _claim(row, one_seed: bool) -> dict:
     unit = row.unit if isinstance(row.unit, str) else ""
     decimals, sign = UNIT_DECIMALS.get(unit, 5), unit != "ratio"
@@ -189,7 +154,7 @@ def _claim(row, one_seed: bool) -> dict:
         "note": known.note if known else "",
         "paper": number(row.paper, decimals, sign) + shown * (not pd.isna(row.paper)),
         "measured": number(row.measured, decimals, sign) + shown,
-        "interval": _interval(row, decimals, sign),
+        "interval": wording.interval(row.lower, row.upper, decimals, sign),
         "seeds": NOTHING if pd.isna(row.seeds) else f"{row.seeds:.0f}",
         "verdict": row.verdict,
         "kind": VERDICT_KINDS.get(row.verdict, "open"),
@@ -207,11 +172,10 @@ def table(summary: Summary, run: dict) -> dict:
         summary: the table.
         run: what :func:`.runs.run` says of its trainings.
     """
-    about = tables.notes(summary)[0].replace("iterations", "steps")  # as the rest of the page
     return {
         "table": summary.table,
         "title": f"Table {summary.table}: {summary.model_title}, {run['task']}",
-        "about": f"Tested on {run['tested']}. {about}",
+        "about": f"Tested on {run['tested']}. {tables.notes(summary)[0]}",
         "stand_in": results.STAND_IN if summary.stand_in else "",
         "same_images": summary.same_images,
         "has_paper": summary.paper is not None,
@@ -300,7 +264,7 @@ def _others(summary: Summary) -> list[dict]:
     """Means of the losses that the paper does not have, and their change from the base loss."""
     rows = []
     for loss in summary.controls:
-        base = results.base_of(loss)
+        base = summary.base_of(loss)
         cells = []
         for metric in CELL:
             mean = summary.mean(loss, metric)
@@ -310,6 +274,62 @@ def _others(summary: Summary) -> list[dict]:
             cells.append(_cell(change, math.nan, metric, change=True))
         rows.append({"loss": loss_title(loss), "base": loss_title(base), "cells": cells})
     return rows
+
+
+def changes(rows: pd.DataFrame) -> list[dict]:
+    """Cells of the table of changes, from :func:`asyrepro.report.changes.shown`."""
+    return [
+        {
+            "network": results.model_title(row.model),
+            "trained": results.DATASET_TITLES.get(row.dataset, row.dataset).split(" (")[0],
+            "place": changes_of.place(row),
+            "loss": loss_title(row.loss),
+            "against": loss_title(row.against),
+            "mean": number(row.against_mean, 3),
+            "change": number(row.change, 3, sign=True),
+            "interval": wording.interval(row.lower, row.upper, 3),
+            "seeds": f"{row.seeds_better:.0f} of {row.seeds}" if row.seeds else NOTHING,
+            "images": f"{row.images_better:.0f} of {row.images}" if row.seeds else NOTHING,
+            "result": row.result if row.seeds else row.reason,
+        }
+        for row in rows.itertuples()
+    ]
+
+
+def variants(frame: pd.DataFrame) -> list[dict]:
+    """Mean PSNR over images and seeds of a sweep's variants, a table a network.
+
+    The literature's PSNR where a test set has it, as in the table of changes.
+    """
+    rows = frame[frame["variant"].fillna("") != ""]
+    rows = rows.assign(psnr=results.published_psnr(rows).fillna(rows["psnr"]))
+    made = []
+    for (model, dataset), group in rows.groupby(["model", "dataset"], sort=False):
+        losses = sorted(set(group["loss"]), key=results.loss_rank)
+        means = group.groupby([*changes_of.WHERE[2:], "loss"], dropna=False)["psnr"].mean()
+        means = means.unstack("loss").reset_index()
+        means["table"] = means["table"].astype(object).where(means["table"].notna(), "")
+        places = sorted(
+            means.itertuples(),
+            key=lambda row: changes_of.order(row.variant, row.table, row.testset),
+        )
+        made.append(
+            {
+                "model": results.model_title(model),
+                "trained": results.DATASET_TITLES.get(dataset, dataset),
+                "heads": [
+                    x.capitalize() if x in results.BASELINES else loss_title(x) for x in losses
+                ],
+                "rows": [
+                    {
+                        "place": changes_of.place(row),
+                        "cells": [number(means.at[row.Index, loss], 2) for loss in losses],
+                    }
+                    for row in places
+                ],
+            }
+        )
+    return made
 
 
 def benchmarks(frame: pd.DataFrame) -> list[dict]:
@@ -323,7 +343,7 @@ def benchmarks(frame: pd.DataFrame) -> list[dict]:
     groups = rows.groupby(["model", "dataset"], sort=False)
     made = []
     for (model, dataset), group in sorted(groups, key=lambda item: place(item[0][0], order)):
-        sets = sorted(set(group["testset"]), key=lambda name: place(name, TEST_SETS))
+        sets = sorted(set(group["testset"]), key=lambda name: place(name, results.TEST_SETS))
         luma = bool(group["psnr_y"].notna().any())
         columns = ("psnr_y", "ssim_y") if luma else ("psnr", "ssim")
         if luma:
@@ -344,7 +364,7 @@ def benchmarks(frame: pd.DataFrame) -> list[dict]:
                 "model": results.model_title(model),
                 "trained": trained,
                 "luma": luma,
-                "sets": [TEST_SETS.get(name, name) for name in sets],
+                "sets": [results.TEST_SETS.get(name, name) for name in sets],
                 "rows": body,
             }
         )

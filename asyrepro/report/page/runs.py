@@ -16,10 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from asyrepro.data.catalogue import TABLE2
 from asyrepro.errors import DataError
-from asyrepro.report import results
-from asyrepro.report.page import curves, numbers
+from asyrepro.report import results, wording
+from asyrepro.report.page import curves
 from asyrepro.report.results import Summary, loss_title
-from asyrepro.report.tables import NOTHING
 
 MODE_TITLES = {"luma": "luma", "rgb": "RGB", "grey": "grey"}
 PAPERS_OWN = {4: "Set12, images 03 to 12", 5: "ten of BSD300's test images"}
@@ -113,7 +112,7 @@ def _tested(summary: Summary) -> str:
 def span(counts) -> str:
     """``600`` or ``160 to 28,000``."""
     if not len(counts):
-        return NOTHING
+        return wording.NOTHING
     low, high = min(counts), max(counts)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
@@ -131,7 +130,7 @@ def bicubic(summaries: list[Summary], runs: list[dict]) -> str:
     same = luma.images == rgb.images and baselines == {"bicubic"}
     if not same or luma_modes != {"luma"} or rgb_modes != {"rgb"}:
         return ""
-    first, second = (numbers.number(s.mean("bicubic", "psnr"), 2) for s in (luma, rgb))
+    first, second = (wording.number(s.mean("bicubic", "psnr"), 2) for s in (luma, rgb))
     return (
         f"Bicubic enlargement has {first} dB in Table 2 and {second} dB in Table 3, on the same "
         "images: Table 2 measures luma, Table 3 the three colours (RGB)."
@@ -152,7 +151,7 @@ def failed(summary: Summary) -> dict | None:
         "below": below,
         "count": len(ends),
         "baseline": summary.baseline,
-        "psnr": numbers.number(least, 2),
+        "psnr": wording.number(least, 2),
     }
 
 
@@ -174,9 +173,9 @@ def record(path: Path) -> dict:
     return found if isinstance(found, dict) else {}
 
 
-def facts(frame: pd.DataFrame, summaries, histories, record: dict) -> list[tuple[str, str]]:
+def facts(frame: pd.DataFrame, histories, record: dict) -> list[tuple[str, str]]:
     """Losses, machine, precision, time, versions and commits: names and values."""
-    losses = {loss for summary in summaries for loss in summary.losses}
+    losses = set(frame["loss"]) - set(results.BASELINES)
     environments = pd.json_normalize(list(record.get("environments", {}).values()))
     cells = pd.DataFrame(list(record.get("cells", {}).values()))
     days = _known(cells["finished"]) if "finished" in cells else []

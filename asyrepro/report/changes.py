@@ -1,0 +1,197 @@
+"""What every loss changes against its base loss, on every test set: changes.csv, .md and a figure.
+
+The verdicts (:mod:`asyrepro.report.verdicts`) judge the paper's claims on the paper's tables. Here
+is the same comparison of whatever a study holds: a loss of one's own, the variants of a sweep,
+images of one's own, the literature's test sets. The paper plays no part.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from asyrepro.files import write_csv, write_text
+from asyrepro.report import results, style, verdicts_report, wording
+from asyrepro.report.verdicts import comparison, noise_of, paired
+
+METRICS = ("psnr", "ssim", "nrmse", "psnr_y", "ssim_y")
+DECIMALS = {"psnr": 3, "ssim": 5, "nrmse": 5, "psnr_y": 3, "ssim_y": 5}
+WHERE = ("model", "dataset", "variant", "table", "testset")
+NUMBERS = (
+    *("seeds", "images", "against_mean", "loss_mean", "change", "lower", "upper"),
+    *("fixed_lower", "fixed_upper", "seeds_better", "seeds_worse", "sign_p", "p", "noise"),
+    *("images_better", "result", "reason"),
+)
+TEXTS = (*WHERE, "loss", "against", "metric", "result", "reason")
+COLUMNS = (*WHERE, "loss", "against", "metric", *NUMBERS)
+
+
+def changes(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Every loss against its base loss, for each network, training set, variant and test set.
+
+    Args:
+        metrics: the tidy table (:func:`asyrepro.report.results.load`). psnr_y is taken as papers
+            have it (:func:`asyrepro.report.results.published_psnr`).
+
+    Returns:
+        One row a comparison and metric (psnr_y and ssim_y where these were measured), in the order
+        of the tidy table. ``against`` is the base loss that the loss declares or its name tells
+        (:func:`asyrepro.report.results.bases`). ``against_mean``, ``loss_mean``: over seeds and
+        images; ``change``, ``lower``, ``upper`` (95 % over seeds and images), ``fixed_lower``,
+        ``fixed_upper`` (over seeds, these images alone): loss minus ``against`` in the metric's
+        unit; ``p``: not corrected for the number of comparisons; ``noise``: root-mean-square
+        difference of two runs of the base loss that differ in their seed; ``result``: better,
+        worse, no change shown, undecided or no verdict possible, and why. A loss without runs of
+        its base loss has one row a metric without numbers.
+    """
+    rows = metrics[~metrics["loss"].isin(results.BASELINES)]
+    rows = rows.assign(psnr_y=results.published_psnr(rows), seed=rows["seed"].astype(int))
+    rows["table"] = rows["table"].astype(object).where(rows["table"].notna(), "")
+    bases, found = results.bases(rows), []
+    groups = dict(iter(rows.groupby(list(WHERE), sort=False)))
+    networks = list(dict.fromkeys(where[:2] for where in groups))
+    for where in sorted(groups, key=lambda where: (networks.index(where[:2]), *order(*where[2:]))):
+        group = groups[where]
+        losses = sorted(set(group["loss"]), key=results.loss_rank)
+        for loss in losses:
+            against = bases[loss]
+            if against == loss:
+                continue
+            for metric in METRICS:
+                if group[metric].isna().all():
+                    continue
+                first, second, notes = paired(group, loss, against, metric)
+                numbers = comparison(first, second, metric, noise_of(group, against, metric), notes)
+                if against not in losses:
+                    numbers["reason"] = f"no runs of {results.loss_title(against)}"
+                keys = (*where, loss, against, metric)
+                found.append(dict(zip(COLUMNS, keys, strict=False)) | numbers)
+    found = [row | {"result": row.pop("verdict")} for row in found]
+    return pd.DataFrame(found, columns=list(COLUMNS))
+
+
+def order(variant: str, table, testset: str) -> tuple:
+    """Sort key: the paper's tables, the literature's test sets, then any others.
+
+    Variants stand by the size of their numbers.
+    """
+    sets = list(results.TEST_SETS)
+    position = sets.index(testset) if testset in sets else len(sets)
+    parts = re.split(r"(\d+\.?\d*)", variant)
+    natural = [(float(part), "") if k % 2 else (0.0, part) for k, part in enumerate(parts)]
+    return table or 99, position, testset, natural
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows about PSNR: the literature's where there is one, else the plain one."""
+    keys = [*WHERE, "loss"]
+    rows = table[table["metric"].isin(["psnr_y", "psnr"])]
+    rows = rows.sort_values("metric", key=lambda c: c != "psnr_y", kind="stable")
+    return rows.drop_duplicates(keys).sort_index()
+
+
+def place(row) -> str:
+    """On what and how a comparison was made: ``Set5``, ``Table 2``, ``Table 2, task.scale=2``.
+
+    Of a variant the network and the data sets are left out, which columns of their own tell.
+    """
+    name = f"Table {row.table}" if row.table else results.TEST_SETS.get(row.testset, row.testset)
+    if row.table and row.testset not in ("", f"table{row.table}"):
+        name += f" ({results.TEST_SETS.get(row.testset, row.testset)})"
+    settings = re.sub(r"(?:^|,)(?:model|dataset|dataset\.name|testset)=[^,]*", "", row.variant)
+    return ", ".join([name, *filter(None, settings.split(","))])
+
+
+def markdown(title: str, table: pd.DataFrame, stand_in: bool = False) -> str:
+    """changes.md as text.
+
+    Args:
+        title: the study's name.
+        table: of :func:`changes`.
+        stand_in: whether the study was made from the bundled stand-in data.
+    """
+    mark = f" ({results.STAND_IN})" if stand_in else ""
+    lines = [f"# What each loss changes: {title}{mark}", ""]
+    lines += [
+        "Mean PSNR (dB) of each loss minus that of its base loss, within a seed and an image, with "
+        "intervals of 95 % over seeds and images. Where a test set has the literature's PSNR "
+        "(luma, border cut) it is that one. SSIM, NRMSE, p and the other numbers are in "
+        "changes.csv; p is not corrected for the number of comparisons. How the intervals are made "
+        "stands in asyrepro/report/statistics.py; fewer than six seeds are not judged.",
+        "",
+    ]
+    rows = shown(table)
+    if rows.empty:
+        lines += ["No loss here has another one to be compared with.", ""]
+    for (model, dataset), group in rows.groupby(["model", "dataset"], sort=False):
+        trained = results.DATASET_TITLES.get(dataset, dataset)
+        lines += [f"## {results.model_title(model)}, trained on {trained}", ""]
+        head = ["test set", "loss", "against", "mean of that", "change [95 %]", "noise"]
+        head += ["seeds better", "images better", "result"]
+        lines += wording.grid(head, [_cells(row) for row in group.itertuples()], names=3)
+    if rows["noise"].notna().any():
+        lines += [
+            "Noise: two runs of the base loss that differ in nothing but the seed differ in their "
+            "mean by this (root mean square)."
+        ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _cells(row) -> list[str]:
+    decimals, loss = DECIMALS[row.metric], results.loss_title(row.loss)
+    start = [place(row), loss, results.loss_title(row.against)]
+    if not row.seeds:
+        return [*start, *[wording.NOTHING] * 5, f"{row.result} ({row.reason})"]
+    change = wording.number(row.change, decimals, sign=True)
+    return [
+        *start,
+        wording.number(row.against_mean, decimals),
+        f"{change} {wording.interval(row.lower, row.upper, decimals)}".strip(),
+        wording.number(row.noise, decimals),
+        f"{row.seeds_better:.0f} of {row.seeds}",
+        f"{row.images_better:.0f} of {row.images}",
+        row.result,
+    ]
+
+
+def write(study_dir, metrics: pd.DataFrame) -> list[Path]:
+    """Write changes.csv, changes.md and figures/changes.{png,pdf}; returns the files written.
+
+    Nothing is written, and what is there is removed, where no loss has a base loss.
+
+    Args:
+        study_dir: results/<study>.
+        metrics: the tidy table, with a sweep's variants.
+    """
+    study_dir = Path(study_dir)
+    stem = study_dir / "figures" / "changes"
+    paths = [study_dir / "changes.csv", study_dir / "changes.md"]
+    table = changes(metrics)
+    rows = shown(table)
+    rows = rows[rows["seeds"] > 0]
+    if rows.empty:
+        for path in (*paths, stem.with_suffix(".png"), stem.with_suffix(".pdf")):
+            path.unlink(missing_ok=True)
+        return []
+    stand_in = bool((metrics[["dataset", "testset"]] == "bundled").any(axis=None))
+    write_csv(paths[0], table, "%.6f")
+    write_text(paths[1], markdown(study_dir.name, table, stand_in))
+    title = "What each loss changes, on every test set"
+    title += f" ({results.STAND_IN})" if stand_in else ""
+    return paths + style.save(_figure(rows, title), stem)
+
+
+def _figure(rows: pd.DataFrame, title: str):
+    names = [
+        f"{results.model_title(row.model)}, {place(row)}: {results.loss_title(row.loss)}"
+        for row in rows.itertuples()
+    ]
+    groups = rows[["model", "dataset"]].apply(tuple, axis=1)
+    rows = rows.assign(kind="claim", paper_change=np.nan)
+    axis = "change of PSNR against the base loss (dB)"
+    about = wording.seeds(rows["seeds"])
+    about += "; one seed has no interval" * bool((rows["seeds"] == 1).any())
+    return verdicts_report.lines(rows, title, names, list(groups), axis, about, "mean change")

@@ -1,0 +1,65 @@
+"""How the report says numbers and lists."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+MINUS = "\u2212"  # a true minus sign
+NOTHING = "\u2013"  # an en dash, where a number is missing
+LARGE = 1e5  # from here on, as in trainings that failed, three digits and a power of ten say it
+
+
+def number(value: float, decimals: int, sign: bool = False) -> str:
+    """Text of a number with a true minus sign, a dash where it is missing; zero has no sign."""
+    if pd.isna(value):
+        return NOTHING
+    value = round(value, 9)  # sums in another order must not be rounded another way
+    kind = ".3g" if abs(value) >= LARGE else f".{decimals}f"
+    text = f"{value:{'+' if sign else ''}{kind}}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", MINUS)
+
+
+def interval(lower: float, upper: float, decimals: int, sign: bool = True) -> str:
+    """``[-0.100, +0.200]``, empty where there is none."""
+    if pd.isna(lower):
+        return ""
+    return f"[{number(lower, decimals, sign)}, {number(upper, decimals, sign)}]"
+
+
+def minus(text: str) -> str:
+    """The text with a true minus sign before numbers; hyphens within words and ranges stay."""
+    return re.sub(r"(?<![^\s(\[])-(?=\d)", MINUS, text)
+
+
+def listed(items) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    *first, last = map(str, items)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def tables(found) -> str:
+    """``Table 2`` or ``Tables 2, 3 and 4``."""
+    known = sorted({int(table) for table in found})
+    return f"Table{'s' * (len(known) > 1)} {listed(known)}"
+
+
+def seeds(counts) -> str:
+    """``1 seed``, ``6 seeds`` or ``4 to 6 seeds``, of several things' numbers of seeds."""
+    least, most = int(min(counts)), int(max(counts))
+    return f"{least if least == most else f'{least} to {most}'} seed{'s' * (most != 1)}"
+
+
+def grid(head: list[str], rows: list[list[str]], names: int | None = None) -> list[str]:
+    """The lines of a Markdown table, and an empty one.
+
+    Args:
+        head, rows: the cells as they are to stand there.
+        names: so many first columns are aligned to the left and the others to the right; None
+            leaves it to the reader's program.
+    """
+    marks = ["---"] * len(head)
+    if names is not None:
+        marks = ["---" if k < names else "---:" for k in range(len(head))]
+    return ["| " + " | ".join(cells) + " |" for cells in (head, marks, *rows)] + [""]

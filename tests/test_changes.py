@@ -1,0 +1,141 @@
+"""Every loss against its base loss on every test set (asyrepro.report.changes)."""
+
+import html
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from asyrepro.report import changes, page, results, statistics
+
+
+def rows(loss, values, *, testset="table2", variant="", seeds=None, **more):
+    """Rows of one loss: ``values`` is seeds x images."""
+    for seed, of_seed in zip(seeds or range(len(values)), values, strict=True):
+        for image, psnr in zip("abc", of_seed, strict=False):
+            yield {
+                **{"table": 2 if testset == "table2" else "", "model": "srcnn"},
+                **{"dataset": "bsd300", "loss": loss, "seed": seed, "image": image, "psnr": psnr},
+                **{"ssim": psnr / 40, "rmse": 0.04, "nrmse": 2 - psnr / 20, "testset": testset},
+                **{"variant": variant, "iterations": 100, "device": "cpu"},
+                **more,
+            }
+
+
+def tidy(folder, *made):
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = pd.DataFrame([row for part in made for row in part])
+    columns = [*results.COLUMNS, *sorted(set(frame) - set(results.COLUMNS))]
+    frame.reindex(columns=columns).to_csv(folder / "metrics.csv", index=False)
+    return results.load(folder)
+
+
+MAE = [[30.0, 28.0], [30.2, 28.4]]
+ASY = [[30.1, 28.5], [30.06, 28.6]]  # +0.1 +0.5, -0.14 +0.2
+
+
+def test_a_comparison_by_hand(tmp_path):
+    table = changes.changes(tidy(tmp_path, rows("mae", MAE), rows("asy_mae", ASY)))
+    assert table["metric"].tolist() == ["psnr", "ssim", "nrmse"]
+    row = table.iloc[0]
+    assert (row["loss"], row["against"], row["seeds"], row["images"]) == ("asy_mae", "mae", 2, 2)
+    assert row["change"] == pytest.approx((0.1 + 0.5 - 0.14 + 0.2) / 4)
+    assert row["against_mean"] == pytest.approx(29.15)
+    assert row["noise"] == pytest.approx(0.3)  # 29.0 and 29.3: their difference
+    assert (row["seeds_better"], row["images_better"]) == (2, 1)
+    assert row["result"] == "undecided" and "seeds" in row["reason"]
+    nrmse = table.iloc[2]  # falls where PSNR rises, and smaller is better
+    assert nrmse["change"] == pytest.approx(-row["change"] / 20)
+    assert (nrmse["seeds_better"], nrmse["images_better"]) == (2, 1)
+
+
+def test_the_interval_is_that_of_the_verdicts(tmp_path):
+    random = np.random.default_rng(1)
+    mae, mine = random.normal(30, 0.1, (6, 3)), random.normal(30.3, 0.1, (6, 3))
+    frame = tidy(tmp_path, rows("mae", mae.round(6)), rows("asy_mae", mine.round(6)))
+    row = changes.changes(frame).iloc[0]
+    interval = statistics.crossed_interval(mine.round(6) - mae.round(6))
+    assert (row["lower"], row["upper"]) == pytest.approx((interval.lower, interval.upper))
+    assert row["result"] == "better"
+
+
+def test_what_a_loss_is_compared_with(tmp_path):
+    frame = tidy(
+        tmp_path,
+        rows("mae", MAE),
+        rows("mse", [[29.0, 27.0]] * 2),
+        rows("mine", ASY, base="mse"),
+        rows("other", ASY),
+        rows("third", ASY, base="charbonnier"),
+    )
+    table = changes.changes(frame).query("metric == 'psnr'").set_index("loss")
+    assert table["against"].to_dict() == {"mine": "mse", "other": "mae", "third": "charbonnier"}
+    assert table.at["mine", "change"] == pytest.approx(29.315 - 28)
+    assert table.at["third", "seeds"] == 0 and "charbonnier" in table.at["third", "reason"]
+    text = changes.markdown("study", table.reset_index())
+    assert re.search(r"third \| charbonnier \|.*no runs of charbonnier", text)
+
+
+def test_the_literatures_psnr_is_shown_as_papers_count_it(tmp_path):
+    # Set14's grey file counts 20 log10(255 / 219) = 1.3219 dB less in levels, and not in changes.
+    y = {"psnr_y": 33.0, "ssim_y": 0.9, "testset": "set14"}
+    frame = tidy(
+        tmp_path,
+        ({**row, **y, "image": "bridge"} for row in rows("mae", [[30.0]])),
+        ({**row, **y, "image": "bridge", "psnr_y": 33.25} for row in rows("asy_mae", [[30.5]])),
+    )
+    frame["table"] = pd.NA
+    shown = changes.shown(changes.changes(frame))
+    assert len(shown) == 1
+    assert shown.iloc[0]["against_mean"] == pytest.approx(33 - 1.3219, abs=1e-4)
+    assert shown.iloc[0]["change"] == pytest.approx(0.25)
+
+
+def test_order_and_names(tmp_path):
+    made = []
+    for testset, variant in (
+        ("zoo", "dataset.name=.my.photos,dataset=folder,testset=.my.zoo"),
+        *(("table2", f"task.scale={scale}") for scale in (10, 4)),
+        *(("set14", ""), ("set5", ""), ("table2", "")),
+    ):
+        made += [rows(x, MAE, testset=testset, variant=variant) for x in ("mae", "asy_mae")]
+    shown = changes.shown(changes.changes(tidy(tmp_path, *made)))
+    assert [changes.place(row) for row in shown.itertuples()] == [
+        *("Table 2", "Table 2, task.scale=4", "Table 2, task.scale=10"),
+        *("Set5", "Set14", "zoo"),
+    ]
+
+
+def test_a_sweep_has_a_page_with_its_means_and_changes(tmp_path):
+    made = [
+        rows(loss, values, variant=f"task.scale={scale}")
+        for loss, values in (("mae", MAE), ("asy_mae", ASY))
+        for scale in (2, 3)
+    ]
+    changes.write(tmp_path, tidy(tmp_path, *made))
+    assert (tmp_path / "figures" / "changes.png").is_file()
+    page.write(tmp_path)
+    text = html.unescape((tmp_path / "index.html").read_text(encoding="utf-8"))
+    sections = set(re.findall(r'<section id="(\w+)"', text))
+    assert sections == {"run", "variants", "changes"}
+    assert sections - {"run"} <= set(re.findall(r'href="#(\w+)"', text))
+    assert '<th scope="row">Table 2, task.scale=3</th><td class="number">29.15</td>' in text
+    assert "+0.165" in text and "undecided" in text
+    assert "Small budget: 100 steps" in text
+    heads = text.partition('id="changes"')[2].partition("</thead>")[0].count('scope="col"')
+    assert heads == text.count('class="sort"') == 8  # page.js wants a button in each head
+
+
+def test_nothing_to_compare_leaves_nothing(tmp_path):
+    changes.write(tmp_path, tidy(tmp_path, rows("mae", MAE), rows("asy_mae", ASY)))
+    assert (tmp_path / "changes.md").is_file()
+    assert changes.write(tmp_path, tidy(tmp_path, rows("mae", MAE))) == []
+    assert not [path for path in tmp_path.rglob("changes*")]
+
+
+def test_trainings_that_differ_in_more_than_the_loss_are_not_compared(tmp_path):
+    other = ({**row, "device": "NVIDIA H100"} for row in rows("asy_mae", ASY, seeds=[0, 1]))
+    table = changes.changes(tidy(tmp_path, rows("mae", MAE), other))
+    assert (table["seeds"] == 0).all()
+    assert "on other devices" in table.iloc[0]["reason"]

@@ -1,0 +1,50 @@
+"""How the report says numbers and lists (asyrepro.report.wording)."""
+
+import pytest
+
+from asyrepro.report import wording
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "sign", "text"),
+    [
+        (30.1234, 2, False, "30.12"),
+        (-15.083, 3, False, "\u221215.083"),
+        (0.0402, 2, True, "+0.04"),
+        (-0.0026, 3, True, "\u22120.003"),
+        (-0.00001, 4, False, "0.0000"),
+        (-0.00001, 4, True, "0.0000"),
+        (2.46957e12, 2, True, "+2.47e+12"),
+        (-123456.7, 3, False, "\u22121.23e+05"),
+        (99999.4, 1, True, "+99999.4"),
+        (float("nan"), 2, True, "\u2013"),
+    ],
+)
+def test_numbers_as_text(value, decimals, sign, text):
+    assert wording.number(value, decimals, sign) == text
+
+
+def test_intervals():
+    assert wording.interval(-0.0014, 0.0516, 3) == "[\u22120.001, +0.052]"
+    assert wording.interval(1.05, 1.15, 2, sign=False) == "[1.05, 1.15]"
+    assert wording.interval(float("nan"), float("nan"), 3) == ""
+
+
+@pytest.mark.parametrize(
+    ("tables", "text"),
+    [([2], "Table 2"), ({3, 2}, "Tables 2 and 3"), ([5, 2, 4, 2], "Tables 2, 4 and 5")],
+)
+def test_tables(tables, text):
+    assert wording.tables(tables) == text
+
+
+@pytest.mark.parametrize(
+    ("counts", "text"), [([1], "1 seed"), ([6, 6], "6 seeds"), ([10, 4, 6], "4 to 10 seeds")]
+)
+def test_seeds(counts, text):
+    assert wording.seeds(counts) == text
+
+
+def test_grid():
+    lines = wording.grid(["loss", "PSNR"], [["MAE", "30.20"]], names=1)
+    assert lines == ["| loss | PSNR |", "| --- | ---: |", "| MAE | 30.20 |", ""]
