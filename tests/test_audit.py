@@ -14,6 +14,7 @@ from asyrepro.audit import main
 from asyrepro.data import catalogue
 from asyrepro.errors import DataError
 from asyrepro.paper import audit
+from asyrepro.paper.failed_column import failed_column
 
 REAL = os.environ.get("ASYREPRO_DATA")
 needs_data = pytest.mark.skipif(not REAL, reason="needs real data sets: set ASYREPRO_DATA")
@@ -201,6 +202,26 @@ def test_min_max_normalisation_is_told_from_scaling():
     # min-max takes 0.2 and 0.9 to 0 and 1, so the RMS is the root of the bright pixels' share
     share = (middle[0] ** 2 - 0.04) / 0.77
     assert frame["minmax"].iloc[0] == pytest.approx(np.sqrt(share), abs=1e-5)
+
+
+def test_errors_made_as_strong_as_in_the_failed_column():
+    """On ramps, which bicubic enlargement gives back, an added error is 10^(-PSNR / 20)."""
+    ramp = np.linspace(60, 190, 60).round().astype(np.uint8)
+    images = {"a": np.tile(ramp, (3, 60, 1)), "b": np.tile(ramp[::-1, None], (3, 1, 60))}
+    found = failed_column(images).set_index("kind")
+    paper = found.loc["the paper's MSE column"]
+    assert paper[["psnr_min", "psnr_max", "ssim_min"]].tolist() == [12.80365, 13.54082, 0.50109]
+    kinds = found.drop(index=["the paper's MSE column", "bicubic enlargement"])
+    assert kinds["psnr_mean"].to_numpy() == pytest.approx(paper["psnr_mean"], abs=0.01)
+    strength = 10 ** (-paper["psnr_mean"] / 20)
+    for kind in ("a constant added", "a constant taken away", "noise added, pixel by pixel"):
+        assert kinds.at[kind, "strength"] == pytest.approx(strength, abs=0.002)
+    values = ramp / 255  # of a factor f the error is (1 - f) times the root mean square
+    rms = np.sqrt((values**2).mean())
+    factor = kinds.at["less contrast and brightness (a factor)", "strength"]
+    assert factor == pytest.approx(1 - strength / rms, abs=0.003)
+    assert kinds.at["noise added, pixel by pixel", "ssim_max"] < 0.05
+    assert kinds.at["a constant added", "ssim_min"] > 0.5
 
 
 def test_bicubic_against_pillow():
