@@ -77,8 +77,7 @@ def resolve(cfg: DictConfig, folder: Path | str | None = None) -> DictConfig:
         DataError: a data set can neither be found nor downloaded, and ``fallback`` is false or has
             nothing to offer; or the stand-in was taken before, and the real one can be had now.
     """
-    with settings.explained():
-        cfg = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    cfg = settings.resolved(cfg)
     settings.check(cfg)
     device = devices.choose(cfg.runtime.device)
     if cfg.benchmarks is None:

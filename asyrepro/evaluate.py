@@ -20,6 +20,8 @@ from asyrepro import cell, devices, evaluation, files, settings
 from asyrepro.data import catalogue
 from asyrepro.errors import ConfigError, UserError, reaching
 
+OF_THE_TASK = {"scale", "sigma", "mode"}
+
 
 @dataclass
 class Options:
@@ -58,6 +60,8 @@ def _options(arguments: list[str]) -> Options:
             task.append(item)
         else:
             given[name] = value
+    for name in OF_THE_TASK & set(given):
+        raise ConfigError(f"there is no setting {name!r}; did you mean 'task.{name}'?")
     if "task" in given:
         raise ConfigError("task= takes one option at a time, as task.sigma=15")
     try:

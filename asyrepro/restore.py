@@ -173,6 +173,11 @@ def _jobs(options: Options) -> list[tuple[Path, Path]]:
     elif Path(options.output).suffix.lower() in images.ENDINGS:
         pictures.check_ending(Path(options.output).suffix.lower())
         jobs = [(source, Path(options.output))]
+    elif Path(options.output).suffix and not Path(options.output).is_dir():
+        raise ConfigError(
+            f"output={options.output} is no folder, and {Path(options.output).suffix} no picture's "
+            f"ending; here are {', '.join(sorted(pictures.WRITTEN))}"
+        )
     else:
         jobs = [(source, Path(options.output) / _kept(Path(source.name)))]
     for path, result in jobs:

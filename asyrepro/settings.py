@@ -149,6 +149,9 @@ def _depth(name: str) -> int:
 
 def _no_such_file(path: str, options: Sequence[str] | None) -> str:
     """A file of a group that there is not: "loss/asymae", "recipe/quick/srcn"."""
+    if path.startswith("dataset/") and path.count("/") > 1:
+        name = path.removeprefix("dataset/")
+        return f"there is no dataset {name!r}; of a folder: dataset=folder dataset.name={name}"
     if options:
         group, _, name = path.rpartition("/")
         return no_such_choice(group, name, list(options))
@@ -168,6 +171,12 @@ def option(group: str, name: str) -> DictConfig:
     if not path.is_file():
         raise ConfigError(_no_such_file(f"{group}/{name}", None))
     return OmegaConf.load(path)
+
+
+def resolved(cfg: DictConfig) -> DictConfig:
+    """A copy in which every reference is replaced by its value; ConfigError if one has none."""
+    with explained():
+        return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
 
 
 def check(cfg: DictConfig) -> None:

@@ -24,6 +24,7 @@ import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ValueType
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
@@ -136,6 +137,8 @@ def _sweep(arguments: list[str]) -> int:
     common = [item for item in arguments if item.startswith(settings.OF_A_SWEEP)]
     with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
         cfg = compose("train", overrides=common)
+        for overrides in _one_by_one(arguments):
+            settings.check(settings.resolved(compose("train", overrides=overrides)))
     stopping.limit(cfg.runtime.max_minutes)
     study, started = Path(str(cfg.results)) / str(cfg.study), time.time()
     with files.storing(study), settings.explained():  # Hydra's MissingConfigException is an OSError
@@ -145,6 +148,32 @@ def _sweep(arguments: list[str]) -> int:
     for note in failed:
         print(f"failed: {note.parent}: {note.read_text().rstrip()}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _one_by_one(arguments: list[str]) -> list[list[str]]:
+    """Overrides of jobs that meet each value of a sweep at least once, the others at their first.
+
+    So that a wrong value is told of before the first training, not when its turn comes.
+    """
+    values = []
+    for item in arguments:
+        overrides = item.startswith("~") or "=" in item  # no flag, nor the value of one
+        if item.startswith("-") or item.lstrip("+~").startswith("hydra") or not overrides:
+            continue
+        override = OverridesParser.create().parse_override(item)
+        if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
+            continue  # names what there is
+        name = item.partition("=")[0]
+        if override.is_sweep_override():
+            values.append([f"{name}={value}" for value in override.sweep_string_iterator()])
+        else:
+            values.append([item])
+    first = [options[0] for options in values]
+    return [
+        [*first[:k], option, *first[k + 1 :]]
+        for k, options in enumerate(values)
+        for option in (options[1:] if k else options)
+    ] or [[]]
 
 
 def summary(rows: list[dict]) -> str:

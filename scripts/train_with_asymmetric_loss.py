@@ -76,6 +76,8 @@ def main() -> None:
     parser.add_argument("--sigma", type=float, default=25, help="noise in 8-bit grey levels")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if options.steps < 1:
+        parser.error(f"--steps is {options.steps}; a training needs at least one")
     sigma = options.sigma / 255
     training, test = (
         [image / 255 for image in bundled.read_regions(regions, "rgb")[0]]

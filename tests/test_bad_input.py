@@ -491,6 +491,12 @@ MISSPELT = [
         "-m loss=mae,asymae",
         f"there is no loss 'asymae'; did you mean 'asy_mae'? {LOSSES}",
     ),
+    ("-m recipe.batch=4,0", "recipe.batch is 0; it must be at least 1"),
+    ("-m loss=glob(asy_*) seed=range(0,2) task.scale=2,7", "scale is 7; it must be one of 2, 3, 4"),
+    (
+        "dataset=photos/train",
+        "there is no dataset 'photos/train'; of a folder: dataset=folder dataset.name=photos/train",
+    ),
     ("-m study=a,b", "study=a,b gives several values: give one, and run it again for the others"),
     (
         "-m --cfg job loss=mae",
@@ -570,6 +576,10 @@ COMMANDS = [
     (
         *(evaluate, "checkpoint=w.pt testset=set5 task.sigma=${x}"),
         "task.sigma refers to 'x', which is not set",
+    ),
+    (
+        *(evaluate, "checkpoint=w.pt testset=set5 sigma=15"),
+        "there is no setting 'sigma'; did you mean 'task.sigma'?",
     ),
     (
         *(evaluate, "checkpoint=w.pt testset=set5 task=x"),

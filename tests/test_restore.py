@@ -536,6 +536,7 @@ def test_weights_in_half_precision(tmp_path):
         (["{picture}", "{large}", "sigma=3"], "sigma= is for denoising"),
         (["{picture}", "{keep}", "output={picture}"], "would be replaced by its result"),
         (["{picture}", "{keep}", "output=x.gif"], "not as '.gif'"),
+        (["{picture}", "{keep}", "output=x.xyz"], "is no folder, and .xyz no picture's ending"),
         (["{picture}", "{keep}", "output=x.jpg"], "alpha channel, which .jpg files cannot hold"),
         (["{folder}", "{keep}", "output=x.png"], "is a folder: output= must name a folder too"),
         (["{picture}", "{picture}", "{keep}"], "give one picture or one folder, not 2"),
