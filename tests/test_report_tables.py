@@ -227,8 +227,22 @@ def test_controls_have_a_table_of_their_own(tmp_path):
     assert cells(controls, "| No.")[2:] == [r"Asy\_MSE\_shuffled"]
     # against MSE: (31.5 - 31 + 28.25 - 28.5) / 2
     assert cells(controls, "|  | Mean change")[2].startswith("+0.125/0.00000/")
+    assert "Not in the paper: eq. (2) shuffled over the pixels (shuffled)." in controls
     plain = tables.markdown(results.summarise(tidy(tmp_path, SMALL), 4))
     assert "Other losses" not in plain
+
+
+def test_a_loss_of_ones_own_is_compared_with_the_base_that_it_declares(tmp_path):
+    rows = [*SMALL, row("mine", "03", 31.5, 0.9, 0.04), row("mine", "04", 28.25, 0.71, 0.06)]
+    for base, change in (("mse", 0.125), ("mae", 0.875)):  # means: MSE 29.75, MAE 29, mine 29.875
+        frame = tidy(tmp_path, rows).assign(base="")
+        frame.loc[frame["loss"] == "mine", "base"] = base
+        summary = results.summarise(frame, 4)
+        text = tables.markdown(summary).split("Other losses")[1]
+        assert cells(text, "|  | Mean change")[2].startswith(f"+{change:.3f}/")
+        assert f"Compared are mine with {base.upper()}." in text
+        column = tables.csv_frame(summary)[f"mine_minus_{base}_psnr"]
+        assert column.iloc[-1] == pytest.approx(change)
 
 
 def test_csv_holds_all_numbers(tmp_path):

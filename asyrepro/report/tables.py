@@ -14,6 +14,8 @@ import pandas as pd
 from asyrepro.files import write_csv, write_text
 from asyrepro.report import goals, wording
 from asyrepro.report.results import (
+    BASES,
+    CONTROLS,
     DATASET_TITLES,
     METRICS,
     PAPER_DATASETS,
@@ -253,11 +255,28 @@ def _control_grid(summary: Summary) -> Grid:
     heading += "PSNR/SSIM/NRMSE of each test image"
     if summary.stand_in:
         heading += f" ({STAND_IN})"
-    lines = [
-        "Not in the paper: the weights of its Table 1 (table1), or eq. (2) rescaled to mean 1 "
-        "(normalized), shuffled over the pixels (shuffled), heavier on bright pixels (inverted)."
-    ]
-    return Grid(heading, ["No.", "Image", *map(loss_title, controls)], rows, lines)
+    return Grid(heading, ["No.", "Image", *map(loss_title, controls)], rows, [others_note(summary)])
+
+
+WEIGHTS = {  # of eq. (2), by how a control's name ends
+    "normalized": "rescaled to mean 1",
+    "shuffled": "shuffled over the pixels",
+    "inverted": "heavier on bright pixels",
+}
+
+
+def others_note(summary: Summary) -> str:
+    """What the losses beyond the paper's four are."""
+    ends = {loss.rpartition("_")[2] for loss in summary.controls if loss in CONTROLS}
+    changed = ", ".join(f"{text} ({end})" for end, text in WEIGHTS.items() if end in ends)
+    parts = ["the weights of its Table 1 (table1)"] * ("table1" in ends)
+    parts += [f"eq. (2) {changed}"] * bool(changed)
+    own = [loss for loss in summary.controls if loss not in CONTROLS]
+    text = "Not in the paper" + f": {', or '.join(parts)}" * bool(parts) + "."
+    if own:
+        compared = [f"{loss_title(x)} with {loss_title(summary.base_of(x))}" for x in own]
+        text += f" Compared are {wording.listed(compared)}."
+    return text
 
 
 def _plain_row(values: dict[str, np.ndarray]) -> list:
@@ -289,7 +308,7 @@ def csv_frame(summary: Summary) -> pd.DataFrame:
         for metric in METRICS:
             columns[f"{loss}_{metric}"] = summary.values(loss, metric)
     for loss in summary.losses:
-        if loss.startswith("asy_"):
+        if loss not in BASES:
             for metric in METRICS:
                 change = summary.change(loss, summary.base_of(loss), metric)
                 columns[f"{loss}_minus_{summary.base_of(loss)}_{metric}"] = change

@@ -183,6 +183,7 @@ def table(summary: Summary, run: dict) -> dict:
         "matches": goals.matches_text(summary),
         "papers_own": [] if summary.same_images else _papers_own(summary),
         "others": _others(summary),
+        "others_note": tables.others_note(summary),
     }
 
 
