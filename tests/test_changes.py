@@ -127,6 +127,17 @@ def test_a_sweep_has_a_page_with_its_means_and_changes(tmp_path):
     assert heads == text.count('class="sort"') == 8  # page.js wants a button in each head
 
 
+@pytest.mark.parametrize("testset", ["table2", "set5"])
+def test_the_page_does_not_repeat_what_the_verdicts_have(tmp_path, testset):
+    made = [
+        rows(loss, values, testset=testset) for loss, values in (("mae", MAE), ("asy_mae", ASY))
+    ]
+    changes.write(tmp_path, tidy(tmp_path, *made))
+    page.write(tmp_path)
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert ('<section id="changes"' in text) == (testset == "set5")
+
+
 def test_nothing_to_compare_leaves_nothing(tmp_path):
     changes.write(tmp_path, tidy(tmp_path, rows("mae", MAE), rows("asy_mae", ASY)))
     assert (tmp_path / "changes.md").is_file()

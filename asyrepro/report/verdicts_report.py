@@ -140,6 +140,8 @@ def _forest_frame(
         ax.axvline(0, color=style.BLACK, lw=0.6, zorder=1)
         if np.abs(ax.get_xlim()).max() >= 1e5:  # the axis' common factor would meet its label
             ax.xaxis.set_major_formatter("{x:.2g}")
+            ticks = ax.get_xticks()  # such labels are long: zero stays, and every second one
+            ax.set_xticks(ticks[np.abs(ticks).argmin() % 2 :: 2])
         ax.spines[["top", "right", "left"]].set_visible(False)
         ax.tick_params(axis="y", length=0)
     fig.axes[0].set_ylim(fig.axes[0].get_yticks()[-1] + 0.7, -0.7)

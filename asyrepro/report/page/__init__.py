@@ -190,12 +190,17 @@ def _overview(path: Path) -> dict | None:
 
 
 def _changes(study_dir: Path) -> dict | None:
-    """What changes.csv and its chart tell of PSNR."""
+    """What changes.csv and its chart tell of PSNR, if it is more than the verdicts do."""
     texts = dict.fromkeys(changes.TEXTS, str)
     table = _csv(study_dir / "changes.csv", changes.COLUMNS, dtype=texts, keep_default_na=True)
     if table is None:
         return None
     table = table.fillna(dict.fromkeys(texts, ""))
+    known = (
+        table["loss"].isin(results.LOSS_ORDER) & (table["table"] != "") & (table["variant"] == "")
+    )
+    if known.all():  # as in the verdicts
+        return None
     alt = "Mean changes of PSNR against the base loss on every test set"
     chart = study_dir / "figures" / "changes.png"
     return {
