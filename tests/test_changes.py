@@ -141,6 +141,11 @@ def test_the_page_does_not_repeat_what_the_verdicts_have(tmp_path, testset):
 def test_nothing_to_compare_leaves_nothing(tmp_path):
     changes.write(tmp_path, tidy(tmp_path, rows("mae", MAE), rows("asy_mae", ASY)))
     assert (tmp_path / "changes.md").is_file()
+    changes.write(tmp_path, tidy(tmp_path, rows("mine", ASY, base="mse")))
+    assert "no runs of MSE" in (tmp_path / "changes.md").read_text()
+    assert not list(tmp_path.glob("figures/*"))
+    page.write(tmp_path)
+    assert "no runs of MSE" in (tmp_path / "index.html").read_text(encoding="utf-8")
     assert changes.write(tmp_path, tidy(tmp_path, rows("mae", MAE))) == []
     assert not [path for path in tmp_path.rglob("changes*")]
 

@@ -124,8 +124,6 @@ def markdown(title: str, table: pd.DataFrame, stand_in: bool = False) -> str:
         "",
     ]
     rows = shown(table)
-    if rows.empty:
-        lines += ["No loss here has another one to be compared with.", ""]
     for (model, dataset), group in rows.groupby(["model", "dataset"], sort=False):
         trained = results.DATASET_TITLES.get(dataset, dataset)
         lines += [f"## {results.model_title(model)}, trained on {trained}", ""]
@@ -160,7 +158,7 @@ def _cells(row) -> list[str]:
 def write(study_dir, metrics: pd.DataFrame) -> list[Path]:
     """Write changes.csv, changes.md and figures/changes.{png,pdf}; returns the files written.
 
-    Nothing is written, and what is there is removed, where no loss has a base loss.
+    What there is nothing to tell of is not written, and removed if it is there.
 
     Args:
         study_dir: results/<study>.
@@ -172,13 +170,16 @@ def write(study_dir, metrics: pd.DataFrame) -> list[Path]:
     table = changes(metrics)
     rows = shown(table)
     rows = rows[rows["seeds"] > 0]
-    if rows.empty:
-        for path in (*paths, stem.with_suffix(".png"), stem.with_suffix(".pdf")):
-            path.unlink(missing_ok=True)
+    figures = [stem.with_suffix(".png"), stem.with_suffix(".pdf")]
+    for path in [*paths * table.empty, *figures * rows.empty]:
+        path.unlink(missing_ok=True)
+    if table.empty:
         return []
     stand_in = bool((metrics[["dataset", "testset"]] == "bundled").any(axis=None))
     write_csv(paths[0], table, "%.6f")
     write_text(paths[1], markdown(study_dir.name, table, stand_in))
+    if rows.empty:
+        return paths
     title = "What each loss changes, on every test set"
     title += f" ({results.STAND_IN})" if stand_in else ""
     return paths + style.save(_figure(rows, title), stem)
