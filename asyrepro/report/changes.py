@@ -190,9 +190,10 @@ def _figure(rows: pd.DataFrame, title: str):
         f"{results.model_title(row.model)}, {place(row)}: {results.loss_title(row.loss)}"
         for row in rows.itertuples()
     ]
-    groups = rows[["model", "dataset"]].apply(tuple, axis=1)
+    many = rows["loss"].nunique() > 2
+    groups = [(row.model, row.dataset, place(row) * many) for row in rows.itertuples()]
     rows = rows.assign(kind="claim", paper_change=np.nan)
     axis = "change of PSNR against the base loss (dB)"
     about = wording.seeds(rows["seeds"])
     about += "; one seed has no interval" * bool((rows["seeds"] == 1).any())
-    return verdicts_report.lines(rows, title, names, list(groups), axis, about, "mean change")
+    return verdicts_report.lines(rows, title, names, groups, axis, about, "mean change")
