@@ -42,8 +42,8 @@ notebooks: setup  ## execute the notebooks again and save their outputs
 	$(RUN) -m jupytext --quiet --sync notebooks/*.py
 	OMP_NUM_THREADS=1 $(RUN) scripts/notebooks.py notebooks/*.ipynb
 
-test: setup  ## run the test suite
-	$(RUN) -m pytest
+test: setup  ## run the test suite, a file of tests on each core
+	$(RUN) -m pytest --numprocesses auto --dist loadfile
 
 lint: setup  ## check style and formatting
 	$(RUN) -m ruff check .
