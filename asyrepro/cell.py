@@ -244,7 +244,7 @@ def _open(cfg: DictConfig, folder: Path, held: ExitStack) -> list[dict] | None:
     """Hold the folder for this run; returns its rows if it is finished."""
     held.enter_context(locks.locked(folder))
     files.remove_leftovers(folder)
-    if not check_folder(cfg, folder):
+    if not check_folder(cfg, folder) or results.declared_base(folder) != cfg.loss.get("base", ""):
         files.write_text(folder / "config.yaml", _yaml(cfg))
     if not finished(folder):
         return None

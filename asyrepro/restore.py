@@ -173,7 +173,7 @@ def _jobs(options: Options) -> list[tuple[Path, Path]]:
     elif Path(options.output).suffix.lower() in images.ENDINGS:
         pictures.check_ending(Path(options.output).suffix.lower())
         jobs = [(source, Path(options.output))]
-    elif Path(options.output).suffix and not Path(options.output).is_dir():
+    elif _looks_like_a_picture(options.output):
         raise ConfigError(
             f"output={options.output} is no folder, and {Path(options.output).suffix} no picture's "
             f"ending; here are {', '.join(sorted(pictures.WRITTEN))}"
@@ -185,6 +185,12 @@ def _jobs(options: Options) -> list[tuple[Path, Path]]:
             raise ConfigError(f"{shown(path)} would be replaced by its result: choose output=")
     _check_written(jobs, options.preview)
     return jobs
+
+
+def _looks_like_a_picture(output: str) -> bool:
+    """Whether it ends as a file does, as ``t.xyz``, but not ``v1.5``, and is no folder."""
+    letters = Path(output).suffix[1:].isalpha()
+    return letters and not output.endswith("/") and not Path(output).is_dir()
 
 
 def _check_written(jobs: list[tuple[Path, Path]], preview: bool) -> None:

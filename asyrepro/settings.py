@@ -192,6 +192,8 @@ def check(cfg: DictConfig) -> None:
         _check_name(name, OmegaConf.select(cfg, name))
     if "base" in cfg.loss:
         _check_name("loss.base", cfg.loss.base)
+        if cfg.loss.base == cfg.loss.name or not re.fullmatch(r"[\w.-]+", cfg.loss.base):
+            raise ConfigError(f"loss.base is {_shown(cfg.loss.base)}; name another loss, in a word")
     for name in ("recipe.optimizer", "recipe.scheduler"):
         if not is_described(node := OmegaConf.select(cfg, name)):
             raise ConfigError(f"{name} is {_shown(node)}; it needs a _target_ and its options")

@@ -33,7 +33,7 @@ from asyrepro.errors import StorageError, UserError, reaching
 
 PLACED = (  # overrides that the run folder's name shows, or that say how and where to run
     "experiment", "loss", "seed", "study", "profile", "results", "fallback", "max_steps", "cell",
-    "amp", "benchmarks", "profile.benchmarks",
+    "amp", "benchmarks", "profile.benchmarks", "loss.base",
 )  # fmt: skip
 
 
@@ -153,27 +153,37 @@ def _sweep(arguments: list[str]) -> int:
 def _one_by_one(arguments: list[str]) -> list[list[str]]:
     """Overrides of jobs that meet each value of a sweep at least once, the others at their first.
 
-    So that a wrong value is told of before the first training, not when its turn comes.
+    So that a wrong value is told of before the first training, not when its turn comes. Nothing
+    where the configurations are elsewhere; of many seeds the first and the last.
     """
+    if any(item.startswith(("--config", "-c", "hydra.searchpath")) for item in arguments):
+        return []
     values = []
     for item in arguments:
-        overrides = item.startswith("~") or "=" in item  # no flag, nor the value of one
-        if item.startswith("-") or item.lstrip("+~").startswith("hydra") or not overrides:
+        name, equals, _ = item.partition("=")
+        overrides = item.startswith("~") or equals  # no flag, nor the value of one
+        if not overrides or item.startswith("-") or name.lstrip("+~").startswith("hydra"):
+            continue
+        if name == "runtime.data":  # may be on the machine that a launcher sends the jobs to
             continue
         override = OverridesParser.create().parse_override(item)
+        options = [item]
         if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
-            continue  # names what there is
-        name = item.partition("=")[0]
-        if override.is_sweep_override():
-            values.append([f"{name}={value}" for value in override.sweep_string_iterator()])
-        else:
-            values.append([item])
+            there = sorted(path.stem for path in (settings.CONFIGS / name).glob("*.yaml"))
+            options = [f"{name}={choice}" for choice in override.value().filter(there)]
+        elif override.is_sweep_override():
+            options = [f"{name}={value}" for value in override.sweep_string_iterator()]
+        if not options:
+            return []
+        if name == "seed":
+            options = list(dict.fromkeys([options[0], options[-1]]))
+        values.append(options)
     first = [options[0] for options in values]
-    return [
+    return [first] + [
         [*first[:k], option, *first[k + 1 :]]
         for k, options in enumerate(values)
-        for option in (options[1:] if k else options)
-    ] or [[]]
+        for option in options[1:]
+    ]
 
 
 def summary(rows: list[dict]) -> str:

@@ -262,7 +262,7 @@ print(f"{len(lost)} of {3 * len(audit.changes())} printed pairs")
 lost
 
 # %% [markdown]
-# ## 11. EDSR with MSE did not train
+# ## 11. EDSR with MSE failed, or was measured wrongly
 #
 # Table 3's gains are the largest of all. The printed PSNRs by column, and plain bicubic
 # enlargement of the 100 test images of BSD300 beside them *(that, with the images, from
@@ -280,7 +280,7 @@ Markdown(
     f"EDSR with MSE has {failed['mean']:.1f} dB, an error of {failed['error']:.2f} of the full "
     f"range, and the same on all images to within {failed['range']:.2f} dB. Enlarging by three "
     f"without any network gives {worst.mean():.1f} dB, and {worst.min():.1f} dB at its worst. "
-    f"A gain over a training that failed says little about a loss."
+    f"A gain over such a column says little about a loss."
 )
 
 # %% [markdown]

@@ -218,7 +218,7 @@ def test_errors_made_as_strong_as_in_the_failed_column():
         assert kinds.at[kind, "strength"] == pytest.approx(strength, abs=0.002)
     values = ramp / 255  # of a factor f the error is (1 - f) times the root mean square
     rms = np.sqrt((values**2).mean())
-    factor = kinds.at["less contrast and brightness (a factor)", "strength"]
+    factor = kinds.at["all values times a factor", "strength"]
     assert factor == pytest.approx(1 - strength / rms, abs=0.003)
     assert kinds.at["noise added, pixel by pixel", "ssim_max"] < 0.05
     assert kinds.at["a constant added", "ssim_min"] > 0.5

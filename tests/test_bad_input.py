@@ -491,6 +491,8 @@ MISSPELT = [
         "-m loss=mae,asymae",
         f"there is no loss 'asymae'; did you mean 'asy_mae'? {LOSSES}",
     ),
+    ("-m +loss.base=mae", "loss.base is 'mae'; name another loss, in a word"),
+    ("-m +loss.base=a:b", "loss.base is 'a:b'; name another loss, in a word"),
     ("-m recipe.batch=4,0", "recipe.batch is 0; it must be at least 1"),
     ("-m loss=glob(asy_*) seed=range(0,2) task.scale=2,7", "scale is 7; it must be one of 2, 3, 4"),
     (

@@ -12,7 +12,17 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from asyrepro import cell, checkpoint, devices, evaluate, evaluation, locks, provenance, settings
+from asyrepro import (
+    cell,
+    checkpoint,
+    devices,
+    evaluate,
+    evaluation,
+    locks,
+    provenance,
+    settings,
+    train,
+)
 from asyrepro.data import catalogue
 from asyrepro.errors import CheckpointError, ConfigError, DataError
 from asyrepro.report import results
@@ -49,6 +59,19 @@ def test_a_cell_leaves_its_files_and_the_baseline(finished):
     baseline = cell.read_rows(folder.parents[2] / "baselines" / "table2_bundled.csv")
     assert [row["image"] for row in baseline] == [row["image"] for row in rows]
     assert {row["loss"] for row in baseline} == {"bicubic"}
+
+
+def test_a_base_that_is_declared_afterwards_is_noted_and_trains_nothing(finished):
+    folder, _, rows = finished
+    before = (folder / "config.yaml").read_text()
+    for base in ("asy_mse", "mse", None):
+        changed = [f"+loss.base={base}"] if base else []
+        cfg = cell.resolve(configured("study=s", *changed, results=folder.parents[3]))
+        assert folder_of(cfg, changed) == folder
+        assert cell.complete(cfg, folder)[1]  # finished already
+        assert results.declared_base(folder) == (base or "")
+    assert (folder / "config.yaml").read_text() == before
+    assert len(rows) == 10
 
 
 def test_rows_say_what_they_are(finished):
@@ -345,3 +368,19 @@ def test_a_network_that_diverged_at_the_very_end_has_no_rows(tmp_path, monkeypat
     with pytest.raises(Diverged, match="its training diverged; choose a smaller learning rate"):
         cell.run(cfg, tmp_path / "s" / "table2" / "mae" / "seed3")
     assert not cell.finished(tmp_path / "s" / "table2" / "mae" / "seed3")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "checked"),
+    [
+        (["loss=mae,mse", "seed=range(0,9)"], ["mae 0", "mse 0", "mae 8"]),
+        (["loss=glob(asy_m?e)", "seed=1"], ["asy_mae 1", "asy_mse 1"]),
+        (["--config-dir", "mine", "loss=mae,mine", "seed=0"], []),
+        (["seed=range(0,0)", "loss=mae"], []),
+        (["loss=mae", "hydra/launcher=slurm", "seed=0", "runtime.data=/on/a/node"], ["mae 0"]),
+    ],
+)
+def test_a_sweep_is_checked_value_by_value_beforehand(arguments, checked):
+    jobs = [dict(item.split("=") for item in job) for job in train._one_by_one(["-m", *arguments])]
+    assert [f"{job['loss']} {job['seed']}" for job in jobs] == checked
+    assert all(set(job) == {"loss", "seed"} for job in jobs)

@@ -77,6 +77,21 @@ def test_what_a_loss_is_compared_with(tmp_path):
     assert re.search(r"third \| charbonnier \|.*no runs of charbonnier", text)
 
 
+def test_options_of_a_loss_are_compared_with_its_base_without_them(tmp_path):
+    frame = tidy(
+        tmp_path,
+        rows("mae", MAE),
+        rows("mae", [[20.0, 18.0]] * 2, variant="task.scale=4"),
+        rows("asy_mae", ASY, variant="loss.criterion.quartile=0.75"),
+        rows("mine", ASY, variant="loss.criterion.quartile=0.75"),
+        rows("asy_mae", ASY, variant="loss.criterion.x=[1,2],task.scale=4"),
+    )
+    found = changes.shown(changes.changes(frame)).set_index(["loss", "variant"])["change"]
+    assert found["asy_mae", "loss.criterion.quartile=0.75"] == pytest.approx(0.165)
+    assert found["mine", "loss.criterion.quartile=0.75"] == pytest.approx(0.165)
+    assert found["asy_mae", "loss.criterion.x=[1,2],task.scale=4"] == pytest.approx(29.315 - 19)
+
+
 def test_the_literatures_psnr_is_shown_as_papers_count_it(tmp_path):
     # Set14's grey file counts 20 log10(255 / 219) = 1.3219 dB less in levels, and not in changes.
     y = {"psnr_y": 33.0, "ssim_y": 0.9, "testset": "set14"}
@@ -92,6 +107,49 @@ def test_the_literatures_psnr_is_shown_as_papers_count_it(tmp_path):
     assert shown.iloc[0]["change"] == pytest.approx(0.25)
 
 
+def test_infinite_values_are_left_out_and_told_of(tmp_path):
+    flat = [[np.inf, 28.0], [30.2, 28.4]]
+    table = changes.changes(tidy(tmp_path, rows("mae", flat), rows("asy_mae", ASY)))
+    row = table.iloc[0]
+    assert row["images"] == 1 and row["change"] == pytest.approx((0.5 + 0.2) / 2)
+    text = changes.markdown("study", table)
+    assert "no verdict possible (one image: no interval" in text and "infinite" in row["notes"]
+
+
+def test_what_was_left_out_is_shown(tmp_path):
+    seeds = [0, 1, 2]
+    mine = [rows("asy_mae", [value], seeds=[k]) for k, value in enumerate([*ASY, ASY[0]])]
+    mine[2] = ({**row, "device": "NVIDIA H100"} for row in mine[2])
+    frame = tidy(tmp_path, rows("mae", [*MAE, MAE[0]], seeds=seeds), *mine)
+    text = changes.markdown("study", changes.changes(frame))
+    assert "| 2 of 2 | 1 of 2 | undecided (left out, trained on other devices: seeds 2) |" in text
+
+
+def test_noise_is_of_runs_that_differ_in_their_seed_alone(tmp_path):
+    other = ({**row, "device": "NVIDIA H100"} for row in rows("mae", [[50.0, 50.0]], seeds=[7]))
+    table = changes.changes(tidy(tmp_path, rows("mae", MAE), other, rows("asy_mae", ASY)))
+    assert table.iloc[0]["noise"] == pytest.approx(0.3)
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path):
+    made = [
+        rows(loss, values, testset="test", variant=f"dataset.name={top}.train,testset={top}.test")
+        for top in ("a", "b")
+        for loss, values in (("mae", MAE), ("asy_mae", ASY))
+    ]
+    shown = changes.shown(changes.changes(tidy(tmp_path, *made)))
+    assert shown["place"].tolist() == [
+        f"test (dataset.name={top}.train,testset={top}.test)" for top in ("a", "b")
+    ]
+
+
+def test_long_settings_have_a_figure(tmp_path):
+    variant = ",".join(f"recipe.optimizer.setting{k}=0.12345" for k in range(8))
+    made = [rows(x, values, variant=variant) for x, values in (("mae", MAE), ("asy_mae", ASY))]
+    changes.write(tmp_path, tidy(tmp_path, *made))
+    assert (tmp_path / "figures" / "changes.png").is_file()
+
+
 def test_order_and_names(tmp_path):
     made = []
     for testset, variant in (
@@ -101,7 +159,7 @@ def test_order_and_names(tmp_path):
     ):
         made += [rows(x, MAE, testset=testset, variant=variant) for x in ("mae", "asy_mae")]
     shown = changes.shown(changes.changes(tidy(tmp_path, *made)))
-    assert [changes.place(row) for row in shown.itertuples()] == [
+    assert shown["place"].tolist() == [
         *("Table 2", "Table 2, task.scale=4", "Table 2, task.scale=10"),
         *("Set5", "Set14", "zoo"),
     ]

@@ -492,9 +492,9 @@ def _edsr(frames: dict[str, pd.DataFrame]) -> list[str]:
         )
     used = [name for name in ("column_spread", "bicubic", "failed_column") if name in frames]
     return [
-        "## 9. EDSR with MSE did not train",
+        "## 9. EDSR with MSE failed, or was measured wrongly",
         "",
-        text + " Table 3's gains say more about that training than about the loss; EDSR with MAE, "
+        text + " Table 3's gains say more about that column than about the loss; EDSR with MAE, "
         "on average below SRCNN on the same images, is in doubt as well.",
         "",
         *_kinds_of_error(frames),
@@ -526,8 +526,9 @@ def _kinds_of_error(frames: dict[str, pd.DataFrame]) -> list[str]:
         "",
         "Any error of one size in all images has a PSNR as even as the paper's; a factor has not. "
         "The SSIM leaves out noise and fine patterns, too; constants and slow patterns have it on "
-        "either side of the paper's. So the column looks like images whose brightness or colour is "
-        "off by 0.2, everywhere or slowly changing.",
+        "either side of the paper's. None has it as even, but these are other images. So the "
+        "column is most like images whose brightness or colour is off by 0.2, everywhere or slowly "
+        "changing, as a network may leave them, or a mean that was not added back.",
         "",
     ]
 

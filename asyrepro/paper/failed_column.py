@@ -52,7 +52,7 @@ KINDS: dict[str, tuple[Change, float, float]] = {  # and between what strengths 
     "a pattern added, 15 pixels wide": (_pattern(15), 0.01, 1.0),
     "a pattern added, 3 pixels wide": (_pattern(3), 0.01, 1.0),
     "noise added, pixel by pixel": (_pattern(0), 0.01, 1.0),
-    "less contrast and brightness (a factor)": (lambda image, f: image * f, 0.01, 1.0),
+    "all values times a factor": (lambda image, f: image * f, 0.01, 1.0),
 }
 
 

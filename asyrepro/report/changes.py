@@ -20,12 +20,15 @@ from asyrepro.report.verdicts import comparison, noise_of, paired
 METRICS = ("psnr", "ssim", "nrmse", "psnr_y", "ssim_y")
 DECIMALS = {"psnr": 3, "ssim": 5, "nrmse": 5, "psnr_y": 3, "ssim_y": 5}
 WHERE = ("model", "dataset", "variant", "table", "testset")
+# In a variant, what a sweep over the options of a loss has set; its base loss may have been
+# trained without them.
+LOSS_SETTINGS = re.compile(r"(?:^|,)\+?loss\.[^=,]*=(?:\[[^\]]*\]|[^,]*)")
 NUMBERS = (
     *("seeds", "images", "against_mean", "loss_mean", "change", "lower", "upper"),
     *("fixed_lower", "fixed_upper", "seeds_better", "seeds_worse", "sign_p", "p", "noise"),
-    *("images_better", "result", "reason"),
+    *("images_better", "result", "reason", "notes"),
 )
-TEXTS = (*WHERE, "loss", "against", "metric", "result", "reason")
+TEXTS = (*WHERE, "loss", "against", "metric", "result", "reason", "notes")
 COLUMNS = (*WHERE, "loss", "against", "metric", *NUMBERS)
 
 
@@ -39,12 +42,14 @@ def changes(metrics: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row a comparison and metric (psnr_y and ssim_y where these were measured), in the order
         of the tidy table. ``against`` is the base loss that the loss declares or its name tells
-        (:func:`asyrepro.report.results.bases`). ``against_mean``, ``loss_mean``: over seeds and
+        (:func:`asyrepro.report.results.bases`), in the same variant or, where only options of the
+        loss are varied, without these. ``against_mean``, ``loss_mean``: over seeds and
         images; ``change``, ``lower``, ``upper`` (95 % over seeds and images), ``fixed_lower``,
         ``fixed_upper`` (over seeds, these images alone): loss minus ``against`` in the metric's
         unit; ``p``: not corrected for the number of comparisons; ``noise``: root-mean-square
         difference of two runs of the base loss that differ in their seed; ``result``: better,
-        worse, no change shown, undecided or no verdict possible, and why. A loss without runs of
+        worse, no change shown, undecided or no verdict possible, by the rules of the verdicts;
+        ``reason``: why; ``notes``: what was left out. A loss without runs of
         its base loss has one row a metric without numbers.
     """
     rows = metrics[~metrics["loss"].isin(results.BASELINES)]
@@ -56,21 +61,35 @@ def changes(metrics: pd.DataFrame) -> pd.DataFrame:
     for where in sorted(groups, key=lambda where: (networks.index(where[:2]), *order(*where[2:]))):
         group = groups[where]
         losses = sorted(set(group["loss"]), key=results.loss_rank)
+        plain = groups.get((*where[:2], LOSS_SETTINGS.sub("", where[2]).strip(","), *where[3:]))
         for loss in losses:
             against = bases[loss]
             if against == loss:
                 continue
+            if plain is not None and against not in set(group["loss"]):
+                group = pd.concat([group, plain[plain["loss"] == against]])
             for metric in METRICS:
                 if group[metric].isna().all():
                     continue
-                first, second, notes = paired(group, loss, against, metric)
-                numbers = comparison(first, second, metric, noise_of(group, against, metric), notes)
-                if against not in losses:
+                finite, left_out = _finite(group, metric)
+                first, second, notes = paired(finite, loss, against, metric)
+                notes += left_out
+                noise = noise_of(finite, against, metric)
+                numbers = comparison(first, second, metric, noise, notes)
+                if against not in set(group["loss"]):
                     numbers["reason"] = f"no runs of {results.loss_title(against)}"
+                numbers["notes"] = "; ".join(notes)
                 keys = (*where, loss, against, metric)
                 found.append(dict(zip(COLUMNS, keys, strict=False)) | numbers)
     found = [row | {"result": row.pop("verdict")} for row in found]
     return pd.DataFrame(found, columns=list(COLUMNS))
+
+
+def _finite(rows: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, list[str]]:
+    """The rows without images of which a run has an infinite value (a flat image, restored)."""
+    images = sorted(set(rows.loc[np.isinf(rows[metric]), "image"]))
+    left_out = f"left out, infinite for some run: {wording.listed(images)}" if images else ""
+    return rows[~rows["image"].isin(images)], [left_out] * bool(images)
 
 
 def order(variant: str, table, testset: str) -> tuple:
@@ -86,11 +105,26 @@ def order(variant: str, table, testset: str) -> tuple:
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows about PSNR: the literature's where there is one, else the plain one."""
-    keys = [*WHERE, "loss"]
+    """The rows about PSNR: the literature's where there is one, else the plain one.
+
+    With a column ``place`` more, see :func:`place`.
+    """
     rows = table[table["metric"].isin(["psnr_y", "psnr"])]
-    rows = rows.sort_values("metric", key=lambda c: c != "psnr_y", kind="stable")
-    return rows.drop_duplicates(keys).sort_index()
+    rows = rows.assign(last=2 * (rows["seeds"] == 0) + (rows["metric"] != "psnr_y"))
+    rows = rows.sort_values("last", kind="stable").drop_duplicates([*WHERE, "loss"]).sort_index()
+    rows = rows.drop(columns="last").assign(place=[place(row) for row in rows.itertuples()])
+    twice = rows.duplicated(["model", "dataset", "loss", "place"], keep=False)
+    rows["place"] = [  # folders of one name are told apart
+        f"{row.place} ({row.variant})" if again else row.place
+        for row, again in zip(rows.itertuples(), twice, strict=True)
+    ]
+    return rows
+
+
+def told(row) -> str:
+    """The result, with what was left out; why there is none, but for the number of seeds."""
+    why = row.reason if not row.seeds or (row.seeds > 1 and pd.isna(row.lower)) else row.notes
+    return f"{row.result} ({why})" if why else row.result
 
 
 def place(row) -> str:
@@ -119,8 +153,9 @@ def markdown(title: str, table: pd.DataFrame, stand_in: bool = False) -> str:
         "Mean PSNR (dB) of each loss minus that of its base loss, within a seed and an image, with "
         "intervals of 95 % over seeds and images. Where a test set has the literature's PSNR "
         "(luma, border cut) it is that one. SSIM, NRMSE, p and the other numbers are in "
-        "changes.csv; p is not corrected for the number of comparisons. How the intervals are made "
-        "stands in asyrepro/report/statistics.py; fewer than six seeds are not judged.",
+        "changes.csv; neither p nor the results are corrected for the number of comparisons. How "
+        "the intervals are made stands in asyrepro/report/statistics.py; fewer than six seeds are "
+        "not judged.",
         "",
     ]
     rows = shown(table)
@@ -140,9 +175,10 @@ def markdown(title: str, table: pd.DataFrame, stand_in: bool = False) -> str:
 
 def _cells(row) -> list[str]:
     decimals, loss = DECIMALS[row.metric], results.loss_title(row.loss)
-    start = [place(row), loss, results.loss_title(row.against)]
+    where = row.place.replace("|", "\\|")
+    start = [where, loss, results.loss_title(row.against)]
     if not row.seeds:
-        return [*start, *[wording.NOTHING] * 5, f"{row.result} ({row.reason})"]
+        return [*start, *[wording.NOTHING] * 5, told(row)]
     change = wording.number(row.change, decimals, sign=True)
     return [
         *start,
@@ -151,7 +187,7 @@ def _cells(row) -> list[str]:
         wording.number(row.noise, decimals),
         f"{row.seeds_better:.0f} of {row.seeds}",
         f"{row.images_better:.0f} of {row.images}",
-        row.result,
+        told(row),
     ]
 
 
@@ -187,11 +223,11 @@ def write(study_dir, metrics: pd.DataFrame) -> list[Path]:
 
 def _figure(rows: pd.DataFrame, title: str):
     names = [
-        f"{results.model_title(row.model)}, {place(row)}: {results.loss_title(row.loss)}"
+        f"{results.model_title(row.model)}, {row.place}: {results.loss_title(row.loss)}"
         for row in rows.itertuples()
     ]
     many = rows["loss"].nunique() > 2
-    groups = [(row.model, row.dataset, place(row) * many) for row in rows.itertuples()]
+    groups = [(row.model, row.dataset, row.place * many) for row in rows.itertuples()]
     rows = rows.assign(kind="claim", paper_change=np.nan)
     axis = "change of PSNR against the base loss (dB)"
     about = wording.seeds(rows["seeds"])

@@ -199,7 +199,7 @@ def collect(study_dir) -> Path | None:
 
 def of_runs(profiles: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
     """The profiles with what must agree in a pair of runs, from metrics.csv."""
-    keys, known = WHERE[:-1], [name for name in OF_RUNS if name in metrics]
+    keys, known = WHERE[:-1], [name for name in (*OF_RUNS, "base") if name in metrics]
     runs = metrics.loc[metrics["table"].notna() & metrics["seed"].notna(), [*keys, *known]]
     runs = runs.drop_duplicates(keys).astype(profiles[keys].dtypes)
     return profiles.merge(runs, how="left", on=keys)
@@ -261,14 +261,14 @@ def bin_changes(profiles: pd.DataFrame) -> pd.DataFrame:
         (percent, interval over seeds and images), sharpness_change, sharpness_lower and
         sharpness_upper (gradient bins).
     """
-    found = []
+    bases, found = results.bases(profiles), []
     for where, group in profiles.groupby(["table", "model", "dataset"]):
         losses = sorted(set(group["loss"]), key=results.loss_rank)
         for kind, rows in group.groupby("kind"):
             bins = rows.groupby("bin").agg({"lower": "first", "upper": "first", "pixels": "sum"})
             bins["share"] = 100 * bins["pixels"] / bins["pixels"].sum()
             for loss in losses:
-                base = results.base_of(loss)
+                base = bases[loss]
                 if loss in results.BASES or base not in losses:
                     continue
                 changes = percent_changes(rows, loss, base, by_bin=True)

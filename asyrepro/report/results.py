@@ -245,8 +245,13 @@ def precision_of(folder) -> str:
 
 def _with_settings(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
     rows = rows.assign(precision=precision_of(folder))
-    base = _setting(folder, r"^loss:\n(?: .*\n)*?  base: (\S+)$")
+    base = declared_base(folder)
     return rows.assign(base=base) if base else rows
+
+
+def declared_base(folder) -> str:
+    """The loss that the one of a run's folder says it is to be compared with; "" if none."""
+    return _setting(folder, r"^loss:\n(?: .*\n)*?  base: (\S+)$").strip("'")
 
 
 def _setting(folder, pattern: str) -> str:

@@ -260,6 +260,11 @@ _NUMBERS = (
 
 def noise_of(rows: pd.DataFrame, loss: str, metric: str) -> float:
     """Root-mean-square difference of the mean over images between two runs of one loss."""
+    rows = rows[rows["loss"] == loss]
+    known = [column for column in OF_RUNS if column in rows]
+    if known and len(rows):  # of runs that differ in more than their seed, the most that do not
+        kind = rows[known].astype(object).fillna("unknown").astype(str).agg(" ".join, axis=1)
+        rows = rows[kind == rows.groupby(kind, sort=False)["seed"].nunique().idxmax()]
     means = _grid(rows, loss, metric).dropna().mean(axis=1).to_numpy()
     return float(np.sqrt(2) * means.std(ddof=1)) if len(means) > 1 else np.nan
 
@@ -453,7 +458,7 @@ def up_to(metrics: pd.DataFrame, metric: str, figure: float, table: int = 2) -> 
         return None
     seeds = min(len(values) for *_, values in changes)
     _, base, image, best = max(changes, key=lambda change: change[3].mean())
-    result = {"measured": best.mean(), "image": image, "base": base, "seeds": seeds}
+    result = {"measured": best.mean(), "image": image, "base": base, "seeds": len(best)}
     if seeds < 2:
         reason = "one seed: chance cannot be told from effect"
         return result | {"lower": np.nan, "upper": np.nan, "verdict": IMPOSSIBLE, "reason": reason}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from asyrepro.report.verdicts import (
     verdicts,
 )
 
+NAME = 50  # letters of a line's name
 _DIGITS = {"psnr": 3, "ssim": 5, "nrmse": 5}
 _TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "nrmse": "NRMSE"}
 
@@ -106,6 +108,7 @@ def lines(
         marks: what the legend calls the dots.
     """
     rows = rows.assign(fixed_lower=np.nan, fixed_upper=np.nan)  # the narrower question is left out
+    names = [_wrapped(name) for name in names]
     order = list(dict.fromkeys(groups))
     places = [number + 0.6 * order.index(key) for number, key in enumerate(groups)]
     with style.context():
@@ -117,10 +120,16 @@ def lines(
             _forest_line(ax, place, row, ends)
         ax.set_yticks(places, names)
         ax.set_xlabel(axis)
-        longest = max(map(len, names))
+        longest = max(len(part) for name in names for part in name.splitlines())
         left = max(0.25, 0.0085 * longest + 0.02)
         _forest_frame(fig, rows, title, about, left, marks)
     return fig
+
+
+def _wrapped(name: str) -> str:
+    """A name in at most two lines, of which its figure has room for ``NAME`` letters each."""
+    lines = textwrap.wrap(name, NAME)
+    return "\n".join(lines[:2]) + " ..." * (len(lines) > 2)
 
 
 def _other_images(table: pd.DataFrame) -> str:

@@ -283,7 +283,7 @@ def changes(rows: pd.DataFrame) -> list[dict]:
         {
             "network": results.model_title(row.model),
             "trained": results.DATASET_TITLES.get(row.dataset, row.dataset).split(" (")[0],
-            "place": changes_of.place(row),
+            "place": row.place,
             "loss": loss_title(row.loss),
             "against": loss_title(row.against),
             "mean": number(row.against_mean, 3),
@@ -291,7 +291,7 @@ def changes(rows: pd.DataFrame) -> list[dict]:
             "interval": wording.interval(row.lower, row.upper, 3),
             "seeds": f"{row.seeds_better:.0f} of {row.seeds}" if row.seeds else NOTHING,
             "images": f"{row.images_better:.0f} of {row.images}" if row.seeds else NOTHING,
-            "result": row.result if row.seeds else row.reason,
+            "result": changes_of.told(row),
         }
         for row in rows.itertuples()
     ]
