@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 
+import pandas as pd
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -310,6 +311,24 @@ def test_what_differs_is_found_and_named(study, capsys, damage):
     [line] = [line for line in text.splitlines() if line.startswith(f"{name}: ")]
     assert line.startswith(f"{name}: DIFFERS: ") and words in line
     assert name in text.splitlines()[-1].split(" differ: ")[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "differs"),
+    [
+        ({"psnr_y": 0.0005}, ""),  # as of a pixel that is rounded another way
+        ({"psnr": 0.0005, "psnr_y": 0.0005}, "psnr of a on set5"),
+        ({"psnr_y": 0.005, "psnr": 0.00005}, "psnr_y of a on set5"),
+        ({"psnr": float("nan")}, "psnr of a on set5"),
+    ],
+)
+def test_metrics_of_8_bits_may_differ_by_a_pixel(changes, differs):
+    row = {"image": "a", "testset": "set5", "psnr": 30.0, "psnr_y": 32.0}
+    again = row | {name: row[name] + change for name, change in changes.items()}
+    outcome = verify.Outcome("table2/mae/seed0")
+    verify._evaluated(outcome, [again], pd.DataFrame([row]), verify.TOLERANCE)
+    assert len(outcome.differs) == bool(differs)
+    assert all(text.startswith(differs) for text in outcome.differs)
 
 
 def test_a_large_tolerance_lets_a_changed_metric_pass(study, capsys):
