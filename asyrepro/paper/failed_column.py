@@ -15,8 +15,8 @@ import pandas as pd
 import torch
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import brentq
-from skimage.metrics import structural_similarity
 
+from asyrepro import metrics
 from asyrepro.degradation import crop_to_multiple, downsample, enlarge
 from asyrepro.paper.tables import tables
 
@@ -34,25 +34,25 @@ def _pattern(pixels: float) -> Change:
     def pattern(height: int, width: int) -> np.ndarray:
         noise = np.random.default_rng(20231226).normal(size=(height, width, 3))
         noise = gaussian_filter(noise, (pixels, pixels, 0)) if pixels else noise
-        return noise / np.sqrt((noise**2).mean())
+        return (noise / np.sqrt((noise**2).mean())).transpose(2, 0, 1)
 
     def change(image: np.ndarray, strength: float) -> np.ndarray:
-        return image + strength * pattern(*image.shape[:2])
+        return image + strength * pattern(*image.shape[1:])
 
     return change
 
 
-KINDS: dict[str, tuple[Change, float, float]] = {  # and between what strengths it is looked for
-    "a constant added": (lambda image, c: image + c, 0.01, 1.0),
-    "a constant taken away": (lambda image, c: image - c, 0.01, 1.0),
+STRENGTHS = (0.01, 1.0)  # between which each is looked for
+KINDS: dict[str, Change] = {
+    "a constant added": lambda image, c: image + c,
+    "a constant taken away": lambda image, c: image - c,
     "a constant added to a blurred image (2 pixels)": (
-        lambda image, c: gaussian_filter(image, (2, 2, 0)) + c,
-        *(0.01, 1.0),
+        lambda image, c: gaussian_filter(image, (0, 2, 2)) + c
     ),
-    "a pattern added, 15 pixels wide": (_pattern(15), 0.01, 1.0),
-    "a pattern added, 3 pixels wide": (_pattern(3), 0.01, 1.0),
-    "noise added, pixel by pixel": (_pattern(0), 0.01, 1.0),
-    "all values times a factor": (lambda image, f: image * f, 0.01, 1.0),
+    "a pattern added, 15 pixels wide": _pattern(15),
+    "a pattern added, 3 pixels wide": _pattern(3),
+    "noise added, pixel by pixel": _pattern(0),
+    "all values times a factor": lambda image, f: image * f,
 }
 
 
@@ -70,37 +70,32 @@ def failed_column(images: dict[str, np.ndarray]) -> pd.DataFrame:
     paper = tables()
     paper = paper[(paper["table"].astype(int) == 3) & (paper["loss"] == "mse")]
     target = float(paper["psnr"].mean())
-    pairs = [_pair(array) for array in images.values()]
+    pairs = [
+        tuple(image.double().numpy() for image in enlarged(array, SCALE))
+        for array in images.values()
+    ]
     rows = [
         _row("the paper's MSE column", np.nan, paper["psnr"], paper["ssim"]),
         _measured("bicubic enlargement", np.nan, lambda image, _: image, pairs),
     ]
-    for kind, (change, low, high) in KINDS.items():
+    for kind, change in KINDS.items():
 
         def excess(strength: float, change: Change = change) -> float:
-            return float(np.mean([_psnr(x, change(y, strength)) for x, y in pairs])) - target
+            return float(np.mean([metrics.psnr(x, change(y, strength)) for x, y in pairs])) - target
 
-        rows.append(_measured(kind, brentq(excess, low, high, xtol=1e-4), change, pairs))
+        rows.append(_measured(kind, brentq(excess, *STRENGTHS, xtol=1e-4), change, pairs))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _pair(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(label, bicubic enlargement) as (H, W, 3) in [0, 1]."""
-    label = crop_to_multiple(torch.from_numpy(array), SCALE)
-    output = enlarge(downsample(label, SCALE)[None].float() / 255, SCALE)[0]
-    return tuple(x.permute(1, 2, 0).numpy().astype(np.float64) for x in (label / 255, output))
-
-
-def _psnr(label: np.ndarray, output: np.ndarray) -> float:
-    return float(-10 * np.log10(((label - output) ** 2).mean()))
+def enlarged(array: np.ndarray, scale: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(label, its bicubic enlargement) in [0, 1], float32 (3, H, W), of a uint8 image (3, H, W)."""
+    label = crop_to_multiple(torch.from_numpy(array), scale)
+    return label / 255, enlarge(downsample(label, scale)[None].float() / 255, scale)[0]
 
 
 def _measured(kind: str, strength: float, change: Change, pairs) -> tuple:
-    outputs = [change(image, strength) for _, image in pairs]
-    labels = [label for label, _ in pairs]
-    options = {"channel_axis": -1, "data_range": 1}
-    ssim = [structural_similarity(x, y, **options) for x, y in zip(labels, outputs, strict=True)]
-    psnr = [_psnr(x, y) for x, y in zip(labels, outputs, strict=True)]
+    changed = [(label, change(image, strength)) for label, image in pairs]
+    psnr, ssim = ([of(*pair) for pair in changed] for of in (metrics.psnr, metrics.ssim))
     return _row(kind, strength, np.array(psnr), np.array(ssim))
 
 

@@ -18,7 +18,7 @@ from asyrepro.report import results, style, verdicts_report, wording
 from asyrepro.report.verdicts import comparison, noise_of, paired
 
 METRICS = ("psnr", "ssim", "nrmse", "psnr_y", "ssim_y")
-DECIMALS = {"psnr": 3, "ssim": 5, "nrmse": 5, "psnr_y": 3, "ssim_y": 5}
+DECIMALS = 3  # of PSNR, which alone is shown
 WHERE = ("model", "dataset", "variant", "table", "testset")
 # In a variant, what a sweep over the options of a loss has set; its base loss may have been
 # trained without them.
@@ -174,17 +174,16 @@ def markdown(title: str, table: pd.DataFrame, stand_in: bool = False) -> str:
 
 
 def _cells(row) -> list[str]:
-    decimals, loss = DECIMALS[row.metric], results.loss_title(row.loss)
     where = row.place.replace("|", "\\|")
-    start = [where, loss, results.loss_title(row.against)]
+    start = [where, results.loss_title(row.loss), results.loss_title(row.against)]
     if not row.seeds:
         return [*start, *[wording.NOTHING] * 5, told(row)]
-    change = wording.number(row.change, decimals, sign=True)
+    change = wording.number(row.change, DECIMALS, sign=True)
     return [
         *start,
-        wording.number(row.against_mean, decimals),
-        f"{change} {wording.interval(row.lower, row.upper, decimals)}".strip(),
-        wording.number(row.noise, decimals),
+        wording.number(row.against_mean, DECIMALS),
+        f"{change} {wording.interval(row.lower, row.upper, DECIMALS)}".strip(),
+        wording.number(row.noise, DECIMALS),
         f"{row.seeds_better:.0f} of {row.seeds}",
         f"{row.images_better:.0f} of {row.images}",
         told(row),
@@ -211,7 +210,7 @@ def write(study_dir, metrics: pd.DataFrame) -> list[Path]:
         path.unlink(missing_ok=True)
     if table.empty:
         return []
-    stand_in = bool((metrics[["dataset", "testset"]] == "bundled").any(axis=None))
+    stand_in = results.of_stand_in(metrics)
     write_csv(paths[0], table, "%.6f")
     write_text(paths[1], markdown(study_dir.name, table, stand_in))
     if rows.empty:

@@ -400,6 +400,11 @@ def plain(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["variant"].isna() | (frame["variant"] == "")]
 
 
+def of_stand_in(rows: pd.DataFrame) -> bool:
+    """Whether some of the rows of the tidy table were trained or tested on the stand-in data."""
+    return bool((rows[["dataset", "testset"]] == "bundled").any(axis=None))
+
+
 def base_of(loss: str) -> str:
     """``asy_mse_shuffled`` -> ``mse``: the loss that one is compared with, by its name."""
     return "mse" if "mse" in loss.split("_") else "mae"
@@ -446,7 +451,7 @@ def summarise(
     _refuse_twice(rows, table)
 
     images = tuple(dict.fromkeys(rows["image"]))
-    stand_in = bool((rows[["dataset", "testset"]] == "bundled").any(axis=None))
+    stand_in = of_stand_in(rows)
     own = set(rows["testset"]) - {f"table{table}", "", None}
     same = not stand_in and not own and set(images) <= set(PAPER_IMAGES.get(table, ()))
     if same:

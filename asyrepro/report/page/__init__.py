@@ -88,7 +88,6 @@ def context(study_dir: Path, frame, summaries: list[Summary], pictures, historie
     """
     record = runs.record(study_dir / "reproducibility.json")
     steps = sorted(set(frame["iterations"].dropna()))
-    stand_in = bool((frame[["dataset", "testset"]] == "bundled").any(axis=None))
     claims = _csv(study_dir / "claims.csv", dtype={"claim": str, "verdict": str})
     answer = None if claims is None else numbers.answer(claims, summaries)
     galleries, without = _galleries(study_dir, summaries, pictures)
@@ -96,7 +95,7 @@ def context(study_dir: Path, frame, summaries: list[Summary], pictures, historie
     failure = _failure(study_dir / "failure.md")
     return {
         "study": study_dir.name,
-        "stand_in": results.STAND_IN if stand_in else "",
+        "stand_in": results.STAND_IN if results.of_stand_in(frame) else "",
         "small_budget": runs.span(steps) if steps and steps[0] < SMALL_BUDGET else "",
         "failed": list(filter(None, map(runs.failed, summaries))),
         "answer": answer,
