@@ -185,6 +185,39 @@ def test_a_sweep_has_a_page_with_its_means_and_changes(tmp_path):
     assert heads == text.count('class="sort"') == 8  # page.js wants a button in each head
 
 
+def test_a_loss_may_have_any_name(tmp_path):
+    sweep = {"variant": "task.scale=2", "testset": "set5"}
+    mine = [[30.4, 28.4], [30.2, 28.2]]
+    made = [rows("mae", MAE, **sweep), rows("table", mine, **sweep), rows("variant", mine, **sweep)]
+    changes.write(tmp_path, tidy(tmp_path, *made))
+    page.write(tmp_path)
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    cells = re.findall(r'<td class="number">(\S+)</td>', text.partition('id="variants"')[2])
+    assert cells[:3] == ["29.15", "29.30", "29.30"]
+
+
+def test_means_of_a_sweep_are_of_one_metric(tmp_path):
+    # Two images of an older file lack luma; a mean over both kinds would be of neither.
+    sweep = {"variant": "task.scale=2", "testset": "set5"}
+    made = [
+        {**row, "psnr_y": 33.0 if row["image"] == "a" else ""} for row in rows("mae", MAE, **sweep)
+    ]
+    table = page.numbers.variants(tidy(tmp_path, made))
+    assert table[0]["rows"][0]["cells"] == ["33.00"]
+
+
+def test_networks_may_declare_different_bases(tmp_path):
+    made = [
+        *(rows(x, MAE, model=model) for model in ("srcnn", "mine") for x in ("mae", "mse")),
+        *(
+            rows("new", ASY, model=model, base=base)
+            for model, base in (("srcnn", "mae"), ("mine", "mse"))
+        ),
+    ]
+    table = changes.changes(tidy(tmp_path, *made)).query("metric == 'psnr' and loss == 'new'")
+    assert table.set_index("model")["against"].to_dict() == {"srcnn": "mae", "mine": "mse"}
+
+
 @pytest.mark.parametrize("testset", ["table2", "set5"])
 def test_the_page_does_not_repeat_what_the_verdicts_have(tmp_path, testset):
     made = [

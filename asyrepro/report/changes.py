@@ -55,12 +55,13 @@ def changes(metrics: pd.DataFrame) -> pd.DataFrame:
     rows = metrics[~metrics["loss"].isin(results.BASELINES)]
     rows = rows.assign(psnr_y=results.published_psnr(rows), seed=rows["seed"].astype(int))
     rows["table"] = rows["table"].astype(object).where(rows["table"].notna(), "")
-    bases, found = results.bases(rows), []
+    found = []
     groups = dict(iter(rows.groupby(list(WHERE), sort=False)))
     networks = list(dict.fromkeys(where[:2] for where in groups))
     for where in sorted(groups, key=lambda where: (networks.index(where[:2]), *order(*where[2:]))):
         group = groups[where]
         losses = sorted(set(group["loss"]), key=results.loss_rank)
+        bases = results.bases(group)
         plain = groups.get((*where[:2], LOSS_SETTINGS.sub("", where[2]).strip(","), *where[3:]))
         for loss in losses:
             against = bases[loss]
@@ -112,7 +113,8 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     rows = table[table["metric"].isin(["psnr_y", "psnr"])]
     rows = rows.assign(last=2 * (rows["seeds"] == 0) + (rows["metric"] != "psnr_y"))
     rows = rows.sort_values("last", kind="stable").drop_duplicates([*WHERE, "loss"]).sort_index()
-    rows = rows.drop(columns="last").assign(place=[place(row) for row in rows.itertuples()])
+    places = [place(row.variant, row.table, row.testset) for row in rows.itertuples()]
+    rows = rows.drop(columns="last").assign(place=places)
     twice = rows.duplicated(["model", "dataset", "loss", "place"], keep=False)
     rows["place"] = [  # folders of one name are told apart
         f"{row.place} ({row.variant})" if again else row.place
@@ -127,15 +129,16 @@ def told(row) -> str:
     return f"{row.result} ({why})" if why else row.result
 
 
-def place(row) -> str:
+def place(variant: str, table, testset: str) -> str:
     """On what and how a comparison was made: ``Set5``, ``Table 2``, ``Table 2, task.scale=2``.
 
     Of a variant the network and the data sets are left out, which columns of their own tell.
     """
-    name = f"Table {row.table}" if row.table else results.TEST_SETS.get(row.testset, row.testset)
-    if row.table and row.testset not in ("", f"table{row.table}"):
-        name += f" ({results.TEST_SETS.get(row.testset, row.testset)})"
-    settings = re.sub(r"(?:^|,)(?:model|dataset|dataset\.name|testset)=[^,]*", "", row.variant)
+    title = results.TEST_SETS.get(testset, testset)
+    name = f"Table {table}" if table else title
+    if table and testset not in ("", f"table{table}"):
+        name += f" ({title})"
+    settings = re.sub(r"(?:^|,)(?:model|dataset|dataset\.name|testset)=[^,]*", "", variant)
     return ", ".join([name, *filter(None, settings.split(","))])
 
 

@@ -261,8 +261,9 @@ def bin_changes(profiles: pd.DataFrame) -> pd.DataFrame:
         (percent, interval over seeds and images), sharpness_change, sharpness_lower and
         sharpness_upper (gradient bins).
     """
-    bases, found = results.bases(profiles), []
+    found = []
     for where, group in profiles.groupby(["table", "model", "dataset"]):
+        bases = results.bases(group)
         losses = sorted(set(group["loss"]), key=results.loss_rank)
         for kind, rows in group.groupby("kind"):
             bins = rows.groupby("bin").agg({"lower": "first", "upper": "first", "pixels": "sum"})

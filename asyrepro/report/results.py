@@ -81,7 +81,9 @@ def model_title(model: str) -> str:
 
 
 def loss_title(loss: str) -> str:
-    """``asy_mae`` -> ``Asy_MAE``, as the paper's column heads are written."""
+    """``asy_mae`` -> ``Asy_MAE``, as the paper's column heads are written; Bicubic, Noisy."""
+    if loss in BASELINES:
+        return loss.capitalize()
     words = loss.split("_")
     upper = {"mae": "MAE", "mse": "MSE", "asy": "Asy"}
     return "_".join(upper.get(word, word) for word in words)

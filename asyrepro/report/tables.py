@@ -174,7 +174,7 @@ def _main_grid(summary: Summary) -> Grid:
         rows.append([*names, "ours", *_row(ours, skip=len(baseline))])
         if summary.paper is not None:
             rows.append(["", "", mark, *[NOTHING for _ in baseline], *_row(paper)])
-    head = ["No.", "Image", "", *[x.capitalize() for x in baseline], *map(loss_title, PAPER_LOSSES)]
+    head = ["No.", "Image", "", *map(loss_title, [*baseline, *PAPER_LOSSES])]
     return Grid(title(summary), head, rows, notes(summary), text_columns=3)
 
 

@@ -478,11 +478,7 @@ def write(
     study_dir = Path(study_dir)
     metrics = results.plain(results.load(study_dir) if metrics is None else metrics)
     paper = paper_tables() if paper is None else paper
-    stand_in = bool(
-        any(
-            (metrics[name] == "bundled").any() for name in ("dataset", "testset") if name in metrics
-        )
-    )
+    stand_in = results.of_stand_in(metrics)
     comparisons = verdicts(metrics, paper)
     times = _read_times(study_dir / "step_times.csv")
     written, part, text = [], None, None

@@ -192,7 +192,7 @@ def _metric(summary: Summary, metric: str) -> dict:
     columns = []  # (head, ours, the paper's, whether it is a change)
     if summary.baseline:
         ours = summary.values(summary.baseline, metric)
-        columns.append((summary.baseline.capitalize(), ours, ours * math.nan, False))
+        columns.append((loss_title(summary.baseline), ours, ours * math.nan, False))
     for loss, base in PAIRS:
         for name in (base, loss):
             if name in summary.losses:
@@ -303,30 +303,26 @@ def variants(frame: pd.DataFrame) -> list[dict]:
     The literature's PSNR where a test set has it, as in the table of changes.
     """
     rows = frame[frame["variant"].fillna("") != ""]
-    rows = rows.assign(psnr=results.published_psnr(rows).fillna(rows["psnr"]))
+    rows = rows.assign(table=rows["table"].astype(object).where(rows["table"].notna(), ""))
     made = []
     for (model, dataset), group in rows.groupby(["model", "dataset"], sort=False):
+        means = {}
+        for where, part in group.groupby(list(changes_of.WHERE[2:])):
+            luma = part["psnr_y"].notna().any()
+            psnr = results.published_psnr(part) if luma else part["psnr"]
+            means[where] = psnr.groupby(part["loss"]).mean()
         losses = sorted(set(group["loss"]), key=results.loss_rank)
-        means = group.groupby([*changes_of.WHERE[2:], "loss"], dropna=False)["psnr"].mean()
-        means = means.unstack("loss").reset_index()
-        means["table"] = means["table"].astype(object).where(means["table"].notna(), "")
-        places = sorted(
-            means.itertuples(),
-            key=lambda row: changes_of.order(row.variant, row.table, row.testset),
-        )
         made.append(
             {
                 "model": results.model_title(model),
                 "trained": results.DATASET_TITLES.get(dataset, dataset),
-                "heads": [
-                    x.capitalize() if x in results.BASELINES else loss_title(x) for x in losses
-                ],
+                "heads": [loss_title(loss) for loss in losses],
                 "rows": [
                     {
-                        "place": changes_of.place(row),
-                        "cells": [number(means.at[row.Index, loss], 2) for loss in losses],
+                        "place": changes_of.place(*where),
+                        "cells": [number(means[where].get(loss, math.nan), 2) for loss in losses],
                     }
-                    for row in places
+                    for where in sorted(means, key=lambda where: changes_of.order(*where))
                 ],
             }
         )
@@ -357,8 +353,7 @@ def benchmarks(frame: pd.DataFrame) -> list[dict]:
                 there = (loss, name) in means.index
                 psnr, ssim = means.loc[(loss, name)] if there else (math.nan, math.nan)
                 cells += [number(psnr, 2), number(ssim, 4)]
-            title = loss.capitalize() if loss in results.BASELINES else loss_title(loss)
-            body.append({"loss": title, "cells": cells})
+            body.append({"loss": loss_title(loss), "cells": cells})
         trained = results.DATASET_TITLES.get(dataset, dataset)
         made.append(
             {
