@@ -544,6 +544,14 @@ def test_forest_has_room_for_the_noise_and_far_off_changes_get_an_arrow(compared
     assert verdicts_report.forest(alone, "title").axes[0].get_xlim()[1] > 0.15
 
 
+def test_one_far_change_of_the_paper_leaves_room_for_the_others_in_the_overview(compared):
+    rows = compared[(compared["metric"] == "psnr") & (compared["kind"] == "claim")].head(2)
+    rows = rows.assign(change=0.1, lower=np.nan, upper=np.nan, noise=np.nan)  # one seed
+    (ax,) = verdicts_report.overview(rows.assign(paper_change=[0.15, 1.847]), "title").axes
+    assert ax.spines["bottom"].get_bounds()[1] < 0.2
+    assert [text.get_text() for text in ax.texts] == ["+1.85"]
+
+
 def test_forest_of_a_failed_training_writes_its_large_numbers_out(compared):
     """Else the axis' common factor, 1e10, is drawn over its label."""
     large = compared.assign(**{name: compared[name] * 1e9 for name in ("change", "lower", "upper")})

@@ -53,7 +53,8 @@ def forest(table: pd.DataFrame, title: str):
         for ax, metric in zip(axes, METRICS, strict=True):
             rows = table[table["metric"] == metric]
             rows = rows.assign(**{name: rows[name] * _SCALE[metric] for name in _PLOTTED})
-            ends = _forest_limits(ax, rows, 0.32, 4)
+            one_seed = rows["lower"].isna().all()  # without intervals the paper's change counts
+            ends = _forest_limits(ax, rows, 0.32, 4, stretch=20 if one_seed else 2)
             for _, of_base in rows.groupby("base"):
                 places = [height[row.base, row.loss] for row in of_base.itertuples()]
                 _forest_band(ax, (min(places), max(places)), of_base["noise"].iloc[0], ends)
@@ -114,7 +115,7 @@ def lines(
     with style.context():
         fig = style.figure(1.5 + 0.24 * (places[-1] + 1))
         ax = fig.subplots()
-        ends = _forest_limits(ax, rows, 0.11, 8)
+        ends = _forest_limits(ax, rows, 0.11, 8, stretch=2)
         for place, row in zip(places, rows.itertuples(), strict=True):
             _forest_band(ax, (place, place), row.noise, ends)
             _forest_line(ax, place, row, ends)
@@ -190,7 +191,9 @@ _SCALE = {"psnr": 1, "ssim": 1000, "nrmse": 1000}
 _PLOTTED = ("change", "lower", "upper", "fixed_lower", "fixed_upper", "noise", "paper_change")
 
 
-def _forest_limits(ax, rows: pd.DataFrame, strip: float, bins: int) -> tuple[float, float]:
+def _forest_limits(
+    ax, rows: pd.DataFrame, strip: float, bins: int, stretch: float
+) -> tuple[float, float]:
     """Room for zero and every interval; the rest only where it stretches this little.
 
     Args:
@@ -198,6 +201,7 @@ def _forest_limits(ax, rows: pd.DataFrame, strip: float, bins: int) -> tuple[flo
         rows: what it will show.
         strip: the share of its width left free beyond an end off which a change of the paper lies.
         bins: at most so many steps between the ticks, fewer beside a strip.
+        stretch: by how many times what must be shown the rest may lie beyond it.
 
     Returns:
         The axis' ends.
@@ -205,8 +209,7 @@ def _forest_limits(ax, rows: pd.DataFrame, strip: float, bins: int) -> tuple[flo
     shown = rows[["change", "lower", "upper"]].to_numpy(dtype=float)
     ends = [value for value in shown.ravel() if np.isfinite(value)] + [0.0]
     low, high = min(ends), max(ends)
-    one_seed = rows["lower"].isna().all()  # no interval to be seen: the paper's change matters more
-    room = (20 if one_seed else 2) * max(high - low, 1e-9)
+    room = stretch * max(high - low, 1e-9)
     others = pd.concat([rows["paper_change"], rows["noise"], -rows["noise"]])
     for value in others.dropna().unique():
         if low - room <= value <= high + room:
