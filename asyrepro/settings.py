@@ -62,6 +62,7 @@ def explained(*others: str) -> Iterator[None]:
 
     ``others`` are names that the command line knows beside those in configs/.
     """
+    _check_installed()
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
@@ -71,6 +72,14 @@ def explained(*others: str) -> Iterator[None]:
         if not raised_in.is_relative_to(Path(hydra.__file__).parent):
             raise
         raise ConfigError(str(error)) from error
+
+
+def _check_installed() -> None:
+    if not CONFIGS.is_dir():
+        raise ConfigError(
+            f"there are no configurations in {CONFIGS}, as the package was installed without them: "
+            "clone the repository, and run pip install -e . in it"
+        )
 
 
 def explain(error: Exception, others: Sequence[str] = ()) -> str:
@@ -167,6 +176,7 @@ def option(group: str, name: str) -> DictConfig:
     Raises:
         ConfigError: the group has no such option.
     """
+    _check_installed()
     path = CONFIGS / group / f"{name}.yaml"
     if not path.is_file():
         raise ConfigError(_no_such_file(f"{group}/{name}", None))

@@ -628,6 +628,17 @@ def test_command(capsys, command, arguments, message):
     says(capsys.readouterr().err.rstrip("\n"), f"error: {message}")
 
 
+@pytest.mark.parametrize("command", [reproduce.main, train.command_line])
+def test_a_package_installed_without_configurations(capsys, monkeypatch, tmp_path, command):
+    monkeypatch.setattr(settings, "CONFIGS", tmp_path / "configs")
+    assert command(["profile=smoke"]) == 2
+    says(
+        capsys.readouterr().err.rstrip("\n"),
+        f"error: there are no configurations in {tmp_path}/configs, as the package was installed "
+        "without them: clone the repository, and run pip install -e . in it",
+    )
+
+
 # ------------------------------------------------------------------------------------- checkpoints
 
 
