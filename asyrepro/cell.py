@@ -427,7 +427,13 @@ def _trainer(cfg, folder, network, task, device, data, sampler) -> Trainer:
     optimizer, scheduler = _optimization(recipe, network)
     validation = None
     if recipe.validate_every:
-        chosen = catalogue.test_set(cfg.validation, mode=task.mode, **_where(cfg))
+        try:
+            chosen = catalogue.test_set(cfg.validation, mode=task.mode, **_where(cfg))
+        except catalogue.NotAvailable as error:
+            raise catalogue.NotAvailable(
+                f"{error}, or give validation= a folder of your own, or recipe.validate_every=0 "
+                "to train without validation"
+            ) from error
         data[f"test {chosen.name}"] = chosen.fingerprint
         pairs = [
             tuple(part.to(device) for part in task.test_pair(_centre(image), name))

@@ -149,6 +149,21 @@ def test_a_run_on_folders_and_its_verification(photos, tmp_path, capsys):
     assert cell.run(cell.resolve(cfg, folder), folder)  # what is finished needs no images
 
 
+def test_without_the_validation_images_it_says_what_else_there_is(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("ASYREPRO_DATA", str(tmp_path / "empty"))
+    overrides = ["model=srcnn", "dataset=folder", f"dataset.name={photos / 'train'}"]
+    overrides += ["recipe.validate_every=1", "recipe.patch=24", "runtime.download=false"]
+    folder = tmp_path / "c" / "mae" / "s"
+    with pytest.raises(DataError, match=r"or give validation= .* or recipe\.validate_every=0 to"):
+        cell.run(cell.resolve(configured(*overrides, f"runtime.data={tmp_path}")), folder)
+    assert not (folder / "checkpoint.pt").exists()
+    own = [*overrides, "recipe.steps=2", f"validation={photos / 'Urban2'}"]
+    cell.run(
+        cell.resolve(configured(*own, f"runtime.data={tmp_path}")), tmp_path / "d" / "mae" / "s"
+    )
+    assert float((tmp_path / "d/mae/s/history.csv").read_text().splitlines()[-1].split(",")[3]) > 0
+
+
 def test_images_that_change_while_a_training_is_interrupted_end_it(photos, tmp_path, monkeypatch):
     overrides = ["model=srcnn", "dataset=folder", f"dataset.name={photos / 'train'}"]
     overrides += ["recipe.validate_every=0", "recipe.patch=24", f"results={tmp_path}"]
