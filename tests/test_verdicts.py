@@ -622,3 +622,43 @@ def test_forest_says_how_many_seeds_and_whose_images(compared):
     claims = both[(both["kind"] == "claim") & (both["metric"] == "psnr")]
     said = verdicts_report.overview(claims, "title").texts[1].get_text()
     assert said == "The paper does not name the test images of Tables 2 and 3: these are others."
+
+
+# ------------------------------------------------------------------------------------------ power
+
+
+def test_simulated_studies_have_the_mean_and_the_variances_of_the_observed_one():
+    random = np.random.default_rng(5)
+    parts = 0.3 * random.normal(size=(40, 1)), 0.2 * random.normal(size=(1, 50))
+    observed = 7 + sum(parts) + 0.1 * random.normal(size=(40, 50))
+    found = statistics.simulated(observed, 0.5, 2000)
+    assert found.shape == (2000, 40, 50)
+    assert found.mean() == pytest.approx(0.5, abs=0.01)
+    of_seeds = found.mean(axis=2).var(axis=1, ddof=1).mean()  # 0.3^2 + 0.1^2 / 50
+    of_images = found.mean(axis=1).var(axis=1, ddof=1).mean()
+    assert of_seeds == pytest.approx(np.var(observed.mean(axis=1), ddof=1), rel=0.03)
+    assert of_images == pytest.approx(np.var(observed.mean(axis=0), ddof=1), rel=0.03)
+    assert (statistics.simulated(observed, 0.5, 2000) == found).all()
+
+
+def test_power_of_six_seeds_by_student_and_sign():
+    """Seeds alone vary, the change is twice their standard deviation.
+
+    Then "supported" asks for six changes above zero, 0.977^6 = 0.87, and for |t| above 2.57, which
+    nearly all of these have.
+    """
+    changes = np.repeat(np.array([[-1.2], [-0.7], [-0.1], [0.2], [0.8], [1.0]]), 10, axis=1)
+    changes += np.random.default_rng(0).normal(0, 1e-3, changes.shape)
+    deviation = changes.mean(axis=1).std(ddof=1)
+    assert v.power(changes, 2 * deviation) == pytest.approx(0.87, abs=0.05)
+    assert v.power(changes, 20 * deviation) == 1
+    assert v.power(changes, 0.01 * deviation) < 0.06
+
+
+def test_power_is_given_where_the_paper_has_a_gain_and_the_seeds_suffice(full):
+    table = v.verdicts(full, PAPER, with_power=True)
+    claimed = table["kind"].isin(["claim", "reading"])
+    assert table.loc[claimed, "power"].between(0, 1).all()
+    assert table.loc[~claimed, "power"].isna().all()
+    few = v.verdicts(full[full["seed"] < 5], PAPER, with_power=True)
+    assert few["power"].isna().all()

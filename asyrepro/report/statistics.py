@@ -99,6 +99,17 @@ def resampled_means(changes: np.ndarray, draws: int = DRAWS) -> np.ndarray:
     return np.sort(((columns @ changes.T) * rows).sum(axis=1))
 
 
+def _mean_squares(changes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean squares and degrees of freedom of a two-way table: seeds, images, residual."""
+    seeds, images = changes.shape
+    mean = changes.mean()
+    row, column = changes.mean(axis=1), changes.mean(axis=0)
+    residual = changes - row[:, None] - column[None, :] + mean
+    degrees = np.array([seeds - 1, images - 1, (seeds - 1) * (images - 1)])
+    sums = (images * (row - mean) ** 2).sum(), (seeds * (column - mean) ** 2).sum()
+    return np.array([*sums, (residual**2).sum()]) / degrees, degrees
+
+
 def crossed_error(changes: np.ndarray) -> tuple[float, float]:
     """Standard error of the mean of a crossed table (seeds, images), and degrees of freedom.
 
@@ -106,16 +117,33 @@ def crossed_error(changes: np.ndarray) -> tuple[float, float]:
     var(mean) = (MS_seeds + MS_images - MS_residual) / (seeds * images), but never less than
     seeds or images alone give; degrees of freedom by Satterthwaite.
     """
-    seeds, images = changes.shape
-    mean = changes.mean()
-    row, column = changes.mean(axis=1), changes.mean(axis=0)
-    residual = changes - row[:, None] - column[None, :] + mean
-    degrees = np.array([seeds - 1, images - 1, (seeds - 1) * (images - 1)])
-    sums = (images * (row - mean) ** 2).sum(), (seeds * (column - mean) ** 2).sum()
-    squares = np.array([*sums, (residual**2).sum()]) / degrees
+    squares, degrees = _mean_squares(changes)
     total = max(squares[0] + squares[1] - squares[2], squares[0], squares[1])
     below = (squares**2 / degrees).sum()
     return float(np.sqrt(total / changes.size)), float(total**2 / below) if below > 0 else np.inf
+
+
+def simulated(changes: np.ndarray, mean: float, studies: int) -> np.ndarray:
+    """What ``studies`` other studies might find, were the mean change ``mean``.
+
+    Args:
+        changes: (seeds, images), at least two of either.
+
+    Returns:
+        (studies, seeds, images): normal effects of seeds and images and a normal residual, of the
+        variances that the two-way analysis of variance finds in ``changes`` (none below zero). The
+        same each time.
+    """
+    seeds, images = changes.shape
+    (of_seeds, of_images, residual), _ = _mean_squares(changes)
+    variances = (of_seeds - residual) / images, (of_images - residual) / seeds, residual
+    shapes = (studies, seeds, 1), (studies, 1, images), (studies, seeds, images)
+    generator = np.random.default_rng([20231226, 3])
+    parts = (
+        np.sqrt(max(variance, 0.0)) * generator.standard_normal(shape)
+        for variance, shape in zip(variances, shapes, strict=True)
+    )
+    return mean + sum(parts)
 
 
 def sign_test(changes: np.ndarray) -> tuple[int, int, float]:

@@ -30,7 +30,7 @@ from asyrepro.paper.claims import (
     UNDECIDED,
 )
 from asyrepro.report import results
-from asyrepro.report.statistics import DRAWS, Interval, crossed_interval, holm
+from asyrepro.report.statistics import DRAWS, Interval, crossed_interval, holm, simulated
 
 METRICS = ("psnr", "ssim", "nrmse")
 CONTROLS = {
@@ -53,6 +53,7 @@ OF_RUNS = {
     "precision": "in different precision",
 }
 BETTER, WORSE, NONE_SHOWN = "better", "worse", "no change shown"
+STUDIES, STUDY_DRAWS = 300, 2_000  # simulated for the power of a comparison, and resamples of each
 
 
 # --------------------------------------------------------------------------------------- rules
@@ -104,6 +105,23 @@ def compare(found: Interval, seeds: int) -> tuple[str, str]:
 
 
 # ------------------------------------------------------------------------- paired comparisons
+
+
+def power(changes: np.ndarray, figure: float) -> float:
+    """The probability of the verdict "supported" if the paper's change were there.
+
+    The share of :data:`STUDIES` simulated studies (:func:`asyrepro.report.statistics.simulated`)
+    that the rule for changes calls so.
+
+    Args:
+        changes: (seeds, images), positive is better.
+        figure: the paper's mean improvement.
+    """
+    found = (
+        decide(crossed_interval(one, draws=STUDY_DRAWS), len(one), figure)[0]
+        for one in simulated(changes, figure, STUDIES)
+    )
+    return sum(verdict == SUPPORTED for verdict in found) / STUDIES
 
 
 def _checked(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -207,7 +225,9 @@ def _pairs(losses: set[str]) -> list[tuple[str, str, str, str]]:
     return found
 
 
-def verdicts(metrics: pd.DataFrame, paper: pd.DataFrame | None) -> pd.DataFrame:
+def verdicts(
+    metrics: pd.DataFrame, paper: pd.DataFrame | None, with_power: bool = False
+) -> pd.DataFrame:
     """Every paired comparison of a study, with intervals, tests and verdict.
 
     Args:
@@ -216,6 +236,7 @@ def verdicts(metrics: pd.DataFrame, paper: pd.DataFrame | None) -> pd.DataFrame:
             sets, baselines) play no part. The order of rows does not matter.
         paper: the paper's Tables 2-5 (columns table, image, loss, psnr, ssim, rmse, the last
             as printed, that is, NRMSE), or None.
+        with_power: simulate the power of the comparisons, about a second each.
 
     Returns:
         One row per table, model, dataset, comparison and metric. ``kind``: "claim" (asy against
@@ -224,8 +245,9 @@ def verdicts(metrics: pd.DataFrame, paper: pd.DataFrame | None) -> pd.DataFrame:
         control). ``change``, ``lower``, ``upper``, ``fixed_lower``, ``fixed_upper`` and
         ``paper_change`` are loss minus ``against`` in the metric's unit. ``noise`` is the
         root-mean-square difference between two runs of the base loss that differ in their seed
-        only (mean over the images): the yardstick. ``images_better``: images whose mean change
-        over the seeds is an improvement.
+        only (mean over the images): the yardstick. ``power``: of :func:`power`, where the paper
+        has an improvement and the seeds are enough for a verdict. ``images_better``: images whose
+        mean change over the seeds is an improvement.
 
     Raises:
         DataError: a column is missing, a row is there twice, or a metric is not finite.
@@ -240,6 +262,10 @@ def verdicts(metrics: pd.DataFrame, paper: pd.DataFrame | None) -> pd.DataFrame:
                 figure = _paper_change(paper, table, base, metric) if claimed else np.nan
                 noise = noise_of(group, base, metric)
                 numbers = comparison(first, second, metric, noise, notes, claimed, figure)
+                gain = DIRECTION[metric] * figure
+                if with_power and gain > 0 and len(first) >= MINIMUM_SEEDS and first.shape[1] > 1:
+                    changes = DIRECTION[metric] * (first.to_numpy() - second.to_numpy())
+                    numbers["power"] = power(changes, gain)
                 found.append(dict(zip(_WHERE, where, strict=True)) | numbers)
     columns = [*_WHERE, *_NUMBERS, "verdict", "reason"]
     table = pd.DataFrame(found, columns=[name for name in columns if name != "p_holm"])
@@ -254,7 +280,7 @@ _WHERE = ("table", "model", "dataset", "kind", "base", "loss", "against", "metri
 _NUMBERS = (
     *("seeds", "images", "against_mean", "loss_mean", "change", "lower", "upper"),
     *("fixed_lower", "fixed_upper", "seeds_better", "seeds_worse", "sign_p", "p", "p_holm"),
-    *("noise", "paper_change", "images_better"),
+    *("noise", "paper_change", "power", "images_better"),
 )
 
 

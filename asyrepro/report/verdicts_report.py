@@ -20,6 +20,7 @@ from asyrepro.report.verdicts import (
     CONTRASTS,
     CONTROLS,
     METRICS,
+    STUDIES,
     attribution,
     claim_verdicts,
     step_time_summary,
@@ -272,6 +273,10 @@ def _p(value: float) -> str:
     return "-" if pd.isna(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def _share(value: float) -> str:
+    return "-" if pd.isna(value) else "> 99 %" if value > 0.995 else f"{100 * value:.0f} %"
+
+
 def _claim_lines(table: pd.DataFrame) -> list[str]:
     rows = []
     for row in table.itertuples():
@@ -311,13 +316,14 @@ def _change_lines(table: pd.DataFrame) -> list[str]:
                 "-" if pd.isna(row.p) else f"{_p(row.p)} ({_p(row.p_holm)})",
                 f"{row.images_better:.0f} of {row.images}" if known else "-",
                 _number(row.paper_change, digits, True),
+                _share(row.power),
                 row.verdict,
             ]
         )
     head = [
         *("metric", "loss", "against", "mean of that", "change", "95 %, seeds and images"),
         *("95 %, these images alone", "seeds better, sign test", "p (Holm)", "images better"),
-        *("paper", "verdict"),
+        *("paper", "power", "verdict"),
     ]
     return wording.grid(head, rows)
 
@@ -334,7 +340,9 @@ def _method_lines() -> list[str]:
         "question and decides nothing. The sign test counts seeds whose mean change is above or "
         "below zero. p belongs to the first interval; Holm's correction runs over all comparisons "
         "of the same kind in this study (claims, readings, controls, contrasts), and verdicts do "
-        "not use it.",
+        "not use it. Power is the probability of the verdict supported if the paper's change were "
+        f"there, by {STUDIES} simulated studies with the variances of this one; no verdict uses "
+        "it.",
         "",
         "The rules, fixed in code before the data:",
         "",
@@ -482,7 +490,7 @@ def write(
     metrics = results.plain(results.load(study_dir) if metrics is None else metrics)
     paper = paper_tables() if paper is None else paper
     stand_in = results.of_stand_in(metrics)
-    comparisons = verdicts(metrics, paper)
+    comparisons = verdicts(metrics, paper, with_power=True)
     times = _read_times(study_dir / "step_times.csv")
     written, part, text = [], None, None
     if (study_dir / "profiles.csv").is_file():
