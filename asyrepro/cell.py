@@ -21,7 +21,7 @@ import math
 import os
 import platform
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -171,6 +171,15 @@ def _needed(cfg: DictConfig) -> list[str]:
     validation = [cfg.validation] if cfg.recipe.validate_every else []
     tests = [cfg.testset] if cfg.testset else []
     return [cfg.dataset.name, *validation, *tests]
+
+
+@contextmanager
+def _or_give(advice: str):
+    """Within this, the message about a data set that cannot be had ends in what to give instead."""
+    try:
+        yield
+    except catalogue.NotAvailable as error:
+        raise catalogue.NotAvailable(f"{error}, or give {advice}") from error
 
 
 def _have(name: str, runtime: DictConfig) -> None:
@@ -349,11 +358,9 @@ def _check_fit(cfg, network, task, device) -> None:
 def _check_tests(cfg: DictConfig, folder: Path, task: Task) -> None:
     """DataError, before the training, if benchmarks cannot be had, or test images of one's own are
     damaged, too small or new."""
-    try:
+    with _or_give("benchmarks=[] to do without"):
         for name in cfg.benchmarks:
             _have(name, cfg.runtime)
-    except catalogue.NotAvailable as error:
-        raise catalogue.NotAvailable(f"{error}, or give benchmarks=[] to do without") from error
     tests = [cfg.testset, *cfg.benchmarks] if cfg.testset else cfg.benchmarks
     for name in filter(catalogue.is_folder, tests):
         testset = catalogue.test_set(name, mode=task.mode)
@@ -427,13 +434,9 @@ def _trainer(cfg, folder, network, task, device, data, sampler) -> Trainer:
     optimizer, scheduler = _optimization(recipe, network)
     validation = None
     if recipe.validate_every:
-        try:
+        without = "recipe.validate_every=0 to train without validation"
+        with _or_give(f"validation= a folder of your own, or {without}"):
             chosen = catalogue.test_set(cfg.validation, mode=task.mode, **_where(cfg))
-        except catalogue.NotAvailable as error:
-            raise catalogue.NotAvailable(
-                f"{error}, or give validation= a folder of your own, or recipe.validate_every=0 "
-                "to train without validation"
-            ) from error
         data[f"test {chosen.name}"] = chosen.fingerprint
         pairs = [
             tuple(part.to(device) for part in task.test_pair(_centre(image), name))

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from asyrepro import cell, settings
-from asyrepro.data.sampler import PatchSampler, _Stack
+from asyrepro.data.sampler import PatchSampler
 from asyrepro.training import Trainer
 
 GPU = torch.device("cuda", 0)
@@ -23,13 +23,9 @@ CASES = [
 ]
 
 
-def on_gpu(thing):
-    """A fake copy on the GPU; of a stack of images, its tensors in place."""
-    if isinstance(thing, _Stack):
-        for name, tensor in vars(thing).items():
-            setattr(thing, name, on_gpu(tensor))
-        return thing
-    return torch.empty(thing.shape, dtype=thing.dtype, device=GPU)
+def on_gpu(tensor):
+    """A fake one of the same shape and type on the GPU."""
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device=GPU)
 
 
 @pytest.fixture
@@ -50,9 +46,8 @@ def trainer(fake, folder, experiment, loss, overrides):
     images = [torch.zeros(channels, side, 200, dtype=torch.uint8) for side in (180, 190)]
     sampler = PatchSampler(images, task, patch=cfg.recipe.patch, batch=cfg.recipe.batch, seed=0)
     with fake:
-        stacks = {id(stack): stack for stack in (sampler._labels, sampler._stored)}
-        for tensors in stacks.values():
-            on_gpu(tensors)
+        for stack in (sampler._labels, sampler._stored):
+            vars(stack).update({name: on_gpu(tensor) for name, tensor in vars(stack).items()})
         sampler._cumulative, sampler.device = on_gpu(sampler._cumulative), GPU
         with GPU:
             network, _ = cell.build(cfg, GPU)

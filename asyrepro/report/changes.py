@@ -54,7 +54,7 @@ def changes(metrics: pd.DataFrame) -> pd.DataFrame:
     """
     rows = metrics[~metrics["loss"].isin(results.BASELINES)]
     rows = rows.assign(psnr_y=results.published_psnr(rows), seed=rows["seed"].astype(int))
-    rows["table"] = rows["table"].astype(object).where(rows["table"].notna(), "")
+    rows["table"] = blank(rows["table"])
     found = []
     groups = dict(iter(rows.groupby(list(WHERE), sort=False)))
     networks = list(dict.fromkeys(where[:2] for where in groups))
@@ -84,6 +84,11 @@ def changes(metrics: pd.DataFrame) -> pd.DataFrame:
                 found.append(dict(zip(COLUMNS, keys, strict=False)) | numbers)
     found = [row | {"result": row.pop("verdict")} for row in found]
     return pd.DataFrame(found, columns=list(COLUMNS))
+
+
+def blank(tables: pd.Series) -> pd.Series:
+    """The column ``table`` with "" for rows outside the paper's tables: a key to group by."""
+    return tables.astype(object).where(tables.notna(), "")
 
 
 def _finite(rows: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, list[str]]:

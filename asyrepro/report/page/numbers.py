@@ -303,7 +303,7 @@ def variants(frame: pd.DataFrame) -> list[dict]:
     The literature's PSNR where a test set has it, as in the table of changes.
     """
     rows = frame[frame["variant"].fillna("") != ""]
-    rows = rows.assign(table=rows["table"].astype(object).where(rows["table"].notna(), ""))
+    rows = rows.assign(table=changes_of.blank(rows["table"]))
     made = []
     for (model, dataset), group in rows.groupby(["model", "dataset"], sort=False):
         means = {}
