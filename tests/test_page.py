@@ -377,14 +377,17 @@ def test_the_precision_is_said_table_by_table(tmp_path):
 
 
 def claims_of(folder, changes):
-    """Write a claims.csv of (table, base, measured, seeds, verdict, reason), about PSNR."""
+    """Write a claims.csv of (table, base, measured, seeds, verdict, reason, power), about PSNR.
+
+    The last may be left out.
+    """
     lines = ["claim,place,table,model,dataset,base,quantity,paper,measured,lower,upper,unit,seeds"]
-    lines[0] += ",verdict,reason"
-    for table, base, measured, seeds, verdict, reason in changes:
+    lines[0] += ",verdict,reason,power"
+    for table, base, measured, seeds, verdict, reason, *power in changes:
         spread = f"{measured - 0.01},{measured + 0.01}" if seeds > 1 else ","
         lines.append(
             f"table{table}-{base}-psnr,here,{table},{results.PAPER_MODELS[table]},bsd300,{base},"
-            f"change,0.08,{measured},{spread},dB,{seeds},{verdict},{reason}"
+            f"change,0.08,{measured},{spread},dB,{seeds},{verdict},{reason},{power[0] if power else ''}"
         )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "claims.csv").write_text("\n".join(lines) + "\n")
@@ -452,6 +455,17 @@ def test_the_answer_stands_first_with_each_change(tmp_path):
 )
 def test_the_answer_says_what_the_verdicts_say(tmp_path, changes, sentence):
     assert sentence in answered(tmp_path / "study", *changes)
+
+
+def test_power_stands_beside_the_verdict_where_it_is_known(tmp_path):
+    folder = tmp_path / "study"
+    known, unknown = (2, "mae", 0, 6, "undecided", "holds both", 0.404), (2, "mse", 0, 6, "x", "y")
+    answered(folder, known, unknown)
+    section = section_of(folder, "verdicts")
+    assert "holds both; power 40 %</span>" in section and ">y</span>" in section
+    assert "Power is the probability" in section
+    answered(folder, unknown)
+    assert "ower" not in section_of(folder, "verdicts")
 
 
 def test_without_claims_about_psnr_there_is_no_answer(tmp_path):

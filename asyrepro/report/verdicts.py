@@ -513,7 +513,7 @@ def up_to(metrics: pd.DataFrame, metric: str, figure: float, table: int = 2) -> 
 
 _CLAIM_COLUMNS = (
     *("claim", "place", "table", "model", "dataset", "base", "quantity", "paper", "measured"),
-    *("lower", "upper", "unit", "seeds", "verdict", "reason"),
+    *("lower", "upper", "unit", "seeds", "power", "verdict", "reason"),
 )
 _SHARED = ("lower", "upper", "verdict", "reason")
 
@@ -556,7 +556,7 @@ def claim_verdicts(
                 & (comparisons["metric"] == claim.metric)
             ]
             for line in chosen.to_dict("records"):
-                part = {name: line[name] for name in (*_SHARED, "dataset", "seeds")}
+                part = {name: line[name] for name in (*_SHARED, "dataset", "seeds", "power")}
                 part |= {"paper": line["paper_change"], "measured": line["change"]}
                 found.append(row | part | {"unit": "dB" if claim.metric == "psnr" else ""})
         elif claim.rule == "up_to":

@@ -273,10 +273,6 @@ def _p(value: float) -> str:
     return "-" if pd.isna(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _share(value: float) -> str:
-    return "-" if pd.isna(value) else "> 99 %" if value > 0.995 else f"{100 * value:.0f} %"
-
-
 def _claim_lines(table: pd.DataFrame) -> list[str]:
     rows = []
     for row in table.itertuples():
@@ -316,7 +312,7 @@ def _change_lines(table: pd.DataFrame) -> list[str]:
                 "-" if pd.isna(row.p) else f"{_p(row.p)} ({_p(row.p_holm)})",
                 f"{row.images_better:.0f} of {row.images}" if known else "-",
                 _number(row.paper_change, digits, True),
-                _share(row.power),
+                wording.probability(row.power) or "-",
                 row.verdict,
             ]
         )

@@ -21,6 +21,11 @@ def number(value: float, decimals: int, sign: bool = False) -> str:
     return text.lstrip("+-") if float(text) == 0 else text.replace("-", MINUS)
 
 
+def probability(value: float) -> str:
+    """``75 %``, ``> 99 %``; empty where there is none."""
+    return "" if pd.isna(value) else "> 99 %" if value > 0.995 else f"{100 * value:.0f} %"
+
+
 def interval(lower: float, upper: float, decimals: int, sign: bool = True) -> str:
     """``[-0.100, +0.200]``, empty where there is none."""
     if pd.isna(lower):

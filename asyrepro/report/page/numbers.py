@@ -119,6 +119,7 @@ def verdicts(claims: pd.DataFrame, summaries: list[Summary]) -> dict:
     one_seed = _one_seed(claims)
     return {
         "counts": _counts(claims),
+        "power": bool(claims["power"].notna().any()),
         "groups": [
             {
                 "title": title,
@@ -156,6 +157,7 @@ def _claim(row, one_seed: bool) -> dict:
         "measured": number(row.measured, decimals, sign) + shown,
         "interval": wording.interval(row.lower, row.upper, decimals, sign),
         "seeds": NOTHING if pd.isna(row.seeds) else f"{row.seeds:.0f}",
+        "power": wording.probability(row.power),
         "verdict": row.verdict,
         "kind": VERDICT_KINDS.get(row.verdict, "open"),
         "reason": row.reason if isinstance(row.reason, str) and not one_seed else "",
