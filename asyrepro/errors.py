@@ -55,14 +55,25 @@ def reaching() -> Iterator[None]:
         ) from error
 
 
+def unread() -> None:
+    """After a BrokenPipeError: standard output goes nowhere from here on, and raises no more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def exit_status(run: Callable[..., int | None], *arguments: object) -> int:
     """Run an entry point's work; returns the exit status.
 
-    That is what ``run`` returns, 0 for None, or 2 after a UserError, which is printed.
+    That is what ``run`` returns, 0 for None, 2 after a UserError, which is printed, or 141 if
+    whoever reads the output, as ``head``, has enough.
     """
     try:
         with reaching():
-            return run(*arguments) or 0
+            status = run(*arguments) or 0
+            sys.stdout.flush()
+            return status
+    except BrokenPipeError:
+        unread()
+        return 128 + 13  # as a shell says of programs that SIGPIPE ends
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -18,7 +18,7 @@ from yaml import YAMLError
 
 from asyrepro import cell, devices, evaluation, files, settings
 from asyrepro.data import catalogue
-from asyrepro.errors import ConfigError, UserError, reaching
+from asyrepro.errors import ConfigError, exit_status
 
 OF_THE_TASK = {"scale", "sigma", "mode"}
 
@@ -42,12 +42,10 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 0 if arguments else 2
     try:
-        with reaching():
-            _evaluate(_options(arguments))
-    except (UserError, ValueError) as error:
+        return exit_status(lambda: _evaluate(_options(arguments)))
+    except ValueError as error:  # of the metrics: such weights make no finite image
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 def _options(arguments: list[str]) -> Options:

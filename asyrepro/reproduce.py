@@ -27,7 +27,7 @@ from omegaconf import DictConfig
 
 from asyrepro import cell, devices, distributed, locks, settings, stopping, study
 from asyrepro.data import catalogue
-from asyrepro.errors import ConfigError, UserError, reaching
+from asyrepro.errors import ConfigError, exit_status
 from asyrepro.report import results
 from asyrepro.train import failure, folder_of
 
@@ -41,14 +41,11 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 0
     try:
-        with stopping.handled(), reaching():
-            return _reproduce(arguments)
+        with stopping.handled():
+            return exit_status(_reproduce, arguments)
     except stopping.Stopped as stop:
         print(f"{stop}; the same command continues the study", file=sys.stderr)
         return stop.code
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
 
 
 def _reproduce(arguments: list[str]) -> int:

@@ -17,7 +17,7 @@ import torch
 from omegaconf import OmegaConf
 from test_training import Lines, trainer
 
-from asyrepro import cell, checkpoint, devices, locks, logger, reproduce, stopping, train
+from asyrepro import cell, checkpoint, devices, get_data, locks, logger, reproduce, stopping, train
 from asyrepro.errors import CheckpointError, ConfigError, StorageError
 from asyrepro.report import results
 from asyrepro.training import CHECKPOINT, HISTORY
@@ -487,6 +487,33 @@ def test_a_cell_that_fails_is_named_with_the_command_for_just_this_cell(tmp_path
     assert soak.run(tmp_path / "again", _train, *rest[2:]) == 2
     assert re.match(r"error: the loss is no longer finite at", (tmp_path / "again").read_text())
     assert not good.exists()
+
+
+# ---------------------------------------------------------------------- nobody reads the output
+
+
+def _unread(function, *arguments):
+    """Call the function with an output that nobody reads any longer, as after ``| head``."""
+    end, other = os.pipe()
+    os.close(end)
+    os.dup2(other, 1)
+    return function(*arguments)
+
+
+def test_a_sweep_whose_output_nobody_reads_still_counts(tmp_path):
+    sweep = [*TINY, f"results={tmp_path}", "loss=mae,mse"]
+    assert soak.run(tmp_path / "log", _unread, _train, "-m", *sweep) == 0
+    assert len(list(tmp_path.rglob("rows.csv"))) == 2
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def _list_data_sets():
+    return get_data.main(["--list"])
+
+
+def test_a_command_ends_quietly_when_its_output_is_not_read_to_the_end(tmp_path):
+    assert soak.run(tmp_path / "log", _unread, _list_data_sets) == 128 + signal.SIGPIPE
+    assert (tmp_path / "log").read_text() == ""
 
 
 def test_too_large_a_batch_names_the_one_to_try(tmp_path):

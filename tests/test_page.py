@@ -384,10 +384,11 @@ def claims_of(folder, changes):
     lines = ["claim,place,table,model,dataset,base,quantity,paper,measured,lower,upper,unit,seeds"]
     lines[0] += ",verdict,reason,power"
     for table, base, measured, seeds, verdict, reason, *power in changes:
+        known = power[0] if power else ""
         spread = f"{measured - 0.01},{measured + 0.01}" if seeds > 1 else ","
         lines.append(
             f"table{table}-{base}-psnr,here,{table},{results.PAPER_MODELS[table]},bsd300,{base},"
-            f"change,0.08,{measured},{spread},dB,{seeds},{verdict},{reason},{power[0] if power else ''}"
+            f"change,0.08,{measured},{spread},dB,{seeds},{verdict},{reason},{known}"
         )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "claims.csv").write_text("\n".join(lines) + "\n")

@@ -267,10 +267,10 @@ def _searched(frames: dict[str, pd.DataFrame]) -> list[str]:
     return [
         "## 3. Which set holds which table's images",
         "",
-        "Every set was searched for every table's ten constants as grey, RGB, luma and RGB with "
-        "alpha, whole, cut to multiples of 2, 3 and 4, and in centre crops. p is the probability "
-        "that chance matches as many constants in any of the settings tried (how it is worked out: "
-        "`asyrepro/paper/identify.py`). "
+        "Every set was searched for every table's ten constants as grey (the weights of ITU-R 601 "
+        "and 709), RGB, luma and RGB with alpha, whole, cut to multiples of 2, 3 and 4, and in "
+        "centre crops. p is the probability that chance matches as many constants in any of the "
+        "settings tried (how it is worked out: `asyrepro/paper/identify.py`). "
         + (
             "The images of Tables 2 and 3 are in none of these sets; "
             "`python -m asyrepro.identify FOLDER` looks for them in any other."

@@ -13,8 +13,9 @@ and an interval for the mean has to allow for other seeds and for other images.
 Method (:func:`crossed_interval`): a hierarchical bootstrap over both. Each of 10,000 resamples
 draws seeds and images independently, with replacement, and averages the changes in the drawn
 rows and columns (the "pigeonhole" bootstrap for crossed factors: Owen, Annals of Applied
-Statistics 1, 2007). Its percentiles alone are too narrow for few seeds and images: with ten
-images they held the true mean in 60-92 % of simulated studies of two seeds and in 90-93 % of ten.
+Statistics 1, 2007). Where seeds or images have an effect, its percentiles alone are too narrow for
+few of either: with ten images they held the true mean in 60-92 % of simulated studies of two seeds
+and in 90-93 % of ten.
 The resampled means are therefore stretched about the observed mean, so that their standard
 deviation becomes the two-way analysis of variance's estimate, and by t/1.96, t being Student's
 quantile with Satterthwaite's degrees of freedom (the "expanded percentile interval" of Hesterberg,
@@ -185,7 +186,8 @@ def _stretched(changes: np.ndarray, mean: float, tail: float, draws: int):
     """(lower, upper, p) from the stretched resampled means."""
     means, places = resampled_means(changes, draws), np.arange(draws)
     spread, (error, degrees) = means.std(), crossed_error(changes)
-    # Changes that are all alike leave rounding errors; below that there is nothing to stretch.
+    # Changes that are all alike leave rounding errors; below that there is nothing to stretch. (A
+    # residual that cancels in each row and each column would pass for such; no measured one does.)
     if spread == 0 or error <= 1e-12 * np.abs(changes).max():
         return mean, mean, 0.0 if mean else 1.0
 

@@ -469,7 +469,7 @@ def up_to(metrics: pd.DataFrame, metric: str, figure: float, table: int = 2) -> 
 
     Returns:
         dict(measured, lower, upper (of the image with the largest change, percent), image,
-        base, seeds, verdict, reason).
+        base, seeds (of the base loss with the fewest), verdict, reason).
     """
     rows = _checked(metrics)
     changes = []
@@ -484,7 +484,7 @@ def up_to(metrics: pd.DataFrame, metric: str, figure: float, table: int = 2) -> 
         return None
     seeds = min(len(values) for *_, values in changes)
     _, base, image, best = max(changes, key=lambda change: change[3].mean())
-    result = {"measured": best.mean(), "image": image, "base": base, "seeds": len(best)}
+    result = {"measured": best.mean(), "image": image, "base": base, "seeds": seeds}
     if seeds < 2:
         reason = "one seed: chance cannot be told from effect"
         return result | {"lower": np.nan, "upper": np.nan, "verdict": IMPOSSIBLE, "reason": reason}

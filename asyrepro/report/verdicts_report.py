@@ -26,6 +26,7 @@ from asyrepro.report.verdicts import (
     step_time_summary,
     verdicts,
 )
+from asyrepro.report.wording import MINUS
 
 NAME = 50  # letters of a line's name
 _DIGITS = {"psnr": 3, "ssim": 5, "nrmse": 5}
@@ -260,7 +261,7 @@ def _forest_line(ax, place: float, row, ends: tuple[float, float]) -> None:
 
 
 def _number(value: float, digits: int, sign: bool = False) -> str:
-    return "-" if pd.isna(value) else f"{value:{'+' if sign else ''}.{digits}f}"
+    return "-" if pd.isna(value) else wording.number(value, digits, sign).replace(MINUS, "-")
 
 
 def _span(lower: float, upper: float, digits: int, sign: bool = True) -> str:
