@@ -113,7 +113,7 @@ def _choose_training_set(cfg: DictConfig, folder: Path | str | None, done: bool)
         option = settings.option("dataset", option.instead)
         options[option.name] = option
     begun = _begun_with(folder)
-    if begun in options and begun != "bundled":
+    if begun in options and (done or begun != "bundled"):
         cfg.dataset = options[begun]
         if not done:
             _have_all(cfg)

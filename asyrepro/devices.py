@@ -38,8 +38,12 @@ def fast_bfloat16(device: torch.device) -> bool:
     """Whether the device computes in bfloat16 itself; a CPU without it emulates it slowly."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    # PyTorch has no public name for this; a version without the private one means float32.
-    return device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
+    if device.type != "cpu":
+        return False
+    if hasattr(torch.cpu, "get_capabilities"):
+        return bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+    # PyTorch 2.10 has no public name for it; a version with neither means float32.
+    return getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
 
 
 def name_of(device: torch.device) -> str:

@@ -18,7 +18,7 @@ from yaml import YAMLError
 
 from asyrepro import cell, devices, evaluation, files, settings
 from asyrepro.data import catalogue
-from asyrepro.errors import ConfigError, exit_status
+from asyrepro.errors import CheckpointError, ConfigError, exit_status
 
 OF_THE_TASK = {"scale", "sigma", "mode"}
 
@@ -41,11 +41,7 @@ def main(arguments: list[str]) -> int:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0 if arguments else 2
-    try:
-        return exit_status(lambda: _evaluate(_options(arguments)))
-    except ValueError as error:  # of the metrics: such weights make no finite image
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_status(lambda: _evaluate(_options(arguments)))
 
 
 def _options(arguments: list[str]) -> Options:
@@ -83,8 +79,12 @@ def _evaluate(options: Options) -> None:
     testset = catalogue.test_set(options.testset, mode=task.mode, **where)
     about = {"model": cfg.model.name, "dataset": catalogue.short(cfg.dataset.name)}
     trained = about | {"loss": cfg.loss.name, "seed": cfg.seed}
-    with devices.memory(f"an image does not fit into the free memory of {devices.name_of(device)}"):
-        rows = evaluation.evaluate(network, testset, task, device=device, progress=True)
+    full = f"an image does not fit into the free memory of {devices.name_of(device)}"
+    try:
+        with devices.memory(full):
+            rows = evaluation.evaluate(network, testset, task, device=device, progress=True)
+    except ValueError as error:  # of the metrics: such weights make no finite image
+        raise CheckpointError(f"{options.testset} cannot be evaluated: {error}") from error
     found = [trained | row for row in rows]
     found += [
         about | {"loss": task.baseline} | row for row in evaluation.evaluate_baseline(testset, task)

@@ -45,7 +45,7 @@ def storing(path: Path | str):
 
 
 def write_bytes(path: Path | str, content: bytes) -> Path:
-    """Write a file atomically and durably; the folder is created if need be. Returns the path.
+    """Write a file atomically, in a folder that is created if need be. Returns the path.
 
     Raises:
         StorageError: the disk is full or read-only; what was there before is untouched.

@@ -69,7 +69,8 @@ class Muon(torch.optim.Optimizer):
     square 0.2 ``lr`` per value, Adam's typical one; ``adam`` is what Adam's rate is of ``lr``.
 
     Args:
-        params: parameters or groups of them, as for all of torch's optimisers.
+        params: parameters or groups of them, as for all of torch's optimisers; a group may have
+            its own lr, momentum, adam, betas and eps.
         lr: learning rate of the hidden layers.
         momentum: decay of the running mean of the gradient; the step looks ahead (Nesterov).
         adam: Adam's learning rate for the other parameters, as a fraction of ``lr``.
@@ -84,7 +85,8 @@ class Muon(torch.optim.Optimizer):
         iterations: of :func:`orthogonalized`.
 
     Raises:
-        ValueError: a rate or a count that is not positive, or a negative decay.
+        ValueError: a rate or a count that is not positive, a negative decay, or a group with its
+            own parts, decay, largest or iterations.
     """
 
     def __init__(
@@ -124,6 +126,9 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, defaults)
         self.parts, self.largest, self.iterations = parts, largest, iterations
         self.decay = decay
+        for group in self.param_groups:
+            if own := {"parts", "decay", "largest", "iterations"} & set(group):
+                raise ValueError(f"{sorted(own)[0]} is one for all groups of parameters")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
@@ -159,8 +164,8 @@ class Muon(torch.optim.Optimizer):
         updates = orthogonalized(matrices, self.iterations)
         if self.decay:
             torch._foreach_mul_(params, 1 - self.decay * group["lr"])
-        for p, update in zip(params, updates, strict=True):
-            p.add_(update.reshape(p.shape), alpha=-scale * group["lr"])
+        updates = [update.reshape(params[0].shape) for update in updates]
+        torch._foreach_add_(params, updates, alpha=-scale * group["lr"])
 
     def _step_adam(self, params: list[Tensor], group: dict) -> None:
         gradients = [p.grad for p in params]
@@ -168,14 +173,16 @@ class Muon(torch.optim.Optimizer):
         squares = [self._state(p, "square") for p in params]
         for p in params:
             self.state[p]["step"] = self.state[p].get("step", 0) + 1
+        steps = [self.state[p]["step"] for p in params]
         beta1, beta2 = group["betas"]
         torch._foreach_lerp_(means, gradients, 1 - beta1)
         torch._foreach_mul_(squares, beta2)
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
-        for p, mean, square in zip(params, means, squares, strict=True):
-            step = self.state[p]["step"]
-            spread = (square / (1 - beta2**step)).sqrt_().add_(group["eps"])
-            p.addcdiv_(mean, spread, value=-group["lr"] * group["adam"] / (1 - beta1**step))
+        spreads = torch._foreach_div(squares, [1 - beta2**step for step in steps])
+        torch._foreach_sqrt_(spreads)
+        torch._foreach_add_(spreads, group["eps"])
+        rates = [-group["lr"] * group["adam"] / (1 - beta1**step) for step in steps]
+        torch._foreach_addcdiv_(params, means, spreads, rates)
 
     def _state(self, p: Tensor, name: str) -> Tensor:
         state = self.state[p]

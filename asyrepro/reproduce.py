@@ -73,9 +73,11 @@ def _reproduce(arguments: list[str]) -> int:
         status = _train(["--multirun", *multirun, *overrides])
         if status not in (0, 1):
             return status
-    rest = [(path, chosen) for _, path, chosen in cells if not cell.finished(path)]
-    if len(rest) < len(cells):
+    rest, built = _unfinished(cells), len(cells)
+    while len(rest) < built:  # other processes may finish cells while the report is made
+        built = len(rest)
         study.build(folder)
+        rest = _unfinished(cells)
     busy = [path for path, _ in rest if locks.in_use(path)]
     failed = [item for item in rest if item[0] not in busy and not cell.finished(item[0])]
     for path in busy:
@@ -91,6 +93,11 @@ def _reproduce(arguments: list[str]) -> int:
         print("the same command runs the failed cells again", file=sys.stderr)
         return 1
     return stopping.UNFINISHED if busy else 0
+
+
+def _unfinished(cells: list[tuple[DictConfig, Path, list[str]]]) -> list[tuple[Path, list[str]]]:
+    """The folders of the cells that are not finished, and the overrides that train each."""
+    return [(path, chosen) for _, path, chosen in cells if not cell.finished(path)]
 
 
 def _train(arguments: list[str]) -> int:

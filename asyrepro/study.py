@@ -37,7 +37,9 @@ def build(study: Path | str, log=print) -> None:
         study,
         log,
         restored=lambda table, loss, seed, image: _restored(study, table, loss, seed, image),
-        testset=lambda table: None if table in own else _test_images(table, table in bundled),
+        testset=lambda table: (
+            None if table in own else _test_images(table, table in bundled, MODES[table])
+        ),
     )
     mechanism.collect(study)
     provenance.collect(study)
@@ -52,11 +54,11 @@ def build(study: Path | str, log=print) -> None:
 
 
 @cache
-def _test_images(table: int, bundled: bool):
+def _test_images(table: int, bundled: bool, mode: str):
     """The test images that a table was made on, or None if they are not here."""
     name = "bundled" if bundled else f"table{table}"
     try:
-        return catalogue.test_set(name, mode=MODES[table], download=False)
+        return catalogue.test_set(name, mode=mode, download=False)
     except DataError:
         return None
 
@@ -70,7 +72,7 @@ def _restored(study: Path, table: int, loss: str, seed: int, image: str):
         network, task, cfg = cell.load(path)
     except CheckpointError:
         return None
-    images = _test_images(table, cfg.testset == "bundled")
+    images = _test_images(table, cfg.testset == "bundled", task.mode)
     if images is None or image not in images.names or cfg.model.name != PAPER_MODELS[table]:
         return None
     found = images.images[images.names.index(image)]

@@ -226,7 +226,10 @@ class Trainer:
     def resume(self) -> bool:
         """Take up the folder's checkpoint if there is one; True if so."""
         path = self.folder / CHECKPOINT
-        needs = ("signature", "network", "optimizer", "scheduler", "sampler", "history")
+        needs = (
+            *("signature", "network", "criterion", "optimizer", "scheduler", "sampler"),
+            *("random", "step", "seconds", "history"),
+        )
         state = distributed.on_main(
             lambda: checkpoint.load(path, needs=needs) if path.exists() else None
         )

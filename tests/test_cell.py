@@ -278,6 +278,12 @@ def test_a_table_begun_with_the_stand_in_is_not_continued_with_real_images(tmp_p
     assert cell.resolve(wanted, tmp_path / "table2" / "mse" / "seed3").dataset.name == "bundled"
 
 
+def test_a_finished_run_on_the_stand_in_stays_what_it_is(tmp_path, absent):
+    folder = begun(tmp_path, "mae", "bundled", rows=True)
+    cfg = cell.resolve(configured("dataset=bsd300", "fallback=true"), folder)  # can be had by now
+    assert (cfg.dataset.name, cfg.testset) == ("bundled", "bundled")
+
+
 def test_benchmarks_are_the_profiles_or_those_that_are_asked_for(tmp_path, absent):
     assert cell.resolve(configured()).benchmarks == []
     real = "profile=cpu", "dataset=bsd300"

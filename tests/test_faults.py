@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -456,6 +457,15 @@ def test_a_cell_of_another_process_is_left_to_it(tmp_path, taken):
     alone += ["runtime.device=cpu", f"results={tmp_path}", "runtime.download=false"]
     assert soak.run(tmp_path / "log", _train, *alone) == 75
     assert f"{folder}: skipped, another process is working in" in (tmp_path / "log").read_text()
+
+
+def test_who_only_looks_whether_a_cell_is_in_use_keeps_nobody_out(tmp_path):
+    (tmp_path / ".lock").touch()
+    with open(tmp_path / ".lock") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        threading.Timer(0.02, lambda: fcntl.flock(file, fcntl.LOCK_UN)).start()
+        with locks.locked(tmp_path):
+            pass
 
 
 def test_a_study_does_not_call_the_cells_of_another_process_failed(taken, monkeypatch, capsys):

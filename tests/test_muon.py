@@ -168,6 +168,12 @@ def test_rates_that_cannot_be(setting, value, sentence):
         Muon(nn.Conv2d(1, 1, 1).parameters(), **{setting: value})
 
 
+def test_groups_have_no_decay_of_their_own():
+    group = {"params": nn.Conv2d(1, 1, 1).parameters(), "decay": 0.5}
+    with pytest.raises(ValueError, match="decay is one for all groups"):
+        Muon([group])
+
+
 def test_decay_takes_its_share_of_the_hidden_kernels_alone():
     def stepped(decay):
         torch.manual_seed(0)

@@ -1,12 +1,15 @@
 """The files around the package say the same as each other."""
 
+import ast
 import re
+import sys
 from pathlib import Path
 
 import yaml
 
 ROOT = Path(__file__).parents[1]
 RENAMED = {"torch": "pytorch", "matplotlib": "matplotlib-base"}  # PyPI's name -> conda-forge's
+MODULES = {"PIL": "pillow", "skimage": "scikit-image", "yaml": "pyyaml", "hydra": "hydra-core"}
 
 
 def requirements():
@@ -24,6 +27,20 @@ def test_environment_yml_is_in_step_with_pyproject():
     python = re.search(r'requires-python = "(>=[\d.]+)"', (ROOT / "pyproject.toml").read_text())
     assert conda.pop("python") == python.group(1)
     assert conda == {RENAMED.get(name, name): bound for name, bound in requirements().items()}
+
+
+def test_every_package_that_is_imported_is_required():
+    found = set()
+    for path in [*ROOT.glob("asyrepro/**/*.py"), *ROOT.glob("scripts/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module]
+            found |= {name.partition(".")[0] for name in names}
+    own = {"asyrepro", *(path.stem for path in ROOT.glob("scripts/*.py"))}
+    others = found - own - set(sys.stdlib_module_names)
+    assert {"numpy", "skimage", "torch"} <= others
+    assert {MODULES.get(name, name) for name in others} <= set(requirements())
 
 
 def test_every_make_target_is_in_its_help_and_the_readme_names_only_real_ones():

@@ -70,6 +70,20 @@ def test_a_cell_that_fails_is_reported_and_the_others_are_kept(tmp_path, monkeyp
     assert "2, of which 2 done and 0 to do" in output
     assert "H100" not in output  # nothing is left to be trained
 
+    # What another process finishes while the report is made gets into the report, too.
+    later = rows.rename(rows.with_name("later"))
+    reports = []
+
+    def report(folder):
+        reports.append(folder)
+        if later.exists():
+            later.rename(rows)
+
+    monkeypatch.setattr(study, "build", report)
+    monkeypatch.setattr(reproduce, "_train", lambda arguments: 0)
+    status, output, errors = run()
+    assert (status, len(reports)) == (0, 2) and "2 of 2 cells" in output
+
 
 def test_the_plan_says_which_losses_differ_in_precision(tmp_path, capsys):
     def plan(*losses):

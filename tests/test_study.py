@@ -92,11 +92,18 @@ def test_variants_of_a_sweep_stay_out_of_the_tables(results):
     [
         (["study=none"], "there is no study at"),
         (["sudy=two"], "'sudy=two' is not understood: give study=NAME"),
+        ([], "no study is named: give study=NAME"),
     ],
 )
 def test_what_cannot_be_reported(results, arguments, message, capsys):
     assert command.main([*arguments, f"results={results}"]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_network_of_colour_in_the_table_of_one_of_luma(tmp_path):
+    run(tmp_path, "mae", "model.input.mode=rgb", "model.network.image_channels=3")
+    assert command.main(["study=two", f"results={tmp_path}"]) == 0
+    assert (tmp_path / "two" / "index.html").is_file()
 
 
 def test_runs_without_a_test_set_do_not_block_the_others(results, tmp_path, capsys):

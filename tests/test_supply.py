@@ -108,10 +108,10 @@ def test_the_lock_is_within_the_ranges_of_pyproject():
 
 def test_the_lock_needs_nothing_beyond_itself():
     pins = locked()
-    for name, pin in pins.items():
-        found = installed(name)
-        if found != pin:
-            pytest.skip(f"{name} is {found} here, {pin} in the lock: its needs are not known")
+    alike = {name: pin for name, pin in pins.items() if installed(name) == pin}
+    if not alike:
+        pytest.skip("no package is installed in the lock's version: their needs are not known")
+    for name in alike:
         for item in map(Requirement, distribution(name).requires or []):
             if item.marker is None:
                 needed = canonicalize_name(item.name)
@@ -146,13 +146,6 @@ def test_conditions_on_platforms_are_kept(monkeypatch):
     monkeypatch.setattr("packaging.markers.default_environment", lambda: real() | environment)
     found = lock.needed([Requirement("a>=1")])
     assert found == {"a": {""}, "b": {linux}, "c": {"", linux}, "d": {linux}}
-
-
-def test_the_installed_packages_are_the_locked_ones():
-    for name, pin in locked().items():
-        found = installed(name)
-        if found != pin:
-            pytest.skip(f"{name} is {found} here, {pin} in the lock: tested with other versions")
 
 
 def installed(name):

@@ -146,6 +146,17 @@ def test_another_runs_checkpoint_is_refused(tmp_path):
         trainer(tmp_path, signature="other").run()
 
 
+@pytest.mark.parametrize("key", ["criterion", "random", "step", "seconds", "history"])
+def test_a_checkpoint_that_lacks_something_is_refused(tmp_path, key):
+    trainer(tmp_path).run()
+    state = checkpoint.load(tmp_path / CHECKPOINT)
+    checkpoint.save(
+        tmp_path / CHECKPOINT, {k: v for k, v in state.items() if k not in ("format", key)}
+    )
+    with pytest.raises(CheckpointError, match=key):
+        trainer(tmp_path).run()
+
+
 def test_a_checkpoint_of_another_kind_of_device_is_refused(tmp_path):
     trainer(tmp_path).run()
     state = checkpoint.load(tmp_path / CHECKPOINT) | {"device": "cuda"}

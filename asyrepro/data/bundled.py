@@ -93,7 +93,7 @@ def read_regions(regions: dict[str, tuple], mode: str) -> tuple[list[Tensor], st
     images.check_mode(mode)
     where = folder()
     if where is None:
-        raise DataError("the stand-in data needs scikit-image: pip install 'scikit-image>=0.20'")
+        raise DataError("the stand-in data needs scikit-image: pip install 'scikit-image>=0.24'")
     fingerprint, decoded, files, pixels = hashlib.sha256(), {}, {}, []
     for name, (file, left, top, width, height) in regions.items():
         if file not in files:

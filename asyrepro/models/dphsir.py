@@ -104,7 +104,8 @@ class QuasiRecurrent(nn.Module):
         candidate, *gates = self.conv(x).chunk(self.parts, dim=1)
         candidate = torch.tanh(candidate)
         if x.ndim == 4:
-            return candidate * sum(torch.sigmoid(-gate) for gate in gates)  # 1 - f, of each way
+            first, *other = [torch.sigmoid(-gate) for gate in gates]  # 1 - f, of each way
+            return candidate * sum(other, start=first)
         if len(gates) == 2:
             return self._pool(candidate, gates[0], False) + self._pool(candidate, gates[1], True)
         return self._pool(candidate, gates[0], reverse)

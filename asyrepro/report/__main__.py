@@ -32,6 +32,8 @@ def _build(arguments: list[str]) -> None:
             studies.append(value)
         else:
             raise ConfigError(f"{item!r} is not understood: give study=NAME")
+    if not studies:
+        raise ConfigError("no study is named: give study=NAME")
     for name in studies:
         study.build(results / name)
 
