@@ -315,8 +315,10 @@ def difference(means: pd.DataFrame, pairs: int) -> str:
         return "All conventions agree: PSNR is infinite."
     low, high = finite.loc[finite["psnr"].idxmin()], finite.loc[finite["psnr"].idxmax()]
     where = "on this pair" if pairs == 1 else f"in the mean of these {pairs} pairs"
+    equal = np.isinf(means["psnr"]).any()
+    which = "The conventions that see a difference" if equal else "These conventions"
     return (
-        f"These conventions differ by up to {high['psnr'] - low['psnr']:.2f} dB {where}: row "
+        f"{which} differ by up to {high['psnr'] - low['psnr']:.2f} dB {where}: row "
         f"{low['number']} has {low['psnr']:.2f} dB, row {high['number']} {high['psnr']:.2f} dB."
     )
 

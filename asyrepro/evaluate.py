@@ -3,7 +3,8 @@
     python -m asyrepro.evaluate checkpoint=results/quick/table4/mse/seed0/weights.pt testset=set12
 
 Further settings: output=FILE.csv (save the rows), device=auto, data=FOLDER, download=true, and
-task.scale=, task.sigma= to evaluate under another degradation than the training's.
+task.scale= (of networks that take an enlarged image, as SRCNN), task.sigma= to evaluate under
+another degradation than the training's.
 """
 
 from __future__ import annotations
@@ -73,6 +74,11 @@ def _evaluate(options: Options) -> None:
     unknown = [key for key in options.task if key not in cfg.task]
     if unknown:
         raise ConfigError(settings.no_such_choice("setting of the task", unknown[0], [*cfg.task]))
+    scale = options.task.get("scale", task.scale)
+    if scale != task.scale and not getattr(task, "enlarged", True):
+        raise ConfigError(
+            f"task.scale={scale} cannot be: {cfg.model.name} itself enlarges, {task.scale} times"
+        )
     if options.task:
         task = cell.make(OmegaConf.merge(cfg.task, options.task))
     where = {"root": options.data, "download": options.download}

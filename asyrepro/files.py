@@ -23,6 +23,8 @@ ADVICE = {
     errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
     errno.ENAMETOOLONG: "put some of the settings, which become part of the folder's name, in a "
     "YAML file of configs/ instead of the command line",
+    errno.EEXIST: "a file is where a folder must be, choose another folder",
+    errno.ENOTDIR: "a file is where a folder must be, choose another folder",
     errno.EROFS: "choose another folder",
     errno.EACCES: "choose another folder or put its permissions right",
     errno.EPERM: "choose another folder or put its permissions right",

@@ -88,7 +88,9 @@ def explain(error: Exception, others: Sequence[str] = ()) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _no_such_file(error.missing_cfg_file, error.options)
     if isinstance(error, OverrideParseException):
-        return f"{error.override!r} is not understood: settings are given as name=value"
+        name, equals, _ = str(error.override).partition("=")
+        quotes = f"; other signs than letters and ._-/ need quotes: \"{name}='...'\"" * bool(equals)
+        return f"{error.override!r} is not understood: settings are given as name=value{quotes}"
     if found := re.match(r"Could not (?:override|delete from config\.) '([^']+)'", text):
         return no_such_setting(found[1], others)
     if found := re.match(r"Could not append to config.* already at '([^']+)'", text):
@@ -286,6 +288,8 @@ def typed(kind: type, given: dict[str, object], positional: Sequence[str] = ()):
     for name in given:
         if name not in (*names, *positional):
             raise ConfigError(no_such_choice("setting", name, names))
+        if given[name] == "":
+            raise ConfigError(f"{name}= is empty; give it a value, or leave it out")
     for field in fields(kind):
         required = field.default is MISSING and field.default_factory is MISSING
         if required and field.name not in given:

@@ -54,7 +54,7 @@ def _as_in_a_sweep(override: str) -> str:
     """An override as Hydra writes it in a sweep: lr=1e-3 becomes lr=0.001."""
     if "=" not in override:
         return override
-    parsed = OverridesParser.create().parse_override(override)
+    [parsed] = OverridesParser.create().parse_overrides([override])
     return f"{parsed.get_key_element()}={parsed.get_value_element_as_str()}"
 
 
@@ -174,7 +174,7 @@ def _one_by_one(arguments: list[str]) -> list[list[str]]:
             continue
         if name == "runtime.data":  # may be on the machine that a launcher sends the jobs to
             continue
-        override = OverridesParser.create().parse_override(item)
+        [override] = OverridesParser.create().parse_overrides([item])
         options = [item]
         if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
             there = sorted(path.stem for path in (settings.CONFIGS / name).glob("*.yaml"))

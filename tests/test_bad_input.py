@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -469,7 +470,19 @@ MISSPELT = [
     ("+loss.name=x", "there is a setting 'loss.name' already: leave out the +"),
     ("loss=mae,mse", "loss=mae,mse gives several values: add -m to run them one after the other"),
     ("loss", "'loss' is not understood: settings are given as name=value"),
-    ("recipe.steps=[", "'recipe.steps=[' is not understood: settings are given as name=value"),
+    (
+        "recipe.steps=[",
+        "'recipe.steps=[' is not understood: settings are given as name=value; other signs than "
+        "letters and ._-/ need quotes: \"recipe.steps='...'\"",
+    ),
+    (
+        "study=\u00e9t\u00e9",
+        "'study=\u00e9t\u00e9' is not understood: ... need quotes: \"study='...'\"",
+    ),
+    (
+        "-m loss=mae,,mse",
+        "'loss=mae,,mse' is not understood: settings are given as name=value; ...",
+    ),
     (
         "profile=quik",
         "there is no profile 'quik'; did you mean 'quick'? There are cpu, full, quick, "
@@ -532,6 +545,7 @@ def test_good_flags_still_work(monkeypatch, capsys):
     assert "scale: 2" in capsys.readouterr().out
 
 
+KEPT = Path(__file__).parents[1] / "results" / "paper-cpu" / "weights"
 LONG = "x" * 300  # no file system takes it, as one would refuse a folder that may not be entered
 COMMANDS = [
     (reproduce, "profile=smok", "there is no profile 'smok'; did you mean 'smoke'? There are ..."),
@@ -567,6 +581,20 @@ COMMANDS = [
     ),
     (evaluate, "checkpoint=none.pt testset=set5", "there is no checkpoint at none.pt"),
     (evaluate, "checkpoint=0123 testset=set5", "there is no checkpoint at 0123"),
+    (
+        evaluate,
+        "checkpoint= testset=set5",
+        "checkpoint= is empty; give it a value, or leave it out",
+    ),
+    (
+        *(evaluate, f"checkpoint={KEPT}/table3/mae/seed0.pt testset=set5 task.scale=4"),
+        "task.scale=4 cannot be: edsr itself enlarges, 3 times",
+    ),
+    (
+        restore,
+        "a.png checkpoint=w.pt output=",
+        "output= is empty; give it a value, or leave it out",
+    ),
     (
         *(evaluate, "checkpoint=w.pt testset=set5 download=perhaps"),
         "download=perhaps is not of the kind that download= takes",
@@ -609,7 +637,7 @@ COMMANDS = [
         *(report, "study=none results=nowhere"),
         "there is no study at nowhere/none: run it first, or check its name",
     ),
-    (identify, "nowhere", "nowhere does not exist; give a folder that holds images"),
+    (identify, "nowhere", "nowhere does not exist: name a folder that holds images"),
     (
         get_data,
         "set55",

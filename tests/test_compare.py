@@ -272,6 +272,14 @@ def test_identical_and_constant_images(colour, tmp_path, capsys):
     assert "Row 12 not given: the reference's maximum" in out
 
 
+def test_images_that_are_equal_in_8_bits_alone(colour, tmp_path, capsys):
+    grey = colour[0][..., 0].astype(np.uint16) * 257
+    a, b = save(tmp_path / "a.tif", grey), save(tmp_path / "b.tif", grey // 2 * 2)
+    assert main([a, b]) == 0
+    out = capsys.readouterr().out
+    assert "The conventions that see a difference differ by up to" in out and " inf " in out
+
+
 def test_one_identical_pair_among_others_is_not_agreement(colour, tmp_path, capsys):
     for folder, change in (("gt", 0), ("out", 9)):
         (tmp_path / folder).mkdir()

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import skimage.color
 import skimage.data
+import tifffile
 from PIL import Image
 
 from asyrepro import paper
@@ -127,8 +128,15 @@ def test_less_common_modes(photograph):
     assert measured(sixteen, "grey") == pytest.approx(measured(grey, "grey"))
     palette = photograph.quantize(64)
     assert measured(palette, "rgb") == pytest.approx(rms(palette.convert("RGB")) / 255)
-    with pytest.raises(ValueError, match="32 bits"):
+    with pytest.raises(DataError, match="floating-point"):
         measure(Image.fromarray(np.ones((4, 4), dtype=np.float32)))
+
+
+def test_grey_that_counts_from_white(tmp_path):
+    grey = np.full((4, 4), 13107, np.uint16)  # a fifth of 65535 from white
+    tifffile.imwrite(tmp_path / "white.tif", grey, photometric="miniswhite")
+    values, _ = measure_file(tmp_path / "white.tif")
+    assert values[VARIANTS.index("grey"), 0] == pytest.approx(0.8)
 
 
 def test_measure_file_names_what_is_wrong(tmp_path):
@@ -275,6 +283,8 @@ def folder(tmp_path_factory):
         save(folder, f"other{number:02}.PNG", grey_of_rms(target + 0.0007, seed=100 + number))
     inner = folder / "inner"
     inner.mkdir()
+    (folder / ".cache").mkdir()
+    save(folder / ".cache", "thumbnail.png", grey_of_rms(0.5, seed=300))
     save(inner, "copy.bmp", np.asarray(Image.open(folder / "photo09.png")))
     for number, target in enumerate(np.linspace(0.3, 0.7, 12)):
         save(inner, f"deep{number:02}.png", grey_of_rms(target + 0.0003, seed=200 + number))
@@ -365,8 +375,8 @@ def test_other_bad_folders(tmp_path, capsys):
     empty = tmp_path / "empty"
     empty.mkdir()
     for argument, words in (
-        (tmp_path / "file.png", "is not a folder"),
-        (empty, "holds no images"),
+        (tmp_path / "file.png", "is a file, not a folder"),
+        (empty, "holds no image"),
         (tmp_path, "none of the 1 images"),
     ):
         assert main([str(argument)]) == 2

@@ -118,6 +118,16 @@ def test_grey_that_counts_from_white(write, dtype):
     assert pictures.read(write(file.getvalue())).pixels.ravel().tolist() == [white, 0]
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.uint32])
+def test_32_bit_grey_is_refused_whatever_its_values(write, dtype):
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.array([[0, 255]], dtype))  # as if 8 bits; 65535 would be white, too
+    path = write(file.getvalue())
+    for read in (read_image, pictures.read):
+        with pytest.raises(DataError, match="32-bit pixels, whose range is not known: save it"):
+            read(path)
+
+
 def test_16_bit_colour_is_scaled(write):
     row = struct.pack(">6H", 0, 257 * 10, 65535, 257 * 200, 257, 0)
     tensor = read_image(write(png(2, 1, [row], depth=16)))

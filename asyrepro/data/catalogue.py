@@ -431,7 +431,7 @@ def _choice(name: str, choices: dict[str, _Choice], others: list[str]) -> _Choic
 
 def _selections(name: str) -> list[tuple[Folder, list[str]]]:
     """All files that go by a name: bsd300 is a training set and a test set."""
-    _choice(name, {**TRAINING_SETS, **TEST_SETS}, ["bundled", *_BUNDLED_TESTS])
+    _choice(name, {**TRAINING_SETS, **TEST_SETS}, [*_BUNDLED_TESTS])
     choices = [sets[name] for sets in (TRAINING_SETS, TEST_SETS) if name in sets]
     return [selection for choice in choices for selection in choice.selections()]
 

@@ -11,6 +11,8 @@ What becomes of the less common kinds of file:
 
 Floating-point and 32-bit files have no agreed range and are refused, as are files of more than
 ``MAX_PIXELS`` pixels. Only ``FORMATS`` are tried, none of which runs another program.
+
+PyTorch is imported where a tensor is made: processes that only look at files start faster without.
 """
 
 from __future__ import annotations
@@ -20,18 +22,22 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from asyrepro.errors import ConfigError, DataError, shown
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 MODES = ("rgb", "grey", "luma")
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "PPM")
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm")
+ENDINGS = (
+    *(".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how such files begin
 MAX_PIXELS = 89_000_000  # a little less than Pillow's own limit, from which on it warns
 
@@ -62,6 +68,8 @@ def decode(data: bytes, path: str | os.PathLike, mode: str = "rgb") -> Tensor:
         pixels = _luma(pixels)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
+    import torch
+
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
 
@@ -133,6 +141,7 @@ def opened(file: BinaryIO, path: str | os.PathLike) -> Iterator[Image.Image]:
         image = Image.open(file, formats=FORMATS)
         if image.width * image.height > MAX_PIXELS:
             raise too_large
+        check_depth(image, path)
         yield image
     except DataError:
         raise
@@ -171,6 +180,19 @@ def verified(data: bytes, path: str | os.PathLike) -> Iterator[Image.Image]:
         yield image
 
 
+def check_depth(image: Image.Image, path: str | os.PathLike) -> None:
+    """DataError if a file holds 32-bit grey values, which Pillow gives like 16-bit ones."""
+    if image.format == "TIFF" and image.mode == "I" and image.tag_v2.get(258, (16,))[0] > 16:
+        raise _unknown_range(path, "32-bit")
+
+
+def _unknown_range(path: str | os.PathLike, pixels: str) -> DataError:
+    return DataError(
+        f"{shown(path)} holds {pixels} pixels, whose range is not known: save it with 8 or 16 bits "
+        "a channel"
+    )
+
+
 def white_is_zero(image: Image.Image) -> bool:
     """Whether a file's grey values count from white, which Pillow undoes for 8 bits only."""
     return image.format == "TIFF" and image.tag_v2.get(262) == 0  # PhotometricInterpretation
@@ -184,10 +206,7 @@ def deep_grey(image: Image.Image, path: str | os.PathLike, negative: bool = Fals
     values = np.asarray(image)
     floating = image.mode == "F"
     if floating or values.min() < 0 or values.max() > 65535:
-        raise DataError(
-            f"{shown(path)} holds {'floating-point' if floating else '32-bit'} pixels, whose range "
-            "is not known: save it with 8 or 16 bits a channel"
-        )
+        raise _unknown_range(path, "floating-point" if floating else "32-bit")
     return 65535 - values.astype(np.uint16) if negative else values.astype(np.uint16)
 
 

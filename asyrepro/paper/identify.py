@@ -33,14 +33,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from asyrepro.data.images import list_images
 from asyrepro.errors import DataError
 from asyrepro.paper.measure import CROPS, VARIANTS, measure_array, measure_file
 from asyrepro.paper.tables import constants
 
-SUFFIXES = (
-    *(".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm"),
-    *(".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
-)
 #: Corrected p below which a table's test set counts as found.
 SIGNIFICANT = 0.01
 #: Allowance beyond the rounding of the printed values: float32 metrics, another JPEG decoder.
@@ -68,29 +65,6 @@ class Scan:
     damaged: list[tuple[str, str]] = field(default_factory=list)
 
 
-def image_files(folder: str | Path, recursive: bool = False) -> list[Path]:
-    """The image files of a folder, sorted; by their ending, whatever its case, hidden ones not.
-
-    Raises DataError if the folder does not exist or holds none.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "does not exist"
-        raise DataError(f"{folder} {what}; give a folder that holds images")
-    entries = folder.rglob("*") if recursive else folder.iterdir()
-    files = sorted(
-        path
-        for path in entries
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
-    if not files:
-        hint = "" if recursive else " (--recursive also searches the folders inside it)"
-        raise DataError(
-            f"{folder} holds no images{hint}; known endings: {' '.join(sorted(SUFFIXES))}"
-        )
-    return files
-
-
 def scan(
     folder: str | Path, *, recursive: bool = False, jobs: int = 1, progress: bool = False
 ) -> Scan:
@@ -106,7 +80,13 @@ def scan(
         DataError: no such folder, no images in it, or none that can be read.
     """
     folder = Path(folder)
-    files = image_files(folder, recursive)
+    try:
+        files = list_images(folder, recursive)
+    except DataError as error:
+        inside = (
+            not recursive and folder.is_dir() and any(path.is_dir() for path in folder.iterdir())
+        )
+        raise DataError(f"{error}{'; --recursive looks into its folders' * inside}") from error
     bar = tqdm(total=len(files), unit="image", disable=not progress)
     names, values, damaged = [], [], []
     with bar:

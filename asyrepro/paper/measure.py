@@ -2,8 +2,8 @@
 
 One decoding per image. The borders of all crops cut it into small rectangles; every reading is
 squared and summed over each rectangle once, and a crop is then the sum of a few of them. Sums are
-exact integers wherever the reading is 8-bit. Files are read with Pillow alone, without
-:mod:`asyrepro.data`: a worker process that imports torch would start slower than it measures.
+exact integers wherever the reading is 8-bit. Nothing here imports PyTorch: a worker process that
+does would start slower than it measures.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from asyrepro.data.images import FORMATS, check_depth, deep_grey, eight_bits, white_is_zero
 
 #: How the pixels were read. "grey" is ITU-R 601 luma rounded to 8 bits (Pillow's ``convert("L")``),
 #: "luma" MATLAB's rgb2ycbcr Y in [16, 235] rounded to 8 bits, "grey709" scikit-image's
@@ -24,9 +26,6 @@ CENTRES = (96, 128, 180, 192, 224, 256, 320, 384, 512)
 #: Which part was used: all of it, height and width cut down to a multiple of the scale factor
 #: (from the top left), or the central square of a common size.
 CROPS = ("whole", *(f"mod{m}" for m in MODULI), *(f"centre{c}" for c in CENTRES))
-
-#: The decoders tried, whatever a file's ending; none of them runs another program.
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "PPM")
 
 
 def boxes(height: int, width: int) -> list[tuple[int, int, int, int] | None]:
@@ -44,12 +43,11 @@ def boxes(height: int, width: int) -> list[tuple[int, int, int, int] | None]:
 def to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """An image of any common mode as 8-bit RGB, and its alpha channel if it has one.
 
-    16-bit grey images are scaled by 1/257. Raises ValueError for other depths (32-bit, float).
+    16-bit grey images are scaled by 1/257. Raises DataError for other depths (32-bit, float).
     """
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        raise ValueError(f"{image.mode}: 32 bits a pixel, its scale is not known")
+    if image.mode[0] in "IF":
+        grey = deep_grey(image, "the image", white_is_zero(image))
+        image = Image.fromarray(eight_bits(grey))
     transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
     if transparent:
         image = image.convert("RGBA")
@@ -98,6 +96,7 @@ def measure_file(path: Path) -> tuple[np.ndarray | None, str]:
                 if image.format == "PNG":
                     image.verify()  # the checksums, which reading the pixels skips
             with Image.open(path, formats=FORMATS) as image:
+                check_depth(image, path)
                 image.load()
                 return measure(image), ""
     except Image.UnidentifiedImageError:
