@@ -41,6 +41,7 @@ from asyrepro import (
     files,
     locks,
     logger,
+    profiles,
     provenance,
     settings,
     whitening,
@@ -48,7 +49,7 @@ from asyrepro import (
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.errors import CheckpointError, ConfigError, DataError
-from asyrepro.report import mechanism, results
+from asyrepro.report import results
 from asyrepro.settings import make
 from asyrepro.tasks import Task
 from asyrepro.training import CHECKPOINT, Diverged, Trainer, parameter_groups
@@ -298,7 +299,7 @@ def _finish(cfg, folder, trained, task, device, data) -> list[dict]:
     weights = {k: v.cpu() for k, v in trained.state_dict().items()}
     checkpoint.save(folder / "weights.pt", {"network": weights, "config": _yaml(cfg)})
     if profile is not None:
-        mechanism.save(profile, folder / "profiles.csv")
+        profiles.save(profile, folder / "profiles.csv")
     text = to_csv(rows, COLUMNS)
     provenance.finish(folder, config=identity(cfg), data=data, weights=weights, rows=text)
     files.write_text(folder / "rows.csv", text)
@@ -528,7 +529,7 @@ def _evaluate(cfg, folder, network, task, device, data) -> tuple[list[dict], pd.
         "device": devices.name_of(device),
         "versions": versions(),
     }
-    rows, profiles = [], []
+    rows, sums = [], []
     for name, table in wanted:
         testset = catalogue.test_set(name, mode=task.mode, **_where(cfg))
         data[f"test {testset.name}"] = testset.fingerprint
@@ -545,10 +546,10 @@ def _evaluate(cfg, folder, network, task, device, data) -> tuple[list[dict], pd.
             found = evaluation.row(image, output, label, task, testset.name)
             rows.append(about | found | made_by)
             if name == cfg.testset:
-                profiles.append(mechanism.profile_rows(label, output, **about, image=image))
+                sums.append(profiles.profile_rows(label, output, **about, image=image))
         degraded = {"table": table, **common, "variant": variant}
         _write_baseline(folder, testset, task, degraded, again=catalogue.is_folder(name))
-    return rows, pd.concat(profiles) if profiles else None
+    return rows, pd.concat(sums) if sums else None
 
 
 def _write_baseline(folder, testset, task, about, again: bool) -> None:

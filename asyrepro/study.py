@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from asyrepro import cell, evaluation, provenance, report
+from asyrepro import cell, evaluation, profiles, provenance, report
 from asyrepro.data import catalogue
 from asyrepro.errors import CheckpointError, DataError
-from asyrepro.report import changes, goals, mechanism, page, results, verdicts_report
+from asyrepro.report import changes, goals, page, results, verdicts_report
 from asyrepro.report.results import PAPER_MODELS
 
 MODES = {2: "luma", 3: "rgb", 4: "grey", 5: "grey"}
@@ -41,7 +41,7 @@ def build(study: Path | str, log=print) -> None:
             None if table in own else _test_images(table, table in bundled, MODES[table])
         ),
     )
-    mechanism.collect(study)
+    profiles.collect(study)
     provenance.collect(study)
     goals.write(study, frame)
     if changes.write(study, whole):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from asyrepro.paper.audit import SIGMAS
+from asyrepro.paper.audit import SIGMAS, leads
 from asyrepro.paper.tables import LOSSES, TABLES
 from asyrepro.report import style
 
@@ -100,10 +100,7 @@ def changes_figure(changes: pd.DataFrame, stem: Path) -> list[Path]:
 def noise_figure(images: pd.DataFrame, stem: Path) -> list[Path]:
     """The paper's best PSNR against what a good denoiser reaches at three noise levels."""
     found = sorted(images["table"].unique())
-    margins = {
-        sigma: (part["published"] - part["nlm"]).mean()
-        for sigma, part in images[images["table"] == 4].groupby("sigma")
-    }
+    margins = leads(images)
     colours = dict(zip(SIGMAS, (style.SKY, style.BLUE, style.PINK), strict=True))
     titles = {
         4: "Table 4: DnCNN-S as published",

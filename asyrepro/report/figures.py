@@ -17,6 +17,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from asyrepro.losses import LUMA
 from asyrepro.report import style, wording
 from asyrepro.report.results import STAND_IN, TASK_TITLES, Summary, loss_title, summarise
 from asyrepro.report.tables import CELL, DECIMALS, PAIRS, notes
@@ -613,7 +614,7 @@ def picture(image) -> np.ndarray:
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
-    return image if image.ndim == 2 else image @ np.array([0.299, 0.587, 0.114])
+    return image if image.ndim == 2 else image @ np.array(LUMA)
 
 
 def thumbnail(image: np.ndarray, longest: int) -> np.ndarray:

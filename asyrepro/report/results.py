@@ -45,7 +45,7 @@ TASK_TITLES = {
     4: "Denoising",
     5: "Denoising",
 }
-PAPER_MODELS = {2: "srcnn", 3: "edsr", 4: "dncnn", 5: "dphsir"}
+PAPER_MODELS = paper.MODELS
 PAPER_DATASETS = {2: "bsd300", 3: "bsd300", 4: "div2k", 5: "div2k"}
 DATASET_TITLES = {
     "bsd300": "BSD300",

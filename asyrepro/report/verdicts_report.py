@@ -16,6 +16,7 @@ from asyrepro.files import write_csv, write_text
 from asyrepro.paper.claims import CLAIMS, DIRECTION, MINIMUM_SEEDS, RULES
 from asyrepro.paper.tables import tables as paper_tables
 from asyrepro.report import mechanism, results, style, wording
+from asyrepro.report.tables import DECIMALS
 from asyrepro.report.verdicts import (
     CONTRASTS,
     CONTROLS,
@@ -29,7 +30,6 @@ from asyrepro.report.verdicts import (
 from asyrepro.report.wording import MINUS
 
 NAME = 50  # letters of a line's name
-_DIGITS = {"psnr": 3, "ssim": 5, "nrmse": 5}
 _TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "nrmse": "NRMSE"}
 
 
@@ -298,7 +298,7 @@ def _change_lines(table: pd.DataFrame) -> list[str]:
     rows = []
     order = {metric: place for place, metric in enumerate(METRICS)}
     for row in table.sort_values("metric", key=lambda c: c.map(order), kind="stable").itertuples():
-        digits = _DIGITS[row.metric]
+        digits = DECIMALS[row.metric]
         known = not pd.isna(row.sign_p)
         rows.append(
             [
@@ -422,7 +422,7 @@ def _table_lines(keys, group: pd.DataFrame, sources: pd.DataFrame, mark: str) ->
         lines += [f"### Against {base.upper()} ({counts})", ""]
         noise = rows.drop_duplicates("metric").set_index("metric")["noise"]
         if noise.notna().any():
-            said = ", ".join(f"{m.upper()} {_number(noise[m], _DIGITS[m])}" for m in METRICS)
+            said = ", ".join(f"{m.upper()} {_number(noise[m], DECIMALS[m])}" for m in METRICS)
             lines += [
                 f"Yardstick: two {base.upper()} runs that differ in nothing but the seed differ "
                 f"in their mean by (root mean square) {said}.",
