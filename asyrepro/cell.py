@@ -14,27 +14,21 @@ A cell's folder holds
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import json
 import math
-import os
 import platform
-import sys
-from contextlib import ExitStack, contextmanager
-from functools import cache
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 import torch
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 from torch import nn
-from yaml import YAMLError
 
 from asyrepro import (
     checkpoint,
+    configuration,
     devices,
     distributed,
     evaluation,
@@ -43,7 +37,6 @@ from asyrepro import (
     logger,
     profiles,
     provenance,
-    settings,
     whitening,
 )
 from asyrepro.data import catalogue
@@ -54,152 +47,9 @@ from asyrepro.settings import make
 from asyrepro.tasks import Task
 from asyrepro.training import CHECKPOINT, Diverged, Trainer, parameter_groups
 
-IDENTITY = (  # the settings that make a run what it is: two runs that agree in them are the same
-    "model", "dataset", "task", "loss", "recipe", "seed", "testset", "validation", "amp",
-    "channels_last",
-)  # fmt: skip
 PATCHES_WHITENED = 120  # patches that a layer's input is whitened on
 VALIDATION_SIDE = 160  # pixels of the centre crops that validation while training looks at
 COLUMNS = list(results.COLUMNS)
-
-
-def resolve(cfg: DictConfig, folder: Path | str | None = None) -> DictConfig:
-    """The configuration as it will be run: shortened, and with data sets that can be had.
-
-    Args:
-        cfg: as Hydra composes it.
-        folder: the cell's own folder. With ``amp=auto`` what was begun there, on whatever device,
-            keeps its precision; elsewhere, and in a new folder, the device decides. With
-            ``fallback`` what was begun there, or with the table's other losses and seeds, keeps
-            its training set. A finished cell needs no data.
-
-    Raises:
-        ConfigError: see :func:`asyrepro.settings.check`; or there is no such device.
-        DataError: a data set can neither be found nor downloaded, and ``fallback`` is false or has
-            nothing to offer; or the stand-in was taken before, and the real one can be had now.
-    """
-    cfg = settings.resolved(cfg)
-    settings.check(cfg)
-    device = devices.choose(cfg.runtime.device)
-    if cfg.benchmarks is None:
-        cfg.benchmarks = [name for name in cfg.literature if name in cfg.profile.benchmarks]
-    done = folder is not None and finished(folder)
-    if not done:
-        for name in filter(catalogue.is_folder, data_sets(cfg)):
-            catalogue.provide(name)  # nothing stands in for images of one's own
-    if cfg.max_steps is not None:
-        steps = min(cfg.recipe.steps, cfg.max_steps)
-        if "total_steps" in cfg.recipe.scheduler:
-            cfg.recipe.scheduler.total_steps = steps
-        cfg.recipe.steps = steps
-    if (cfg.recipe.scheduler.get("pct_start") or 0) * cfg.recipe.steps == 1:
-        # OneCycleLR divides by the length of the warm-up less one step.
-        cfg.recipe.scheduler.pct_start = 2 / cfg.recipe.steps
-    if cfg.amp == "auto":
-        begun = results.precision_of(folder) if folder is not None else ""
-        cfg.amp = begun == "bfloat16" if begun else devices.fast_bfloat16(device)
-    if cfg.fallback:
-        _choose_training_set(cfg, folder, done)
-    if cfg.dataset.name == "bundled":
-        cfg.validation = "bundled_validation"
-        if cfg.table is not None and cfg.testset:  # no table mixes real and stand-in images
-            cfg.testset, cfg.benchmarks = "bundled", []
-    return cfg
-
-
-def _choose_training_set(cfg: DictConfig, folder: Path | str | None, done: bool) -> None:
-    """The one that the table was begun with; else the first that can be had, with its tests."""
-    option, options = cfg.dataset, {cfg.dataset.name: cfg.dataset}
-    while option.instead is not None:
-        option = settings.option("dataset", option.instead)
-        options[option.name] = option
-    begun = _begun_with(folder)
-    if begun in options and (done or begun != "bundled"):
-        cfg.dataset = options[begun]
-        if not done:
-            _have_all(cfg)
-        return
-    for option in options.values():
-        cfg.dataset = option
-        if option.name == "bundled":
-            return
-        try:
-            _have_all(cfg)
-            break
-        except catalogue.NotAvailable as error:
-            if option.instead is None:
-                raise
-            _say_once(f"note     {error}; {option.instead} is taken instead")
-    if begun == "bundled" and not done:
-        raise DataError(
-            f"{Path(folder).parents[1]} was begun with {results.STAND_IN}, and {cfg.dataset.name} "
-            "can be had now: choose another study, or delete that folder"
-        )
-
-
-def _have_all(cfg: DictConfig) -> None:
-    # Test images matter as much: a table is either made from real images, or labelled.
-    for name in _needed(cfg):
-        _have(name, cfg.runtime)
-
-
-def _begun_with(folder: Path | str | None) -> str | None:
-    """The training set in the cell's folder, else in that of another loss or seed; None if new."""
-    if folder is None:
-        return None
-    folder = Path(folder)
-    others = folder.parents[1].glob("*/seed*/config.yaml")
-    for path in [folder / "config.yaml", *sorted(others)]:
-        try:
-            return str(OmegaConf.load(path).dataset.name)
-        except (OSError, YAMLError, OmegaConfBaseException):  # check_folder tells of damage
-            continue
-    return None
-
-
-@cache
-def _say_once(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def data_sets(cfg: DictConfig) -> list[str]:
-    """The names of all data sets of a run, the training set first."""
-    return [*_needed(cfg), *cfg.benchmarks]
-
-
-def _needed(cfg: DictConfig) -> list[str]:
-    """The names of the data sets without which there is no training and no table."""
-    validation = [cfg.validation] if cfg.recipe.validate_every else []
-    tests = [cfg.testset] if cfg.testset else []
-    return [cfg.dataset.name, *validation, *tests]
-
-
-@contextmanager
-def _or_give(advice: str):
-    """Within this, the message about a data set that cannot be had ends in what to give instead."""
-    try:
-        yield
-    except catalogue.NotAvailable as error:
-        raise catalogue.NotAvailable(f"{error}, or give {advice}") from error
-
-
-def _have(name: str, runtime: DictConfig) -> None:
-    if catalogue.available(name, runtime.data) is None:
-        if not runtime.download:
-            raise catalogue.NotAvailable(f"{name} is not here, and runtime.download is false")
-        catalogue.provide(name, runtime.data)
-
-
-def identity(cfg: DictConfig) -> str:
-    """A short hash of the settings that determine a run's weights and rows."""
-    text = json.dumps(_decisive(cfg), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _decisive(cfg: DictConfig) -> dict:
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    plain["loss"].pop("base", None)  # what the report compares the loss with
-    return {key: plain[key] for key in IDENTITY}
 
 
 def run(cfg: DictConfig, folder: Path | str) -> list[dict]:
@@ -217,7 +67,7 @@ def complete(cfg: DictConfig, folder: Path | str) -> tuple[list[dict], bool]:
     is not repeated: its weights.pt is evaluated.
 
     Args:
-        cfg: a configuration that :func:`resolve` has gone over.
+        cfg: a configuration that :func:`asyrepro.configuration.resolve` has gone over.
         folder: the cell's own folder.
 
     Raises:
@@ -254,9 +104,10 @@ def _open(cfg: DictConfig, folder: Path, held: ExitStack) -> list[dict] | None:
     """Hold the folder for this run; returns its rows if it is finished."""
     held.enter_context(locks.locked(folder))
     files.remove_leftovers(folder)
-    if not check_folder(cfg, folder) or results.declared_base(folder) != cfg.loss.get("base", ""):
-        files.write_text(folder / "config.yaml", _yaml(cfg))
-    if not finished(folder):
+    begun = configuration.check_folder(cfg, folder)
+    if not begun or results.declared_base(folder) != cfg.loss.get("base", ""):
+        files.write_text(folder / "config.yaml", configuration.to_yaml(cfg))
+    if not configuration.finished(folder):
         return None
     files.remove(folder / CHECKPOINT)
     return read_rows(folder / "rows.csv")
@@ -273,7 +124,7 @@ def _load_kept(cfg: DictConfig, folder: Path, network: nn.Module, data: dict[str
     if (folder / CHECKPOINT).is_file() or not path.is_file() or "data" not in record:
         return False
     state = checkpoint.load(path)
-    if identity(checkpoint.configuration(state, path)) != identity(cfg):
+    if configuration.identity(checkpoint.configuration(state, path)) != configuration.identity(cfg):
         raise CheckpointError(f"{path} is of another configuration; delete it to train anew")
     checkpoint.load_weights(network, state.get("network"), path)
     validated = f"test {cfg.validation and catalogue.short(cfg.validation)}"
@@ -297,11 +148,15 @@ def _finish(cfg, folder, trained, task, device, data) -> list[dict]:
     ):
         rows, profile = _evaluate(cfg, folder, trained, task, device, data)
     weights = {k: v.cpu() for k, v in trained.state_dict().items()}
-    checkpoint.save(folder / "weights.pt", {"network": weights, "config": _yaml(cfg)})
+    checkpoint.save(
+        folder / "weights.pt", {"network": weights, "config": configuration.to_yaml(cfg)}
+    )
     if profile is not None:
         profiles.save(profile, folder / "profiles.csv")
     text = to_csv(rows, COLUMNS)
-    provenance.finish(folder, config=identity(cfg), data=data, weights=weights, rows=text)
+    provenance.finish(
+        folder, config=configuration.identity(cfg), data=data, weights=weights, rows=text
+    )
     files.write_text(folder / "rows.csv", text)
     files.remove(folder / CHECKPOINT)
     return rows
@@ -310,11 +165,6 @@ def _finish(cfg, folder, trained, task, device, data) -> list[dict]:
 def variant_of(folder: Path | str) -> str:
     """The settings of a sweep that are part of a cell's folder name, as "task.scale=2"; or ""."""
     return Path(folder).parents[1].name.partition(",")[2]
-
-
-def finished(folder: Path | str) -> bool:
-    """Whether a cell's folder holds its metrics."""
-    return os.path.isfile(Path(folder) / "rows.csv")  # False, too, for a name that is too long
 
 
 def build(cfg: DictConfig, device: torch.device | str) -> tuple[nn.Module, Task]:
@@ -359,9 +209,9 @@ def _check_fit(cfg, network, task, device) -> None:
 def _check_tests(cfg: DictConfig, folder: Path, task: Task) -> None:
     """DataError, before the training, if benchmarks cannot be had, or test images of one's own are
     damaged, too small or new."""
-    with _or_give("benchmarks=[] to do without"):
+    with configuration.or_give("benchmarks=[] to do without"):
         for name in cfg.benchmarks:
-            _have(name, cfg.runtime)
+            configuration.have(name, cfg.runtime)
     tests = [cfg.testset, *cfg.benchmarks] if cfg.testset else cfg.benchmarks
     for name in filter(catalogue.is_folder, tests):
         testset = catalogue.test_set(name, mode=task.mode)
@@ -436,7 +286,7 @@ def _trainer(cfg, folder, network, task, device, data, sampler) -> Trainer:
     validation = None
     if recipe.validate_every:
         without = "recipe.validate_every=0 to train without validation"
-        with _or_give(f"validation= a folder of your own, or {without}"):
+        with configuration.or_give(f"validation= a folder of your own, or {without}"):
             chosen = catalogue.test_set(cfg.validation, mode=task.mode, **_where(cfg))
         data[f"test {chosen.name}"] = chosen.fingerprint
         pairs = [
@@ -477,8 +327,8 @@ def _signature(cfg: DictConfig, data: dict[str, str]) -> str:
     """What must agree for a checkpoint to be continued; of one's own images their content, too."""
     name = cfg.dataset.name
     if not catalogue.is_folder(name):
-        return identity(cfg)
-    return f"{identity(cfg)} {data[f'training {catalogue.short(name)}']}"
+        return configuration.identity(cfg)
+    return f"{configuration.identity(cfg)} {data[f'training {catalogue.short(name)}']}"
 
 
 def _optimization(recipe: DictConfig, network: nn.Module):
@@ -524,7 +374,7 @@ def _evaluate(cfg, folder, network, task, device, data) -> tuple[list[dict], pd.
     common = {"model": cfg.model.name, "dataset": catalogue.short(cfg.dataset.name)}
     made_by = {
         "variant": variant,
-        "config": identity(cfg),
+        "config": configuration.identity(cfg),
         "iterations": cfg.recipe.steps,
         "device": devices.name_of(device),
         "versions": versions(),
@@ -564,39 +414,6 @@ def _write_baseline(folder, testset, task, about, again: bool) -> None:
     about |= {"loss": task.baseline, "versions": versions()}
     rows = [about | row for row in evaluation.evaluate_baseline(testset, task)]
     write_rows(path, rows)
-
-
-def check_folder(cfg: DictConfig, folder: Path | str) -> bool:
-    """Whether a cell's folder holds this run already; ConfigError if it holds another one."""
-    path = Path(folder) / "config.yaml"
-    if not path.is_file():
-        return False
-    try:
-        other = identity(OmegaConf.load(path))
-    except Exception as error:
-        raise ConfigError(f"{path} is damaged; delete the folder to start again") from error
-    if other != identity(cfg):
-        raise ConfigError(
-            f"{folder} holds a run with another configuration ({_difference(cfg, path)}); "
-            "choose another study=..., or delete the folder"
-        )
-    return True
-
-
-def _difference(cfg: DictConfig, path: Path) -> str:
-    """The first setting in which two configurations differ, in words."""
-    here = _flat(_decisive(cfg))
-    there = _flat(OmegaConf.to_container(OmegaConf.load(path), resolve=True))
-    for key in here:
-        if here[key] != there.get(key):
-            return f"{key} was {there.get(key)}, now {here[key]}"
-    return "settings were removed"
-
-
-def _flat(node, prefix="") -> dict:
-    if not isinstance(node, dict):
-        return {prefix.rstrip("."): node}
-    return {k: v for key, value in node.items() for k, v in _flat(value, f"{prefix}{key}.").items()}
 
 
 def _smaller_batch(cfg: DictConfig, device: torch.device) -> str:
@@ -666,10 +483,3 @@ def _centre(image: torch.Tensor) -> torch.Tensor:
     height, width = (min(VALIDATION_SIDE, side) for side in image.shape[-2:])
     top, left = (image.shape[-2] - height) // 2, (image.shape[-1] - width) // 2
     return image[:, top : top + height, left : left + width]
-
-
-def _yaml(cfg: DictConfig) -> str:
-    """The configuration without what belongs to this machine."""
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    plain = {k: v for k, v in plain.items() if k not in ("runtime", "results", "profile")}
-    return OmegaConf.to_yaml(plain)

@@ -63,7 +63,7 @@ def finish(folder: Path, *, config: str, data: dict[str, str], weights: dict, ro
 
     Args:
         folder: the cell's.
-        config: hash of the configuration (:func:`asyrepro.cell.identity`).
+        config: hash of the configuration (:func:`asyrepro.configuration.identity`).
         data: fingerprint of each data set used, as {"training bsd300": SHA-256, "test set5": ...}.
         weights: the trained state dictionary.
         rows: the text of rows.csv.

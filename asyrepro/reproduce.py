@@ -25,7 +25,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from asyrepro import cell, devices, distributed, locks, settings, stopping, study
+from asyrepro import configuration, devices, distributed, locks, settings, stopping, study
 from asyrepro.data import catalogue
 from asyrepro.errors import ConfigError, exit_status
 from asyrepro.report import results
@@ -65,8 +65,8 @@ def _reproduce(arguments: list[str]) -> int:
     stopping.limit(first.runtime.max_minutes)
     folder = Path(str(first.results)) / str(first.study)
     for cfg, path, _ in cells:
-        cell.check_folder(cfg, path)
-    todo = [path for _, path, _ in cells if not cell.finished(path)]
+        configuration.check_folder(cfg, path)
+    todo = [path for _, path, _ in cells if not configuration.finished(path)]
     _print_plan(cells, todo, folder)
     if todo:
         multirun = [f"{key}={','.join(sweep[name])}" for name, key in LISTS.items()]
@@ -79,7 +79,7 @@ def _reproduce(arguments: list[str]) -> int:
         study.build(folder)
         rest = _unfinished(cells)
     busy = [path for path, _ in rest if locks.in_use(path)]
-    failed = [item for item in rest if item[0] not in busy and not cell.finished(item[0])]
+    failed = [item for item in rest if item[0] not in busy and not configuration.finished(item[0])]
     for path in busy:
         print(f"not finished: {path}: another process is working on it", file=sys.stderr)
     for path, chosen in failed:
@@ -97,7 +97,7 @@ def _reproduce(arguments: list[str]) -> int:
 
 def _unfinished(cells: list[tuple[DictConfig, Path, list[str]]]) -> list[tuple[Path, list[str]]]:
     """The folders of the cells that are not finished, and the overrides that train each."""
-    return [(path, chosen) for _, path, chosen in cells if not cell.finished(path)]
+    return [(path, chosen) for _, path, chosen in cells if not configuration.finished(path)]
 
 
 def _train(arguments: list[str]) -> int:
@@ -155,7 +155,7 @@ def _compose(overrides: list[str]) -> tuple[DictConfig, Path]:
     ):
         cfg = compose("train", overrides=overrides)
         folder = folder_of(cfg, overrides)
-        return cell.resolve(cfg, folder), folder
+        return configuration.resolve(cfg, folder), folder
 
 
 def _print_plan(

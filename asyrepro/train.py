@@ -28,7 +28,7 @@ from hydra.core.override_parser.types import ValueType
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from asyrepro import cell, distributed, files, locks, settings, stopping
+from asyrepro import cell, configuration, distributed, files, locks, settings, stopping
 from asyrepro.errors import StorageError, UserError, reaching, unread
 
 PLACED = (  # overrides that the run folder's name shows, or that say how and where to run
@@ -71,7 +71,7 @@ def main(cfg: DictConfig) -> None:
         with stopping.handled():
             stopping.limit(cfg.runtime.max_minutes)
             with reaching():
-                rows, before = cell.complete(cell.resolve(cfg, folder), folder)
+                rows, before = cell.complete(configuration.resolve(cfg, folder), folder)
             if distributed.main():
                 files.remove(folder / "failed.txt")
                 done = "already finished, " if before else ""

@@ -31,7 +31,7 @@ import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from asyrepro import cell, checkpoint, devices, evaluation, provenance
+from asyrepro import cell, checkpoint, configuration, devices, evaluation, provenance
 from asyrepro.data import catalogue
 from asyrepro.errors import ConfigError, DataError, UserError, exit_status
 from asyrepro.report import results
@@ -204,7 +204,7 @@ class _Check:
             if cfg is None:
                 outcome.unchecked.append(f"{NO_WEIGHTS}, nor its folder")
                 return outcome
-            config = cell.identity(cfg)
+            config = configuration.identity(cfg)
             _compare(outcome, "configuration", config, known.get("config"))
             stored = self._rows(config, cell.variant_of(self.study / name))
             self._run_folder(outcome, self.study / name, stored, known)
@@ -221,7 +221,7 @@ class _Check:
             return path and cell.load(path)[2]
         try:
             cfg = OmegaConf.load(path)
-            cell.identity(cfg)
+            configuration.identity(cfg)
         except Exception as error:  # yaml's and OmegaConf's are many
             raise DataError(f"{path} is damaged") from error
         return cfg
@@ -253,7 +253,7 @@ class _Check:
         half = any(tensor.dtype == torch.float16 for tensor in weights.values())
         key = "weights_half_sha256" if half else "weights_sha256"
         _compare(outcome, "weights", checkpoint.digest(weights), known.get(key))
-        if cell.identity(cfg) != config:
+        if configuration.identity(cfg) != config:
             outcome.differs.append(f"{path.name} is of another configuration than the folder")
             return
         tolerance = max(self.tolerance, HALF_TOLERANCE) if half else self.tolerance
@@ -351,7 +351,7 @@ class _Check:
             return {}
         if cfg is None:
             return {}
-        training, *tests = cell.data_sets(cfg)
+        training, *tests = configuration.data_sets(cfg)
         return _labelled("training", [training]) | _labelled("test", tests)
 
     def metrics(self, everything: bool) -> Outcome:
@@ -417,7 +417,7 @@ def _task(cfg: DictConfig) -> Task | None:
 
 def named(testset: str, cfg: DictConfig) -> str:
     """A test set of metrics.csv as the configuration names it: a folder by its path."""
-    _, *tests = cell.data_sets(cfg)
+    _, *tests = configuration.data_sets(cfg)
     return _labelled("test", tests).get(f"test {testset}", testset)
 
 

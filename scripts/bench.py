@@ -36,7 +36,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
-from asyrepro import cell, devices, evaluation, files, muon, provenance, settings
+from asyrepro import cell, configuration, devices, evaluation, files, muon, provenance, settings
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.losses import AsymmetricLoss
@@ -84,7 +84,7 @@ class Setup:
     def __init__(self, name: str, device: torch.device, profile: str = "quick"):
         overrides = [f"experiment={NETWORKS[name]}", f"profile={profile}", "dataset=bundled"]
         with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
-            self.cfg = cell.resolve(compose("train", overrides=overrides))
+            self.cfg = configuration.resolve(compose("train", overrides=overrides))
         self.device = device
         self.network, self.task = cell.build(self.cfg, device)
         self.images = catalogue.training_set("bundled", mode=self.task.mode).images

@@ -24,7 +24,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from asyrepro import cell, checkpoint, settings
+from asyrepro import cell, checkpoint, configuration, settings
 from asyrepro.training import CHECKPOINT, HISTORY
 
 TRAINING = [
@@ -65,7 +65,9 @@ def run(log: Path, function: Callable, *arguments) -> int:
 def training(steps: int) -> DictConfig:
     """The configuration of the training that is killed."""
     with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
-        return cell.resolve(compose("train", overrides=[*TRAINING, f"recipe.steps={steps}"]))
+        return configuration.resolve(
+            compose("train", overrides=[*TRAINING, f"recipe.steps={steps}"])
+        )
 
 
 def outcome(folder: Path) -> dict:

@@ -33,6 +33,7 @@ from asyrepro import (
     cell,
     checkpoint,
     compare,
+    configuration,
     evaluate,
     evaluation,
     get_data,
@@ -365,16 +366,16 @@ VALUES = [
     ids=[f"{setting}={value}" for _, setting, value, _ in VALUES],
 )
 def test_value(overrides, setting, value, message):
-    """Refused by cell.resolve: before a folder is made, and before any data is fetched or read."""
+    """Refused before a folder is made, and before any data is fetched or read."""
     with pytest.raises(ConfigError) as caught:
-        cell.resolve(configured(setting, value, *overrides.split()))
+        configuration.resolve(configured(setting, value, *overrides.split()))
     says(str(caught.value), message)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
 def test_cuda_without_cuda():
     with pytest.raises(ConfigError) as caught:
-        cell.resolve(configured("runtime.device", "cuda", SR))
+        configuration.resolve(configured("runtime.device", "cuda", SR))
     says(str(caught.value), "device is cuda, but PyTorch finds no CUDA here; use device=cpu")
 
 
@@ -422,7 +423,7 @@ UNFIT = [
 def test_network_that_does_not_fit(tmp_path, monkeypatch, experiment, setting, value, message):
     """Refused before any data is read, whatever the loss would make of such tensors."""
     monkeypatch.setattr(catalogue, "training_set", None)
-    cfg = cell.resolve(configured(setting, value, experiment, "runtime.device=cpu"))
+    cfg = configuration.resolve(configured(setting, value, experiment, "runtime.device=cpu"))
     with pytest.raises(ConfigError) as caught:
         cell.run(cfg, tmp_path / "study" / "table" / "mae" / "seed0")
     says(str(caught.value), message)
@@ -430,7 +431,7 @@ def test_network_that_does_not_fit(tmp_path, monkeypatch, experiment, setting, v
 
 def test_a_patch_that_is_smaller_than_the_kernel_to_be_whitened(tmp_path):
     overrides = (SR, "recipe=cpu/srcnn", "recipe.patch=6", "recipe.steps=2", "runtime.device=cpu")
-    cfg = cell.resolve(composed(*overrides).copy())
+    cfg = configuration.resolve(composed(*overrides).copy())
     with pytest.raises(ConfigError) as caught:
         cell.run(cfg, tmp_path / "study" / "table2" / "mae" / "seed0")
     says(
@@ -443,7 +444,7 @@ def test_a_data_set_to_fall_back_on_that_there_is_not():
     with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
         cfg = compose("train", overrides=["profile=smoke", "fallback=true", "dataset.instead=x"])
     with pytest.raises(ConfigError) as caught:
-        cell.resolve(cfg)
+        configuration.resolve(cfg)
     says(str(caught.value), "there is no dataset 'x'; there are bsd300, ...")
 
 

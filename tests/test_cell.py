@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from asyrepro import (
     cell,
     checkpoint,
+    configuration,
     devices,
     evaluate,
     evaluation,
@@ -23,6 +24,7 @@ from asyrepro import (
     settings,
     train,
 )
+from asyrepro.configuration import resolve
 from asyrepro.data import catalogue
 from asyrepro.errors import CheckpointError, ConfigError, DataError
 from asyrepro.report import results
@@ -44,7 +46,7 @@ def configured(*overrides, results="results"):
 def finished(tmp_path_factory):
     """A finished cell: (folder, configuration, rows)."""
     root = tmp_path_factory.mktemp("results")
-    cfg = cell.resolve(configured("study=s", results=root))
+    cfg = resolve(configured("study=s", results=root))
     folder = folder_of(cfg, [])
     return folder, cfg, cell.run(cfg, folder)
 
@@ -66,7 +68,7 @@ def test_a_base_that_is_declared_afterwards_is_noted_and_trains_nothing(finished
     before = (folder / "config.yaml").read_text()
     for base in ("asy_mse", "mse", None):
         changed = [f"+loss.base={base}"] if base else []
-        cfg = cell.resolve(configured("study=s", *changed, results=folder.parents[3]))
+        cfg = resolve(configured("study=s", *changed, results=folder.parents[3]))
         assert folder_of(cfg, changed) == folder
         assert cell.complete(cfg, folder)[1]  # finished already
         assert results.declared_base(folder) == (base or "")
@@ -122,7 +124,7 @@ def test_weights_of_another_configuration_are_not_evaluated(finished, tmp_path):
     for name in ("rows.csv", "config.yaml"):
         (copy / name).unlink()
     with pytest.raises(CheckpointError, match=r"weights.pt is of another conf.*delete it to train"):
-        cell.run(cell.resolve(configured("loss=mse")), copy)
+        cell.run(resolve(configured("loss=mse")), copy)
 
 
 def test_weights_are_read_back_and_score_the_same(finished, capsys):
@@ -138,32 +140,32 @@ def test_weights_are_read_back_and_score_the_same(finished, capsys):
 
 def test_another_configuration_is_refused_and_named(finished):
     folder, _, _ = finished
-    cfg = cell.resolve(configured("recipe.optimizer.lr=0.5"))
+    cfg = resolve(configured("recipe.optimizer.lr=0.5"))
     message = r"another configuration \(recipe.optimizer.lr was 0.001, now 0.5\); choose another"
     with pytest.raises(ConfigError, match=message):
         cell.run(cfg, folder)
 
 
 def test_where_and_how_a_run_is_carried_out_is_not_its_identity():
-    plain = cell.identity(configured())
-    assert cell.identity(configured("runtime.compile=true", "study=other")) == plain
-    assert cell.identity(configured("+loss.base=mse")) == plain
+    plain = configuration.identity(configured())
+    assert configuration.identity(configured("runtime.compile=true", "study=other")) == plain
+    assert configuration.identity(configured("+loss.base=mse")) == plain
     for change in ("seed=4", "loss=mse", "task.scale=2", "recipe.batch=2", "amp=false"):
-        assert cell.identity(configured(change)) != plain
+        assert configuration.identity(configured(change)) != plain
 
 
 @pytest.mark.parametrize("has_it", [True, False])
 def test_what_was_begun_keeps_its_precision(finished, monkeypatch, tmp_path, has_it):
     folder, cfg, rows = finished  # of this processor, which may have bfloat16 or not
     monkeypatch.setattr(devices, "fast_bfloat16", lambda device: has_it)
-    assert cell.resolve(configured(), tmp_path / "new").amp is has_it
-    again = cell.resolve(configured(), folder)
+    assert resolve(configured(), tmp_path / "new").amp is has_it
+    again = resolve(configured(), folder)
     assert again.amp is cfg.amp and len(cell.run(again, folder)) == len(rows)
     # A precision that is asked for is never changed, and has no folder of its own.
     other = "amp=false" if cfg.amp else "amp=true"
     assert folder_of(configured(), [other]) == folder_of(configured(), [])
     with pytest.raises(ConfigError, match=rf"amp was {cfg.amp}, now {not cfg.amp}"):
-        cell.run(cell.resolve(configured(other), folder), folder)
+        cell.run(resolve(configured(other), folder), folder)
 
 
 def test_a_folder_in_use_is_left_alone(finished):
@@ -185,17 +187,17 @@ def test_one_seed_gives_one_initialisation_for_all_losses():
 
 
 def test_max_steps_shortens_the_schedule_too():
-    cfg = cell.resolve(configured("recipe.steps=100", "max_steps=20"))
+    cfg = resolve(configured("recipe.steps=100", "max_steps=20"))
     assert cfg.recipe.steps == cfg.recipe.scheduler.total_steps == 20
     with pytest.raises(ConfigError, match="max_steps is 0; it must be at least 1"):
-        cell.resolve(configured("max_steps=0"))
+        resolve(configured("max_steps=0"))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 11])
 def test_a_schedule_may_be_of_any_length(steps):
     # OneCycleLR itself divides by zero if its warm-up is one step long: a tenth of ten.
     cfg = configured("experiment=table4_dncnn", "profile=cpu", f"recipe.steps={steps}")
-    recipe = cell.resolve(cfg).recipe
+    recipe = resolve(cfg).recipe
     optimizer, scheduler = cell._optimization(recipe, torch.nn.Conv2d(16, 16, 1))
     rates = []
     for _ in range(steps):
@@ -209,11 +211,11 @@ def test_fallback_takes_the_stand_in_for_training_and_test_images(tmp_path, monk
     monkeypatch.delenv("ASYREPRO_DATA", raising=False)
     monkeypatch.setattr("asyrepro.data.catalogue.home", lambda: tmp_path)
     wanted = configured("dataset=div2k", "fallback=true", "runtime.download=false")
-    cfg = cell.resolve(wanted)
+    cfg = resolve(wanted)
     assert (cfg.dataset.name, cfg.testset, cfg.validation) == (
         "bundled", "bundled", "bundled_validation",
     )  # fmt: skip
-    plain = cell.resolve(configured("dataset=bsd300", "runtime.download=false"))
+    plain = resolve(configured("dataset=bsd300", "runtime.download=false"))
     assert plain.dataset.name == "bsd300"  # asked for by name: no stand-in
 
 
@@ -226,7 +228,7 @@ def absent(monkeypatch):
         if name in names:
             raise catalogue.NotAvailable(f"{name} cannot be had")
 
-    monkeypatch.setattr(cell, "_have", have)
+    monkeypatch.setattr(configuration, "have", have)
     return names
 
 
@@ -245,27 +247,27 @@ def test_a_fallback_says_why_and_a_table_keeps_its_training_set(tmp_path, absent
     wanted = configured("dataset=div2k", "fallback=true")
     folder = tmp_path / "table2" / "mse" / "seed3"
     absent.add("div2k")
-    assert cell.resolve(wanted, folder).dataset.name == "bsd400"
+    assert resolve(wanted, folder).dataset.name == "bsd400"
     assert "div2k cannot be had; bsd400 is taken instead" in capsys.readouterr().err
     absent.clear()
-    assert cell.resolve(wanted, folder).dataset.name == "div2k"
+    assert resolve(wanted, folder).dataset.name == "div2k"
     begun(tmp_path, "mae", "bsd400")  # as when one download failed and the next one did not
-    assert cell.resolve(wanted, folder).dataset.name == "bsd400"
+    assert resolve(wanted, folder).dataset.name == "bsd400"
     absent.add("bsd400")
     with pytest.raises(catalogue.NotAvailable, match="bsd400 cannot be had"):
-        cell.resolve(wanted, folder)
+        resolve(wanted, folder)
 
 
 def test_a_test_set_that_is_a_benchmark_too_is_needed(absent):
     absent.add("set5")
     wanted = configured("dataset=bsd300", "fallback=true", "testset=set5", "benchmarks=[set5]")
-    assert cell.resolve(wanted).dataset.name == "bundled"
+    assert resolve(wanted).dataset.name == "bundled"
 
 
 def test_a_finished_run_needs_no_data(tmp_path, absent):
     folder = begun(tmp_path, "mae", "bsd300", rows=True)
     absent |= {"bsd300", "validation", "table2"}
-    cfg = cell.resolve(configured("dataset=bsd300", "fallback=true"), folder)
+    cfg = resolve(configured("dataset=bsd300", "fallback=true"), folder)
     assert (cfg.dataset.name, cfg.testset) == ("bsd300", "table2")
 
 
@@ -273,24 +275,24 @@ def test_a_table_begun_with_the_stand_in_is_not_continued_with_real_images(tmp_p
     wanted = configured("dataset=bsd300", "fallback=true")
     begun(tmp_path, "mae", "bundled")
     with pytest.raises(DataError, match="begun with bundled stand-in data, and bsd300 can be had"):
-        cell.resolve(wanted, tmp_path / "table2" / "mse" / "seed3")
+        resolve(wanted, tmp_path / "table2" / "mse" / "seed3")
     absent.add("bsd300")
-    assert cell.resolve(wanted, tmp_path / "table2" / "mse" / "seed3").dataset.name == "bundled"
+    assert resolve(wanted, tmp_path / "table2" / "mse" / "seed3").dataset.name == "bundled"
 
 
 def test_a_finished_run_on_the_stand_in_stays_what_it_is(tmp_path, absent):
     folder = begun(tmp_path, "mae", "bundled", rows=True)
-    cfg = cell.resolve(configured("dataset=bsd300", "fallback=true"), folder)  # can be had by now
+    cfg = resolve(configured("dataset=bsd300", "fallback=true"), folder)  # can be had by now
     assert (cfg.dataset.name, cfg.testset) == ("bundled", "bundled")
 
 
 def test_benchmarks_are_the_profiles_or_those_that_are_asked_for(tmp_path, absent):
-    assert cell.resolve(configured()).benchmarks == []
+    assert resolve(configured()).benchmarks == []
     real = "profile=cpu", "dataset=bsd300"
-    assert cell.resolve(configured(*real)).benchmarks == ["set5", "set14"]
-    assert cell.resolve(configured(*real, "benchmarks=[set5]")).benchmarks == ["set5"]
+    assert resolve(configured(*real)).benchmarks == ["set5", "set14"]
+    assert resolve(configured(*real, "benchmarks=[set5]")).benchmarks == ["set5"]
     asked = configured("dataset=bsd300", "benchmarks=[set12]")
-    assert cell.resolve(asked).benchmarks == ["set12"]
+    assert resolve(asked).benchmarks == ["set12"]
     assert folder_of(asked, ["benchmarks=[set12]"]).parts[2] == "table2"
 
 
@@ -299,12 +301,12 @@ def test_a_benchmark_that_cannot_be_had_is_told_before_the_training(tmp_path, ab
     cfg = configured("testset=null", "benchmarks=[set12]", "table=null", "study=s")
     folder = tmp_path / "s" / "table2" / "mae" / "seed3"
     with pytest.raises(catalogue.NotAvailable, match=r"set12 .* or give benchmarks=\[\]"):
-        cell.run(cell.resolve(cfg), folder)
+        cell.run(resolve(cfg), folder)
     assert not (folder / "checkpoint.pt").exists() and not (folder / "weights.pt").exists()
 
 
 def test_lr_scale_holds_under_a_one_cycle_schedule():
-    recipe = cell.resolve(configured("+recipe.lr_scale={reconstruct: 0.1}")).recipe
+    recipe = resolve(configured("+recipe.lr_scale={reconstruct: 0.1}")).recipe
     network, _ = cell.build(configured(), "cpu")
     optimizer, scheduler = cell._optimization(recipe, network)
     for _ in range(recipe.steps - 1):
@@ -339,10 +341,14 @@ def test_every_experiment_profile_and_loss_composes():
         for experiment in listed.experiments:
             with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
                 overrides = [f"experiment={experiment}", f"profile={profile}"]
-                cfg = cell.resolve(compose("train", overrides=overrides))
+                cfg = resolve(compose("train", overrides=overrides))
             _, task = cell.build(cfg, "cpu")
             assert cfg.recipe.patch % task.scale == 0
             assert cfg.cell == f"table{cfg.table}" and cfg.testset == cfg.cell
+
+
+def test_six_seeds_of_srcnn_are_trained_as_quick_does():
+    assert settings.option("recipe", "seeds/srcnn") == settings.option("recipe", "quick/srcnn")
 
 
 def test_train_exits_with_one_sentence(tmp_path):
@@ -363,7 +369,7 @@ def test_an_all_black_test_image_has_no_nrmse_and_can_be_read(tmp_path):
 
 
 def test_a_network_that_diverged_at_the_very_end_has_no_rows(tmp_path, monkeypatch):
-    cfg = cell.resolve(configured("study=s", results=tmp_path))
+    cfg = resolve(configured("study=s", results=tmp_path))
     real = evaluation.outputs
 
     def infinite(*arguments):
@@ -373,7 +379,7 @@ def test_a_network_that_diverged_at_the_very_end_has_no_rows(tmp_path, monkeypat
     monkeypatch.setattr(evaluation, "outputs", infinite)
     with pytest.raises(Diverged, match="its training diverged; choose a smaller learning rate"):
         cell.run(cfg, tmp_path / "s" / "table2" / "mae" / "seed3")
-    assert not cell.finished(tmp_path / "s" / "table2" / "mae" / "seed3")
+    assert not configuration.finished(tmp_path / "s" / "table2" / "mae" / "seed3")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from asyrepro import cell, checkpoint
+from asyrepro import cell, checkpoint, configuration
 from asyrepro.data import bundled
 from asyrepro.settings import CONFIGS
 from asyrepro.training import CHECKPOINT, Trainer
@@ -35,7 +35,7 @@ def configured(experiment):
         "runtime.device=cpu", "runtime.download=false", "runtime.threads=1",
     ]  # fmt: skip
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return cell.resolve(compose("train", overrides=[*settings, *SMALL[experiment]]))
+        return configuration.resolve(compose("train", overrides=[*settings, *SMALL[experiment]]))
 
 
 def weights(experiment, folder):

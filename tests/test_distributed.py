@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from asyrepro import checkpoint, distributed, settings, stopping
+from asyrepro import checkpoint, configuration, distributed, settings, stopping
 from asyrepro.errors import ConfigError
 from asyrepro.losses import AsymmetricLoss
 from asyrepro.training import CHECKPOINT, HISTORY, Trainer
@@ -195,7 +195,7 @@ def test_torchrun_trains_a_cell_like_one_process(network, tmp_path):
     with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
         cfg = compose("train", overrides=[*overrides, f"results={tmp_path / 'one'}"])
     one = folder_of(cfg, overrides)
-    cell.run(cell.resolve(cfg), one)
+    cell.run(configuration.resolve(cfg), one)
     two = tmp_path / "two" / one.relative_to(tmp_path / "one")
     assert {path.name for path in two.iterdir()} == {path.name for path in one.iterdir()}
     for a, b in zip(*(cell.read_rows(f / "rows.csv") for f in (one, two)), strict=True):

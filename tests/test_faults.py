@@ -18,7 +18,18 @@ import torch
 from omegaconf import OmegaConf
 from test_training import Lines, trainer
 
-from asyrepro import cell, checkpoint, devices, get_data, locks, logger, reproduce, stopping, train
+from asyrepro import (
+    cell,
+    checkpoint,
+    configuration,
+    devices,
+    get_data,
+    locks,
+    logger,
+    reproduce,
+    stopping,
+    train,
+)
 from asyrepro.errors import CheckpointError, ConfigError, StorageError
 from asyrepro.report import results
 from asyrepro.training import CHECKPOINT, HISTORY
@@ -422,14 +433,14 @@ def test_two_processes_share_a_study_and_its_table_can_be_made_again_at_any_time
 
 def _train_overtaken(*arguments):
     """Another process finishes the cell just before this one opens its folder."""
-    resolve = cell.resolve
+    resolve = configuration.resolve
 
     def overtaken(cfg, folder):
-        cell.resolve = resolve
+        configuration.resolve = resolve
         cell.run(resolve(cfg.copy()), folder)
         return resolve(cfg, folder)
 
-    cell.resolve = overtaken
+    configuration.resolve = overtaken
     return _train(*arguments)
 
 
@@ -612,7 +623,7 @@ def test_a_cell_logs_to_its_folder_and_the_logger_is_not_its_identity(tmp_path):
     assert len(list(rows.parent.glob("events.out.tfevents.*"))) == 1
     assert "logger" not in (rows.parent / "config.yaml").read_text()
     cfg = OmegaConf.merge(soak.training(3), {"runtime": {"logger": "tensorboard"}})
-    assert cell.identity(cfg) == cell.identity(soak.training(3))
+    assert configuration.identity(cfg) == configuration.identity(soak.training(3))
 
 
 def test_loggers_that_cannot_be(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from asyrepro import cell, checkpoint, evaluate, provenance, restore, verify
+from asyrepro import cell, checkpoint, configuration, evaluate, provenance, restore, verify
 from asyrepro import study as studies
 from asyrepro.data import catalogue
 from asyrepro.report import results
@@ -53,7 +53,7 @@ def made(tmp_path_factory):
         for settings in CELLS.values():
             with initialize_config_dir(str(CONFIGS), version_base="1.3"):
                 cfg = compose("train", overrides=[*TINY, *settings, f"results={root}"])
-            cfg = cell.resolve(cfg)
+            cfg = configuration.resolve(cfg)
             cell.run(cfg, folder_of(cfg, []))
         results.collect(root / "two")
         provenance.collect(root / "two")

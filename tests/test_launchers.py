@@ -9,7 +9,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from asyrepro import cell, distributed, reproduce, settings
+from asyrepro import cell, configuration, distributed, reproduce, settings
 from asyrepro.errors import ConfigError
 from asyrepro.train import folder_of
 
@@ -28,7 +28,7 @@ def serial(tmp_path_factory):
         overrides = [*TINY, f"loss={loss}", f"seed={seed}", "runtime.progress=false"]
         with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
             cfg = compose("train", overrides=[*overrides, f"results={root}"])
-        cell.run(cell.resolve(cfg), folder_of(cfg, overrides))
+        cell.run(configuration.resolve(cfg), folder_of(cfg, overrides))
     torch.set_num_threads(threads)
     return rows_of(root)
 

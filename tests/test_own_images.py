@@ -10,6 +10,7 @@ from PIL import Image
 from torch import nn
 
 from asyrepro import cell, compare, evaluate, evaluation, settings, verify
+from asyrepro.configuration import resolve
 from asyrepro.data import catalogue
 from asyrepro.errors import CheckpointError, ConfigError, DataError
 from asyrepro.report import results
@@ -64,7 +65,7 @@ def test_a_name_that_no_table_can_hold_is_refused_before_the_training(photos, tm
     name = os.fsdecode(b"caf\xe9.png")
     picture(photos / "Urban2" / name, 3)
     with pytest.raises(DataError, match=r"caf.udce9.png': the file's name is not UTF-8"):
-        cell.resolve(configured("model=srcnn", f"testset={photos / 'Urban2'}"))
+        resolve(configured("model=srcnn", f"testset={photos / 'Urban2'}"))
     # Where names do not matter it is taken as it is.
     table = tmp_path / "table.md"
     folder = str(photos / "Urban2")
@@ -112,14 +113,14 @@ def test_what_is_not_there_is_said_before_anything_is_done(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(error, match=message):  # with fallback, too, nothing stands in
-        cell.resolve(configured("fallback=true", *overrides))
+        resolve(configured("fallback=true", *overrides))
 
 
 def test_a_run_on_folders_and_its_verification(photos, tmp_path, capsys):
     overrides = ["model=srcnn", "dataset=folder", f"dataset.name={photos / 'train'}"]
     overrides += [f"testset={photos / 'Urban2'}", f"validation={photos / 'Urban2'}"]
     overrides += ["table=2", "recipe.patch=24", f"results={tmp_path / 'results'}"]
-    cfg = cell.resolve(configured(*overrides, "runtime.download=false"))
+    cfg = resolve(configured(*overrides, "runtime.download=false"))
     folder = folder_of(cfg, [])
     rows = cell.run(cfg, folder)
     assert [row["image"] for row in rows] == ["a", "b"]
@@ -146,7 +147,7 @@ def test_a_run_on_folders_and_its_verification(photos, tmp_path, capsys):
     assert "Urban2 does not exist: name a folder" in capsys.readouterr().err
     (photos / "Urban2").mkdir()  # empty: not here either
     assert verify.main(check) == 0
-    assert cell.run(cell.resolve(cfg, folder), folder)  # what is finished needs no images
+    assert cell.run(resolve(cfg, folder), folder)  # what is finished needs no images
 
 
 def test_without_the_validation_images_it_says_what_else_there_is(photos, tmp_path, monkeypatch):
@@ -155,11 +156,12 @@ def test_without_the_validation_images_it_says_what_else_there_is(photos, tmp_pa
     overrides += ["recipe.validate_every=1", "recipe.patch=24", "runtime.download=false"]
     folder = tmp_path / "c" / "mae" / "s"
     with pytest.raises(DataError, match=r"or give validation= .* or recipe\.validate_every=0 to"):
-        cell.run(cell.resolve(configured(*overrides, f"runtime.data={tmp_path}")), folder)
+        cell.run(resolve(configured(*overrides, f"runtime.data={tmp_path}")), folder)
     assert not (folder / "checkpoint.pt").exists()
     own = [*overrides, "recipe.steps=2", f"validation={photos / 'Urban2'}"]
     cell.run(
-        cell.resolve(configured(*own, f"runtime.data={tmp_path}")), tmp_path / "d" / "mae" / "s"
+        resolve(configured(*own, f"runtime.data={tmp_path}")),
+        tmp_path / "d" / "mae" / "s",
     )
     assert float((tmp_path / "d/mae/s/history.csv").read_text().splitlines()[-1].split(",")[3]) > 0
 
@@ -167,7 +169,7 @@ def test_without_the_validation_images_it_says_what_else_there_is(photos, tmp_pa
 def test_images_that_change_while_a_training_is_interrupted_end_it(photos, tmp_path, monkeypatch):
     overrides = ["model=srcnn", "dataset=folder", f"dataset.name={photos / 'train'}"]
     overrides += ["recipe.validate_every=0", "recipe.patch=24", f"results={tmp_path}"]
-    cfg = cell.resolve(configured(*overrides, "recipe.steps=3"))
+    cfg = resolve(configured(*overrides, "recipe.steps=3"))
 
     def stopped(*_):
         raise KeyboardInterrupt
@@ -190,7 +192,7 @@ def test_losses_of_one_cell_are_compared_on_the_same_images(photos, tmp_path, ch
     overrides = ["model=srcnn", "dataset=folder", f"dataset.name={photos / 'train'}"]
     overrides += [f"testset={photos / 'Urban2'}", "recipe.validate_every=0", "recipe.patch=24"]
     mae, mse, asy = (
-        cell.resolve(configured(*overrides, f"loss={loss}")) for loss in ("mae", "mse", "asy_mae")
+        resolve(configured(*overrides, f"loss={loss}")) for loss in ("mae", "mse", "asy_mae")
     )
     cell.run(mae, tmp_path / "s" / "srcnn" / "mae" / "seed0")
     cell.run(mse, tmp_path / "s" / "srcnn" / "mse" / "seed0")
@@ -213,7 +215,7 @@ def test_a_set_that_is_named_twice_is_tested_once(photos, tmp_path):
     tests = photos / "Urban2"
     overrides = ["model=srcnn", "dataset=folder", f"dataset.name={photos / 'train'}"]
     overrides += [f"testset={tests}", f"benchmarks=[{tests},{tests}/]", "recipe.patch=24"]
-    cfg = cell.resolve(configured(*overrides, "recipe.validate_every=0", f"results={tmp_path}"))
+    cfg = resolve(configured(*overrides, "recipe.validate_every=0", f"results={tmp_path}"))
     assert len(cell.run(cfg, tmp_path / "c" / "mae" / "s")) == 2
 
 
@@ -223,7 +225,7 @@ def test_test_images_are_looked_at_before_the_training(photos, tmp_path, content
     bad.write_bytes(content) if content else picture(bad, size=(40, 9))
     overrides = ["model=srcnn", "dataset=folder", f"dataset.name={photos / 'train'}"]
     overrides += [f"benchmarks=[{photos / 'Urban2'}]", "recipe.validate_every=0"]
-    cfg = cell.resolve(configured(*overrides, "recipe.patch=24", f"results={tmp_path}"))
+    cfg = resolve(configured(*overrides, "recipe.patch=24", f"results={tmp_path}"))
     with pytest.raises(DataError, match=r"bad"):
         cell.run(cfg, tmp_path / "c" / "mae" / "s")
     assert not (tmp_path / "c" / "mae" / "s" / "checkpoint.pt").exists()
@@ -233,7 +235,7 @@ def test_test_images_are_looked_at_before_the_training(photos, tmp_path, content
 def test_a_folder_among_the_benchmarks_is_tested_whatever_the_profile_has(photos, tmp_path):
     overrides = ["model=srcnn", "dataset=folder", f"dataset.name={photos / 'train'}"]
     overrides += [f"benchmarks=[{photos / 'Urban2'}]", "recipe.validate_every=0"]
-    cfg = cell.resolve(configured(*overrides, "recipe.patch=24", f"results={tmp_path}"))
+    cfg = resolve(configured(*overrides, "recipe.patch=24", f"results={tmp_path}"))
     assert [row["testset"] for row in cell.run(cfg, tmp_path / "c" / "mae" / "s")] == ["Urban2"] * 2
 
 

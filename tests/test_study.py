@@ -6,7 +6,7 @@ import shutil
 import pytest
 from hydra import compose, initialize_config_dir
 
-from asyrepro import cell, settings, study, verify
+from asyrepro import cell, configuration, settings, study, verify
 from asyrepro.report import __main__ as command
 from asyrepro.train import folder_of
 
@@ -19,7 +19,7 @@ def run(root, loss, *further, sweep=()):
         "study=two", f"loss={loss}", f"results={root}", *further, *sweep,
     ]  # fmt: skip
     with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
-        cfg = cell.resolve(compose("train", overrides=overrides))
+        cfg = configuration.resolve(compose("train", overrides=overrides))
     cell.run(cfg, folder_of(cfg, list(sweep)))
 
 

@@ -13,7 +13,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from asyrepro import cell, checkpoint, devices, provenance, settings, verify
+from asyrepro import cell, checkpoint, configuration, devices, provenance, settings, verify
 from asyrepro.data import catalogue
 from asyrepro.errors import DataError
 from asyrepro.report import results
@@ -45,7 +45,7 @@ def made(small_images, tmp_path_factory):
     for loss in ("mae", "asy_mae"):
         with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
             cfg = compose("train", overrides=[*TINY, f"loss={loss}", f"results={root}"])
-        cfg = cell.resolve(cfg)
+        cfg = configuration.resolve(cfg)
         cell.run(cfg, folder_of(cfg, []))
     results.collect(root / "two")
     provenance.collect(root / "two")

@@ -3,7 +3,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from asyrepro import cell, checkpoint, settings, whitening
+from asyrepro import cell, checkpoint, configuration, settings, whitening
 from asyrepro.errors import ConfigError
 from asyrepro.models import SRCNN
 
@@ -92,7 +92,7 @@ def trained(folder, *overrides):
                 *overrides,
             ],
         )  # fmt: skip
-    cell.run(cell.resolve(cfg), folder)
+    cell.run(configuration.resolve(cfg), folder)
     return checkpoint.load(folder / "weights.pt")["network"]
 
 
