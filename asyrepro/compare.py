@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 from asyrepro import files, settings
 from asyrepro.conventions import AS_IT_IS, AS_RGB, CONVENTIONS, Convention, measure
 from asyrepro.data import images, pictures
-from asyrepro.errors import ConfigError, DataError, exit_status, reaching, shown
+from asyrepro.errors import ConfigError, DataError, exit_status, reaching, say, shown
 
 DEFAULTS = {"scale": None, "border": None, "white": None, "images": False, "output": None}
 METRICS = {"psnr": "PSNR", "ssim_7": "SSIM 7x7", "ssim_11": "SSIM 11x11",
@@ -51,7 +51,7 @@ RMSE: white is 1. NRMSE: relative to the reference's root mean square; the paper
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status."""
     if not arguments or {"-h", "--help"} & set(arguments):
-        print(__doc__)
+        say(__doc__)
         return 0 if arguments else 2
     return exit_status(lambda: _compare(*_parse(arguments)))
 
@@ -115,11 +115,11 @@ def _compare(reference: Path, output: Path, options: dict) -> int:
         notes.append(f"Without a partner of the same name: {', '.join(left)}.")
     if failed:
         notes.append(f"{len(failed)} of {len(pairs)} pairs could not be compared, see the errors.")
-    print(report(rows, means, notes, options["images"], text_table))
-    for line in failed:
-        print(f"error: {line}", file=sys.stderr)
     if options["output"]:
         _save(options["output"], rows, means, notes, options["images"])
+    for line in failed:
+        print(f"error: {line}", file=sys.stderr)
+    print(report(rows, means, notes, options["images"], text_table))
     return 2 if failed else 0
 
 

@@ -55,25 +55,41 @@ def reaching() -> Iterator[None]:
         ) from error
 
 
-def unread() -> None:
-    """After a BrokenPipeError: standard output goes nowhere from here on, and raises no more."""
+def say(line: str = "") -> None:
+    """Print a line; where nobody reads any longer, as after ``| head``, the work goes on."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        unread()
+
+
+def unread() -> int:
+    """After a BrokenPipeError: standard output goes nowhere from here on, and raises no more.
+
+    Returns:
+        The exit status of a program that stops for it, as a shell says of those that SIGPIPE ends.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + 13
 
 
 def exit_status(run: Callable[..., int | None], *arguments: object) -> int:
     """Run an entry point's work; returns the exit status.
 
-    That is what ``run`` returns, 0 for None, 2 after a UserError, which is printed, or 141 if
-    whoever reads the output, as ``head``, has enough.
+    That is what ``run`` returns, 0 for None, 2 after a UserError, which is printed, or 141 where it
+    was cut short as nobody reads its output any longer.
     """
     try:
         with reaching():
             status = run(*arguments) or 0
-            sys.stdout.flush()
-            return status
     except BrokenPipeError:
-        unread()
-        return 128 + 13  # as a shell says of programs that SIGPIPE ends
+        return unread()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    try:
+        if sys.stdout is not None:  # which it is where the output was closed
+            sys.stdout.flush()
+    except BrokenPipeError:
+        unread()
+    return status

@@ -19,7 +19,7 @@ from yaml import YAMLError
 
 from asyrepro import cell, devices, evaluation, files, settings
 from asyrepro.data import catalogue
-from asyrepro.errors import CheckpointError, ConfigError, exit_status
+from asyrepro.errors import CheckpointError, ConfigError, exit_status, say
 
 OF_THE_TASK = {"scale", "sigma", "mode"}
 
@@ -40,7 +40,7 @@ class Options:
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status."""
     if not arguments or {"-h", "--help"} & set(arguments):
-        print(__doc__)
+        say(__doc__)
         return 0 if arguments else 2
     return exit_status(lambda: _evaluate(_options(arguments)))
 
@@ -89,19 +89,21 @@ def _evaluate(options: Options) -> None:
     try:
         with devices.memory(full):
             rows = evaluation.evaluate(network, testset, task, device=device, progress=True)
-    except ValueError as error:  # of the metrics: such weights make no finite image
-        raise CheckpointError(f"{options.testset} cannot be evaluated: {error}") from error
+    except ValueError as error:  # of the network, or of the metrics if no image is finite
+        raise CheckpointError(
+            f"these weights cannot be evaluated on {options.testset} with this task: {error}"
+        ) from error
     found = [trained | row for row in rows]
     found += [
         about | {"loss": task.baseline} | row for row in evaluation.evaluate_baseline(testset, task)
     ]
+    if options.output:
+        files.write_text(options.output, cell.to_csv(found, cell.COLUMNS))
     shown = pd.DataFrame(found).drop(columns=["model", "dataset", "seed"])
     print(f"{cfg.model.name}, {cfg.loss.name}, seed {cfg.seed}, on {testset.title}")
     print(shown.to_string(index=False, float_format="%.4f"))
     means = shown.groupby("loss", sort=False).mean(numeric_only=True)
     print(f"\nmean\n{means.to_string(float_format='%.4f')}")
-    if options.output:
-        files.write_text(options.output, cell.to_csv(found, cell.COLUMNS))
 
 
 if __name__ == "__main__":

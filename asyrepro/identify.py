@@ -43,10 +43,10 @@ def _identify(options: argparse.Namespace) -> None:
         raise DataError(f"the folder of {options.output} does not exist; create it first")
     found = scan(options.folder, recursive=options.recursive, jobs=options.jobs, progress=True)
     sets, matches = search(found, options.tables)
-    print(describe(found, sets, matches))
     if options.output:
         columns = ["tables", "variant", "crop", "images", "hits", "tries", "p_corrected"]
         files.write_csv(options.output, matches.merge(sets[columns], on="tables"), numbers=None)
+    print(describe(found, sets, matches))
 
 
 if __name__ == "__main__":

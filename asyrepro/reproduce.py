@@ -27,7 +27,7 @@ from omegaconf import DictConfig
 
 from asyrepro import configuration, devices, distributed, locks, settings, stopping, study
 from asyrepro.data import catalogue
-from asyrepro.errors import ConfigError, exit_status
+from asyrepro.errors import ConfigError, exit_status, say
 from asyrepro.report import results
 from asyrepro.train import failure, folder_of
 
@@ -38,7 +38,7 @@ LISTS = {"seeds": "seed", "experiments": "experiment", "losses": "loss"}
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status."""
     if {"-h", "--help"} & set(arguments):
-        print(__doc__)
+        say(__doc__)
         return 0
     try:
         with stopping.handled():
@@ -88,7 +88,7 @@ def _reproduce(arguments: list[str]) -> int:
         print(f"failed: {path}: {reason.rstrip()}", file=sys.stderr)
     minutes = (time.time() - started) / 60
     done = len(cells) - len(rest)
-    print(f"{done} of {len(cells)} cells, {minutes:.1f} minutes; results in {folder}")
+    say(f"{done} of {len(cells)} cells, {minutes:.1f} minutes; results in {folder}")
     if failed:
         print("the same command runs the failed cells again", file=sys.stderr)
         return 1
@@ -110,7 +110,7 @@ def _train(arguments: list[str]) -> int:
         child.wait()
         raise
     if status < 0:
-        print(f"the training was killed (signal {-status}); the same command continues it")
+        say(f"the training was killed (signal {-status}); the same command continues it")
     return status if status >= 0 else 128 - status
 
 
@@ -163,27 +163,27 @@ def _print_plan(
 ) -> None:
     first = cells[0][0]
     device = devices.choose(first.runtime.device)
-    print(f"study    {folder}")
-    print(f"profile  {first.profile.name}")
+    say(f"study    {folder}")
+    say(f"profile  {first.profile.name}")
     kinds = {cfg.amp for cfg, path, _ in cells if path in todo or not todo}
     names = [name for amp, name in ((True, "bfloat16"), (False, "float32")) if amp in kinds]
-    print(f"device   {devices.name_of(device)}, {' and '.join(names)}")
+    say(f"device   {devices.name_of(device)}, {' and '.join(names)}")
     shown = {}
     for cfg, *_ in cells:
         shown.setdefault((cfg.cell, cfg.dataset.name, cfg.testset), cfg)
     for cfg in shown.values():
         data = "bundled stand-in data" if cfg.dataset.name == "bundled" else cfg.dataset.name
         found = "" if cfg.dataset.name == "bundled" else f" ({_where(cfg)})"
-        print(
+        say(
             f"{cfg.cell:8} {cfg.model.name}, {cfg.recipe.steps} steps of {cfg.recipe.batch} "
             f"patches of {cfg.recipe.patch} x {cfg.recipe.patch}; trained on {data}{found}"
         )
-    print(f"cells    {len(cells)}, of which {len(cells) - len(todo)} done and {len(todo)} to do")
+    say(f"cells    {len(cells)}, of which {len(cells) - len(todo)} done and {len(todo)} to do")
     if todo:
         finished = [path for _, path, _ in cells if path not in todo]
         _print_elsewhere(finished, devices.name_of(device))
         _print_mixed([cfg for cfg, *_ in cells])
-    print(flush=True)
+    say()
 
 
 def _print_elsewhere(finished: list[Path], here: str) -> None:
@@ -191,7 +191,7 @@ def _print_elsewhere(finished: list[Path], here: str) -> None:
     rows = [results.read_rows(path / "rows.csv", may_be_empty=True) for path in finished]
     devices = {name for frame in rows for name in frame["device"]}
     if elsewhere := sorted(devices - {here, ""}):
-        print(
+        say(
             f"note     finished cells were trained on {', '.join(elsewhere)}: verdicts leave out "
             "pairs of losses that were trained on different devices; another study= has none"
         )
@@ -203,7 +203,7 @@ def _print_mixed(cfgs: list[DictConfig]) -> None:
     for cfg in cfgs:
         kinds.setdefault(cfg.cell, set()).add(cfg.amp)
     if mixed := [name for name, found in kinds.items() if len(found) > 1]:
-        print(
+        say(
             f"note     {', '.join(mixed)}: cells that were begun elsewhere keep their precision, "
             "so some are trained in bfloat16 and some in float32; verdicts leave out pairs that "
             "differ, another study= with amp=true or amp=false has none"

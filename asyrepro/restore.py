@@ -36,7 +36,7 @@ from tqdm.auto import tqdm
 from asyrepro import cell, devices, files, restoration, settings
 from asyrepro.data import images, pictures
 from asyrepro.degradation import check_sigma
-from asyrepro.errors import ConfigError, StorageError, UserError, exit_status, reaching, shown
+from asyrepro.errors import ConfigError, StorageError, UserError, exit_status, reaching, say, shown
 from asyrepro.tasks import Denoising, SuperResolution, Task
 
 TASKS = {"denoise": Denoising, "enlarge": SuperResolution}
@@ -62,7 +62,7 @@ class Options:
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status: 0, 1 (some pictures failed) or 2."""
     if not arguments or {"-h", "--help"} & set(arguments):
-        print(__doc__)
+        say(__doc__)
         return 0 if arguments else 2
     return exit_status(lambda: _restore_all(_options(arguments)))
 
@@ -83,9 +83,9 @@ def _restore_all(options: Options) -> int:
     device = devices.choose(options.device)
     network, task, cfg = cell.load(options.checkpoint, device)
     _check(options, task)
-    print(f"{cfg.model.name}, {cfg.loss.name}, seed {cfg.seed}: {_purpose(task)}")
+    say(f"{cfg.model.name}, {cfg.loss.name}, seed {cfg.seed}: {_purpose(task)}")
     if any(target.suffix.lower() in (".jpg", ".jpeg") for _, target in jobs):
-        print("note: JPEG is lossy, even at quality 95; output=NAME.png keeps every value")
+        say("note: JPEG is lossy, even at quality 95; output=NAME.png keeps every value")
     failed = 0
     many = Path(options.input).is_dir()
     for source, target in tqdm(jobs, unit="picture", disable=not (options.progress and many)):

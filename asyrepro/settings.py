@@ -88,9 +88,11 @@ def explain(error: Exception, others: Sequence[str] = ()) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _no_such_file(error.missing_cfg_file, error.options)
     if isinstance(error, OverrideParseException):
-        name, equals, _ = str(error.override).partition("=")
-        quotes = f"; other signs than letters and ._-/ need quotes: \"{name}='...'\"" * bool(equals)
-        return f"{error.override!r} is not understood: settings are given as name=value{quotes}"
+        name, _, value = str(error.override).partition("=")
+        text = f"{error.override!r} is not understood: settings are given as name=value"
+        if value and "," not in value:
+            text += f"; other signs than letters and ._-/ may need quotes: \"{name}='...'\""
+        return text
     if found := re.match(r"Could not (?:override|delete from config\.) '([^']+)'", text):
         return no_such_setting(found[1], others)
     if found := re.match(r"Could not append to config.* already at '([^']+)'", text):
@@ -288,12 +290,15 @@ def typed(kind: type, given: dict[str, object], positional: Sequence[str] = ()):
     for name in given:
         if name not in (*names, *positional):
             raise ConfigError(no_such_choice("setting", name, names))
-        if given[name] == "":
-            raise ConfigError(f"{name}= is empty; give it a value, or leave it out")
     for field in fields(kind):
         required = field.default is MISSING and field.default_factory is MISSING
         if required and field.name not in given:
             raise ConfigError(f"{field.name}= is missing; --help tells what it is")
+        if given.get(field.name) == "":
+            shown = f"the path of {field.name}" if field.name in positional else f"{field.name}="
+            raise ConfigError(
+                f"{shown} is empty; give it a value" + ", or leave it out" * (not required)
+            )
     try:
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), given))
     except OmegaConfBaseException as error:

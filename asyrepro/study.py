@@ -7,14 +7,14 @@ from pathlib import Path
 
 from asyrepro import cell, evaluation, profiles, provenance, report
 from asyrepro.data import catalogue
-from asyrepro.errors import CheckpointError, DataError
+from asyrepro.errors import CheckpointError, DataError, say
 from asyrepro.report import changes, goals, page, results, verdicts_report
 from asyrepro.report.results import PAPER_MODELS
 
 MODES = {2: "luma", 3: "rgb", 4: "grey", 5: "grey"}
 
 
-def build(study: Path | str, log=print) -> None:
+def build(study: Path | str, log=say) -> None:
     """Make everything that can be made from what the study's folder holds.
 
     metrics.csv, profiles.csv, tables/ and figures/, goals.csv, changes.md, verdicts.md, index.html,

@@ -29,7 +29,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from asyrepro import cell, configuration, distributed, files, locks, settings, stopping
-from asyrepro.errors import StorageError, UserError, reaching, unread
+from asyrepro.errors import StorageError, UserError, reaching, say, unread
 
 PLACED = (  # overrides that the run folder's name shows, or that say how and where to run
     "experiment", "loss", "seed", "study", "profile", "results", "fallback", "max_steps", "cell",
@@ -75,14 +75,14 @@ def main(cfg: DictConfig) -> None:
             if distributed.main():
                 files.remove(folder / "failed.txt")
                 done = "already finished, " if before else ""
-                _say(f"{folder}: {done}{summary(rows)}")
+                say(f"{folder}: {done}{summary(rows)}")
     except stopping.Stopped as stop:
         if here:
             raise
         print(f"{folder}: {stop}", file=sys.stderr, flush=True)
     except locks.InUse as busy:
         if distributed.main():
-            _say(f"{folder}: skipped, {busy}")
+            say(f"{folder}: skipped, {busy}")
         if not sweep:
             sys.exit(stopping.UNFINISHED)
     except UserError as error:
@@ -98,14 +98,6 @@ def main(cfg: DictConfig) -> None:
             sys.exit(2)
         reason = f"{type(error).__name__}: {error}"
         files.write_text(folder / "failed.txt", failure(reason, overrides))
-
-
-def _say(line: str) -> None:
-    """Print it; where nobody reads any longer, what has been trained still counts."""
-    try:
-        print(line, flush=True)
-    except BrokenPipeError:
-        unread()
 
 
 def failure(reason: Exception | str, overrides: list[str]) -> str:
@@ -135,6 +127,8 @@ def command_line(arguments: list[str]) -> int:
             raise
         print(f"error: hydra/launcher=slurm needs a SLURM cluster: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # as of Hydra's --cfg job | head
+        return unread()
     except UserError as error:
         if distributed.says(str(error)):
             print(f"error: {error}", file=sys.stderr)

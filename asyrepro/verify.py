@@ -11,7 +11,8 @@ What cannot be checked (no weights kept, data not here) is said. Settings:
                      given several times
     data=FOLDER      where the data sets are, instead of ASYREPRO_DATA and data/
     tolerance=1e-4   largest difference of a metric that counts as equal (psnr_y and ssim_y: 0.001,
-                     as another processor may round a pixel to 8 bits another way)
+                     as another processor may round a pixel to 8 bits another way; of weights kept
+                     in half precision 0.002)
     device=auto      where to evaluate
 
 The exit status is 0 if all that could be checked agrees, 1 if something differs, 2 for bad usage.
@@ -33,7 +34,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from asyrepro import cell, checkpoint, configuration, devices, evaluation, provenance
 from asyrepro.data import catalogue
-from asyrepro.errors import ConfigError, DataError, UserError, exit_status
+from asyrepro.errors import ConfigError, DataError, UserError, exit_status, say
 from asyrepro.report import results
 from asyrepro.tasks import Task
 
@@ -77,7 +78,7 @@ class Outcome:
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status."""
     if not arguments or {"-h", "--help"} & set(arguments):
-        print(__doc__)
+        say(__doc__)
         return 0 if arguments else 2
     return exit_status(lambda: 0 if verify(**_options(arguments)) else 1)
 

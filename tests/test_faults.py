@@ -23,7 +23,7 @@ from asyrepro import (
     checkpoint,
     configuration,
     devices,
-    get_data,
+    errors,
     locks,
     logger,
     reproduce,
@@ -518,6 +518,7 @@ def _unread(function, *arguments):
     end, other = os.pipe()
     os.close(end)
     os.dup2(other, 1)
+    sys.stdout = os.fdopen(1, "w", closefd=False)  # which fills a buffer first, as a pipe's does
     return function(*arguments)
 
 
@@ -528,12 +529,28 @@ def test_a_sweep_whose_output_nobody_reads_still_counts(tmp_path):
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
-def _list_data_sets():
-    return get_data.main(["--list"])
+def test_a_study_whose_output_nobody_reads_is_made_and_says_how_it_ended(tmp_path):
+    study = ["profile=smoke", "experiments=table2_srcnn", "losses=mae", "dataset=bundled"]
+    study += ["runtime.device=cpu", f"results={tmp_path}", "recipe.steps=3"]
+    assert soak.run(tmp_path / "log", _unread, _reproduce, *study, "study=s") == 0
+    assert (tmp_path / "s" / "index.html").is_file()
+    diverges = [*study, "study=t", "recipe.optimizer.lr=1e30"]
+    assert soak.run(tmp_path / "log", _unread, _reproduce, *diverges) == 1
+
+
+def _print(text):
+    return errors.exit_status(lambda: print(text, end=""))
+
+
+def _close_and_print():
+    sys.stdout = None  # as Python has it where the output was closed
+    return _print("little")
 
 
 def test_a_command_ends_quietly_when_its_output_is_not_read_to_the_end(tmp_path):
-    assert soak.run(tmp_path / "log", _unread, _list_data_sets) == 128 + signal.SIGPIPE
+    assert soak.run(tmp_path / "log", _unread, _print, "much\n" * 100_000) == 128 + signal.SIGPIPE
+    assert soak.run(tmp_path / "log", _unread, _print, "little") == 0  # all had been done
+    assert soak.run(tmp_path / "log", _close_and_print) == 0
     assert (tmp_path / "log").read_text() == ""
 
 

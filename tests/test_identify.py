@@ -372,11 +372,14 @@ def test_missing_folder_is_one_sentence_and_exit_2(tmp_path):
 
 def test_other_bad_folders(tmp_path, capsys):
     (tmp_path / "file.png").write_text("")
-    empty = tmp_path / "empty"
-    empty.mkdir()
+    empty, above = tmp_path / "empty" / ".hidden", tmp_path / "above"
+    for folder in (empty, above / "inside"):
+        folder.mkdir(parents=True)
     for argument, words in (
         (tmp_path / "file.png", "is a file, not a folder"),
         (empty, "holds no image"),
+        (above, "holds no image (one of .png, "),
+        (above, "--recursive looks into its folders"),
         (tmp_path, "none of the 1 images"),
     ):
         assert main([str(argument)]) == 2

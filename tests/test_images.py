@@ -128,6 +128,13 @@ def test_32_bit_grey_is_refused_whatever_its_values(write, dtype):
             read(path)
 
 
+def test_negative_grey_is_refused(write):
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.array([[-5, 9]], np.int16))
+    with pytest.raises(DataError, match="negative pixels, whose range is not known"):
+        read_image(write(file.getvalue()))
+
+
 def test_16_bit_colour_is_scaled(write):
     row = struct.pack(">6H", 0, 257 * 10, 65535, 257 * 200, 257, 0)
     tensor = read_image(write(png(2, 1, [row], depth=16)))

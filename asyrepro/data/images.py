@@ -83,6 +83,8 @@ def count_pixels(path: str | os.PathLike) -> int:
 def list_images(folder: str | os.PathLike, recursive: bool = False) -> list[Path]:
     """The image files in a folder, by their endings, sorted by path; hidden ones are left out.
 
+    Links that are broken are among them, so that reading tells of them.
+
     Raises:
         DataError: the folder is missing, is no folder, cannot be read, or holds no image.
     """
@@ -97,7 +99,7 @@ def list_images(folder: str | os.PathLike, recursive: bool = False) -> list[Path
             for entry in entries
             if entry.suffix.lower() in ENDINGS
             and not any(part.startswith(".") for part in entry.relative_to(folder).parts)
-            and not entry.is_dir()
+            and (entry.is_file() or (entry.is_symlink() and not entry.exists()))
         )
     except OSError as error:
         raise DataError(f"{shown(folder)} cannot be read: {error.strerror}") from error
@@ -206,7 +208,8 @@ def deep_grey(image: Image.Image, path: str | os.PathLike, negative: bool = Fals
     values = np.asarray(image)
     floating = image.mode == "F"
     if floating or values.min() < 0 or values.max() > 65535:
-        raise _unknown_range(path, "floating-point" if floating else "32-bit")
+        kind = "floating-point" if floating else "negative" if values.min() < 0 else "32-bit"
+        raise _unknown_range(path, kind)
     return 65535 - values.astype(np.uint16) if negative else values.astype(np.uint16)
 
 

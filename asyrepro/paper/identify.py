@@ -83,10 +83,11 @@ def scan(
     try:
         files = list_images(folder, recursive)
     except DataError as error:
-        inside = (
-            not recursive and folder.is_dir() and any(path.is_dir() for path in folder.iterdir())
+        inside = folder.is_dir() and any(
+            path.is_dir() and not path.name.startswith(".") for path in folder.iterdir()
         )
-        raise DataError(f"{error}{'; --recursive looks into its folders' * inside}") from error
+        hint = "; --recursive looks into its folders" if inside and not recursive else ""
+        raise DataError(f"{error}{hint}") from error
     bar = tqdm(total=len(files), unit="image", disable=not progress)
     names, values, damaged = [], [], []
     with bar:

@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 
 from asyrepro import study
-from asyrepro.errors import ConfigError, exit_status
+from asyrepro.errors import ConfigError, exit_status, say
 
 
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status."""
     if not arguments or {"-h", "--help"} & set(arguments):
-        print(__doc__)
+        say(__doc__)
         return 0 if arguments else 2
     return exit_status(_build, arguments)
 
