@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 from asyrepro import files, settings
 from asyrepro.conventions import AS_IT_IS, AS_RGB, CONVENTIONS, Convention, measure
 from asyrepro.data import images, pictures
-from asyrepro.errors import ConfigError, DataError, exit_status, reaching, say, shown
+from asyrepro.errors import ConfigError, DataError, command, reaching, shown
 
 DEFAULTS = {"scale": None, "border": None, "white": None, "images": False, "output": None}
 METRICS = {"psnr": "PSNR", "ssim_7": "SSIM 7x7", "ssim_11": "SSIM 11x11",
@@ -50,10 +50,7 @@ RMSE: white is 1. NRMSE: relative to the reference's root mean square; the paper
 
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status."""
-    if not arguments or {"-h", "--help"} & set(arguments):
-        say(__doc__)
-        return 0 if arguments else 2
-    return exit_status(lambda: _compare(*_parse(arguments)))
+    return command(__doc__, lambda given: _compare(*_parse(given)), arguments)
 
 
 def _parse(arguments: list[str]) -> tuple[Path, Path, dict]:

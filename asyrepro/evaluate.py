@@ -19,7 +19,7 @@ from yaml import YAMLError
 
 from asyrepro import cell, devices, evaluation, files, settings
 from asyrepro.data import catalogue
-from asyrepro.errors import CheckpointError, ConfigError, exit_status, say
+from asyrepro.errors import CheckpointError, ConfigError, command
 
 OF_THE_TASK = {"scale", "sigma", "mode"}
 
@@ -39,10 +39,7 @@ class Options:
 
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status."""
-    if not arguments or {"-h", "--help"} & set(arguments):
-        say(__doc__)
-        return 0 if arguments else 2
-    return exit_status(lambda: _evaluate(_options(arguments)))
+    return command(__doc__, lambda given: _evaluate(_options(given)), arguments)
 
 
 def _options(arguments: list[str]) -> Options:

@@ -66,7 +66,7 @@ def _reproduce(arguments: list[str]) -> int:
     folder = Path(str(first.results)) / str(first.study)
     for cfg, path, _ in cells:
         configuration.check_folder(cfg, path)
-    todo = [path for _, path, _ in cells if not configuration.finished(path)]
+    todo = [path for path, _ in _unfinished(cells)]
     _print_plan(cells, todo, folder)
     if todo:
         multirun = [f"{key}={','.join(sweep[name])}" for name, key in LISTS.items()]

@@ -36,7 +36,7 @@ from tqdm.auto import tqdm
 from asyrepro import cell, devices, files, restoration, settings
 from asyrepro.data import images, pictures
 from asyrepro.degradation import check_sigma
-from asyrepro.errors import ConfigError, StorageError, UserError, exit_status, reaching, say, shown
+from asyrepro.errors import ConfigError, StorageError, UserError, command, reaching, say, shown
 from asyrepro.tasks import Denoising, SuperResolution, Task
 
 TASKS = {"denoise": Denoising, "enlarge": SuperResolution}
@@ -61,10 +61,7 @@ class Options:
 
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status: 0, 1 (some pictures failed) or 2."""
-    if not arguments or {"-h", "--help"} & set(arguments):
-        say(__doc__)
-        return 0 if arguments else 2
-    return exit_status(lambda: _restore_all(_options(arguments)))
+    return command(__doc__, lambda given: _restore_all(_options(given)), arguments)
 
 
 def _options(arguments: list[str]) -> Options:

@@ -34,7 +34,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from asyrepro import cell, checkpoint, configuration, devices, evaluation, provenance
 from asyrepro.data import catalogue
-from asyrepro.errors import ConfigError, DataError, UserError, exit_status, say
+from asyrepro.errors import ConfigError, DataError, UserError, command
 from asyrepro.report import results
 from asyrepro.tasks import Task
 
@@ -77,10 +77,7 @@ class Outcome:
 
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status."""
-    if not arguments or {"-h", "--help"} & set(arguments):
-        say(__doc__)
-        return 0 if arguments else 2
-    return exit_status(lambda: 0 if verify(**_options(arguments)) else 1)
+    return command(__doc__, lambda given: 0 if verify(**_options(given)) else 1, arguments)
 
 
 def _options(arguments: list[str]) -> dict:

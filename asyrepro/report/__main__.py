@@ -11,15 +11,12 @@ import sys
 from pathlib import Path
 
 from asyrepro import study
-from asyrepro.errors import ConfigError, exit_status, say
+from asyrepro.errors import ConfigError, command
 
 
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status."""
-    if not arguments or {"-h", "--help"} & set(arguments):
-        say(__doc__)
-        return 0 if arguments else 2
-    return exit_status(_build, arguments)
+    return command(__doc__, _build, arguments)
 
 
 def _build(arguments: list[str]) -> None:

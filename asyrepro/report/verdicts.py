@@ -261,11 +261,8 @@ def verdicts(
                 claimed = kind in ("claim", "reading")
                 figure = _paper_change(paper, table, base, metric) if claimed else np.nan
                 noise = noise_of(group, base, metric)
-                numbers = comparison(first, second, metric, noise, notes, claimed, figure)
-                gain = DIRECTION[metric] * figure
-                if with_power and gain > 0 and len(first) >= MINIMUM_SEEDS and first.shape[1] > 1:
-                    changes = DIRECTION[metric] * (first.to_numpy() - second.to_numpy())
-                    numbers["power"] = power(changes, gain)
+                known = (claimed, figure, with_power)
+                numbers = comparison(first, second, metric, noise, notes, *known)
                 found.append(dict(zip(_WHERE, where, strict=True)) | numbers)
     columns = [*_WHERE, *_NUMBERS, "verdict", "reason"]
     table = pd.DataFrame(found, columns=[name for name in columns if name != "p_holm"])
@@ -303,6 +300,7 @@ def comparison(
     notes: list[str],
     claimed: bool = False,
     figure: float = np.nan,
+    with_power: bool = False,
 ) -> dict:
     """The numbers and the verdict of one comparison, as columns of :func:`verdicts`.
 
@@ -312,6 +310,7 @@ def comparison(
         noise: of :func:`noise_of`.
         claimed: whether the paper claims a change, and the rule is that of its claims.
         figure: the paper's change.
+        with_power: simulate the power, about a second.
     """
     seeds, images = first.shape
     result = {"seeds": seeds, "images": images, "noise": noise, "paper_change": figure}
@@ -330,6 +329,8 @@ def comparison(
         elif better.fixed_upper < 0 <= better.upper:
             notes.append("worse on these images alone")
     raw = better if direction > 0 else better.flipped()
+    if with_power and direction * figure > 0 and seeds >= MINIMUM_SEEDS and images > 1:
+        result["power"] = power(direction * changes, direction * figure)
     return result | {
         "against_mean": second.to_numpy().mean(),
         "loss_mean": first.to_numpy().mean(),
