@@ -25,18 +25,18 @@ $(VENV)/.installed: pyproject.toml
 	@touch $@
 
 data: setup  ## download the data sets (DATA="set5 set12 set14 bsd300 bsd400")
-	$(RUN) -m asyrepro.get_data $(DATA)
+	$(RUN) -m asyrepro data $(DATA)
 
 reproduce: setup  ## train, evaluate, and make every table and figure (PROFILE, STUDY, DEVICE, SEEDS)
-	$(RUN) -m asyrepro.reproduce profile=$(PROFILE) runtime.device=$(DEVICE) \
+	$(RUN) -m asyrepro reproduce profile=$(PROFILE) runtime.device=$(DEVICE) \
 	  $(if $(STUDY),study=$(STUDY)) $(if $(SEEDS),seeds=$(SEEDS)) \
 	  $(if $(MAX_STEPS),max_steps=$(MAX_STEPS)) $(OVERRIDES)
 
 report: setup  ## make a study's tables, figures and verdicts again (STUDY)
-	$(RUN) -m asyrepro.report study=$(or $(STUDY),$(error give STUDY=name))
+	$(RUN) -m asyrepro report study=$(or $(STUDY),$(error give STUDY=name))
 
 verify: setup  ## check a study's files and evaluate its stored weights again (STUDY)
-	$(RUN) -m asyrepro.verify results/$(or $(STUDY),$(error give STUDY=name))
+	$(RUN) -m asyrepro verify results/$(or $(STUDY),$(error give STUDY=name))
 
 notebooks: setup  ## execute the notebooks again and save their outputs
 	$(RUN) -m jupytext --quiet --sync notebooks/*.py

@@ -30,7 +30,7 @@ code that made the published numbers, or from the port that most people run:
   (and is rounded down, which changes hundredths of a dB).
 - fastMRI: ``evaluate.py`` (facebookresearch/fastMRI). scikit-image's functions with
   ``data_range=gt.max()``.
-- the reproduced paper: the printed digits of its Tables 4 and 5 (``python -m asyrepro.audit``).
+- the reproduced paper: the printed digits of its Tables 4 and 5 (``asyrepro audit``).
 
 MATLAB's ``rgb2ycbcr`` compresses luma to 16 ... 235 and PSNR is still computed with a peak of 255:
 this alone adds 20 log10(255/219) = 1.32 dB to the PSNR of the full-range luma, and of a grey image.

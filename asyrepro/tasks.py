@@ -12,8 +12,8 @@ from torch import Tensor
 
 from asyrepro import degradation
 from asyrepro.degradation import check_scale, check_sigma
-from asyrepro.errors import DataError
 from asyrepro.metrics import WINDOW
+from asyrepro.system.errors import DataError
 
 MODES = ("rgb", "grey", "luma")
 MARGIN = 2  # low-resolution pixels that bicubic enlargement looks beyond a patch's border

@@ -25,7 +25,8 @@ from asyrepro.data import bundled
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.losses import AsymmetricLoss, asymmetric_weight
 from asyrepro.models import SRCNN
-from asyrepro.report import figures, style
+from asyrepro.report import figures
+from asyrepro.system import style
 from asyrepro.tasks import Denoising, SuperResolution, to_float
 
 # %matplotlib inline

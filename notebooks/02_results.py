@@ -16,16 +16,11 @@ import pandas as pd
 from IPython.display import Image, Markdown
 
 from asyrepro import paper
+from asyrepro.analysis import mechanism, verdicts
 from asyrepro.paper import claims
-from asyrepro.report import (
-    figures,
-    mechanism,
-    results,
-    style,
-    tables,
-    verdicts,
-    verdicts_report,
-)
+from asyrepro.report import figures, tables, verdicts_report
+from asyrepro.runs import results
+from asyrepro.system import style
 
 # %matplotlib inline
 # %config InlineBackend.print_figure_kwargs = {"dpi": 120}
@@ -173,7 +168,7 @@ claimed[shown].set_index(["loss", "against", "metric"]).round(5)
 
 # %% [markdown]
 # All claims that this study can speak to, training time and places in the image among them, as
-# `python -m asyrepro.report` wrote them down:
+# `asyrepro report` wrote them down:
 
 # %%
 claims = pd.read_csv(f"../results/{STUDY}/claims.csv")

@@ -3,7 +3,7 @@
 #
 # Tables 2 to 5 of Zhu et al. (2023) can be checked with a pocket calculator and some curiosity.
 # This notebook does it step by step, from the printed numbers alone. Where images are needed it
-# says so, and reads what `python -m asyrepro.audit` has written to `results/audit/`.
+# says so, and reads what `asyrepro audit` has written to `results/audit/`.
 
 # %%
 import tempfile
@@ -19,7 +19,7 @@ from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio
 from asyrepro import paper
 from asyrepro.data import bundled
 from asyrepro.paper import audit, audit_figures
-from asyrepro.report import style
+from asyrepro.system import style
 
 # %matplotlib inline
 # %config InlineBackend.print_figure_kwargs = {"dpi": 120}
@@ -132,7 +132,7 @@ Markdown(
 #
 # An image's RMS is a fingerprint of five digits. Compare the fingerprints with all images of a
 # data set, and the test images of Tables 4 and 5 turn up. *This needs the images; here is what
-# `python -m asyrepro.audit` found.*
+# `asyrepro audit` found.*
 
 # %%
 recovered = pd.read_csv(AUDIT / "recovered.csv", dtype={"expected": str, "image": str})
@@ -160,7 +160,7 @@ searched["p"] = searched["p_corrected"].map("{:.2g}".format)
 searched[["set", "tables", "hits", "variant", "crop", "p", "significant"]]
 
 # %% [markdown]
-# The images of Tables 2 and 3 are still unknown. `python -m asyrepro.identify FOLDER` looks for
+# The images of Tables 2 and 3 are still unknown. `asyrepro identify FOLDER` looks for
 # them in any folder of yours.
 #
 # ## 6. Min-max normalisation was not applied
@@ -286,4 +286,4 @@ Markdown(
 # %% [markdown]
 # The same findings, with all their numbers, are in
 # [results/audit/audit.md](../results/audit/audit.md). To run it all on your own copies of the
-# data sets: `ASYREPRO_DATA=/path/to/datasets python -m asyrepro.audit`.
+# data sets: `ASYREPRO_DATA=/path/to/datasets asyrepro audit`.

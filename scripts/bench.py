@@ -36,11 +36,13 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
-from asyrepro import cell, configuration, devices, evaluation, files, muon, provenance, settings
+from asyrepro import muon
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.losses import AsymmetricLoss
-from asyrepro.training import Trainer
+from asyrepro.runs import cell, configuration, evaluation, provenance, settings
+from asyrepro.system import devices, files
+from asyrepro.training.loop import Trainer
 
 FOLDER = Path("results/bench")
 NETWORKS = {
@@ -332,7 +334,7 @@ def quick(device: torch.device) -> list[dict]:
     """The quick profile, all 16 cells side by side, by the clock."""
     with tempfile.TemporaryDirectory() as folder:
         command = [
-            sys.executable, "-m", "asyrepro.reproduce", "profile=quick", "study=quick",
+            sys.executable, "-m", "asyrepro", "reproduce", "profile=quick", "study=quick",
             f"results={folder}", "runtime.progress=false", "hydra/launcher=processes",
         ]  # fmt: skip
         started = time.perf_counter()

@@ -39,10 +39,12 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from asyrepro import cell, checkpoint
-from asyrepro.data import images, pictures
-from asyrepro.errors import CheckpointError, DataError
+from asyrepro.data import images
 from asyrepro.models import SRCNN, DnCNN
+from asyrepro.restoration import pictures
+from asyrepro.runs import cell
+from asyrepro.system.errors import CheckpointError, DataError
+from asyrepro.training import checkpoint
 
 SECONDS = 20.0  # of processor time for one file
 WAITING = 1200.0  # seconds by the clock, after which a file is taken to wait for ever

@@ -23,10 +23,12 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from asyrepro import cell, checkpoint, devices, evaluation, files, provenance, verify
+from asyrepro.commands import verify
 from asyrepro.data import catalogue
-from asyrepro.errors import CheckpointError, ConfigError, DataError, exit_status
-from asyrepro.report import results
+from asyrepro.runs import cell, evaluation, provenance, results
+from asyrepro.system import devices, files
+from asyrepro.system.errors import CheckpointError, ConfigError, DataError, exit_status
+from asyrepro.training import checkpoint
 
 LIMIT = 20_000_000  # bytes of all the kept weights of a study
 SAME = {  # of each metric the change that counts as none: absolute (PSNR in dB), and relative
@@ -107,7 +109,7 @@ def store(run: Path, target: Path) -> str:
             return f"{precision}, PSNR changes by at most {change:.6f} dB"
     raise CheckpointError(
         f"{run / 'weights.pt'} does not give the metrics in its rows.csv, whatever the precision: "
-        "find out why with `python -m asyrepro.verify`; nothing was written"
+        "find out why with `asyrepro verify`; nothing was written"
     )
 
 

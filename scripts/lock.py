@@ -19,7 +19,7 @@ import tomllib
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from asyrepro import files
+from asyrepro.system import files
 
 ROOT = Path(__file__).parents[1]
 PLATFORM = ("platform_system", "sys_platform", "os_name", "platform_machine")

@@ -12,7 +12,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from asyrepro.files import write_text
+from asyrepro.system.files import write_text
 
 TIMEOUT = 600  # seconds a cell
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}

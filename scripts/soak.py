@@ -24,8 +24,9 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from asyrepro import cell, checkpoint, configuration, settings
-from asyrepro.training import CHECKPOINT, HISTORY
+from asyrepro.runs import cell, configuration, settings
+from asyrepro.training import checkpoint
+from asyrepro.training.loop import CHECKPOINT, HISTORY
 
 TRAINING = [
     "model=srcnn", "dataset=bundled", "loss=asy_mse_shuffled", "testset=bundled_validation",
@@ -36,7 +37,9 @@ TRAINING = [
 
 # Processes are forked from one that has imported everything: a start takes a moment, not seconds.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["asyrepro.reproduce", "torch._dynamo", "skimage.metrics"])
+PROCESSES.set_forkserver_preload(
+    ["asyrepro.commands.reproduce", "torch._dynamo", "skimage.metrics"]
+)
 
 
 def start(log: Path, function: Callable, *arguments) -> multiprocessing.Process:

@@ -15,7 +15,7 @@ from pathlib import Path
 from torch import Tensor
 
 from asyrepro.data import images
-from asyrepro.errors import DataError
+from asyrepro.system.errors import DataError
 
 GAP = 16
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from asyrepro.data import download, images
-from asyrepro.errors import DataError, shown
+from asyrepro.system.errors import DataError, shown
 
 VERSION = 1
 BATCH = 16  # images decoded between two writes to the disk

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from asyrepro.data import bundled, download, images
 from asyrepro.data.cache import cached_images, read_hashed
-from asyrepro.errors import ConfigError, DataError, shown
+from asyrepro.system.errors import ConfigError, DataError, shown
 
 
 class NotAvailable(DataError):

@@ -33,7 +33,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from asyrepro.errors import DataError
+from asyrepro.system.errors import DataError
 
 CONNECT_SECONDS = 5.0  # a machine without network finds out within this time, per host
 READ_SECONDS = 30.0  # a server that sends nothing for this long counts as cut off

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
-from asyrepro.errors import ConfigError, DataError, shown
+from asyrepro.system.errors import ConfigError, DataError, shown
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,7 +13,7 @@ from collections import deque
 import torch
 from torch import Tensor
 
-from asyrepro.errors import ConfigError, DataError
+from asyrepro.system.errors import ConfigError, DataError
 from asyrepro.tasks import Task, to_float
 
 AHEAD = {"cpu": 100_000, "cuda": 4_000_000}  # label values made at once, though of a batch at least

@@ -5,7 +5,7 @@ float batch in [0, 1] and returns the restored image batch (N, C, H, W), neither
 rounded.
 
 ``reach`` is how many input pixels beyond its own an output pixel sees, on each side at most. An
-image can therefore be restored in windows that overlap (:mod:`asyrepro.tiling`).
+image can therefore be restored in windows that overlap (:mod:`asyrepro.restoration.tiling`).
 
     SRCNN   super-resolution of luma, input already enlarged      8,129 parameters
     EDSR    super-resolution of RGB, input the small image    1,554,499 (baseline, x3)

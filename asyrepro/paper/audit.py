@@ -1,7 +1,7 @@
 """What the paper's tables show about themselves, computed from the printed numbers and the images.
 
 Every function returns a DataFrame; :mod:`.audit_report` writes them all up, which is what
-``python -m asyrepro.audit`` does. Functions that need images take them as arguments
+``asyrepro audit`` does. Functions that need images take them as arguments
 (:func:`load_images`), so that the rest works without any data set.
 """
 
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from asyrepro.errors import DataError
 from asyrepro.paper.identify import Scan, nearest, scan_arrays, search
 from asyrepro.paper.measure import CROPS, VARIANTS
 from asyrepro.paper.tables import LOSSES, constants, ratios, tables, test_images
+from asyrepro.system.errors import DataError
 
 METRICS = ("psnr", "ssim", "rmse")
 BASES = ("mae", "mse")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from asyrepro.paper.audit import SIGMAS, leads
 from asyrepro.paper.tables import LOSSES, TABLES
-from asyrepro.report import style
+from asyrepro.system import style
 
 TITLES = {2: "Table 2, SRCNN", 3: "Table 3, EDSR", 4: "Table 4, DnCNN", 5: "Table 5, DPHSIR"}
 LABELS = {"mae": "MAE", "mse": "MSE", "asy_mae": "Asy_MAE", "asy_mse": "Asy_MSE"}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from asyrepro import files
 from asyrepro.data.catalogue import TABLE2
 from asyrepro.paper import audit
 from asyrepro.paper.failed_column import failed_column
 from asyrepro.paper.tables import tables
+from asyrepro.system import files
 
 CSVS = (
     *("rmse_column", "image_constants", "shared_images", "summary", "changes", "not_winning"),
@@ -119,7 +119,7 @@ def markdown(frames: dict[str, pd.DataFrame], used: list[str], missing: list[str
         "# What the paper's numbers say about themselves",
         "",
         "Zhu et al., *Asymmetric Loss Based on Image Properties for Deep Learning-Based Image "
-        "Restoration*, CMC 77(3), 2023. Written by `python -m asyrepro.audit` from the printed "
+        "Restoration*, CMC 77(3), 2023. Written by `asyrepro audit` from the printed "
         "Tables 2-5 and the data sets at hand; nothing here is typed in but the paper's numbers "
         "and those marked as published elsewhere. Each section's numbers are in the CSV file "
         "named with it.",
@@ -273,7 +273,7 @@ def _searched(frames: dict[str, pd.DataFrame]) -> list[str]:
         "settings tried (how it is worked out: `asyrepro/paper/identify.py`). "
         + (
             "The images of Tables 2 and 3 are in none of these sets; "
-            "`python -m asyrepro.identify FOLDER` looks for them in any other."
+            "`asyrepro identify FOLDER` looks for them in any other."
             if not sought["significant"].any()
             else "**The images of Tables 2 and 3 are found.**"
         ),

@@ -1,11 +1,11 @@
 """What the paper claims, as data, and the rules by which each claim is judged.
 
 Everything here was fixed before the study was run: the claims, the numbers that the paper gives
-for them, and the thresholds. :mod:`asyrepro.report.verdicts` and
-:mod:`asyrepro.report.mechanism` apply the rules; they hold no thresholds of their own.
+for them, and the thresholds. :mod:`asyrepro.analysis.verdicts` and
+:mod:`asyrepro.analysis.mechanism` apply the rules; they hold no thresholds of their own.
 
 Changes are "asymmetric minus base". PSNR and SSIM are better when larger, NRMSE when smaller;
-NRMSE is the column that the paper prints as RMSE (``python -m asyrepro.audit`` shows why).
+NRMSE is the column that the paper prints as RMSE (``asyrepro audit`` shows why).
 """
 
 from __future__ import annotations

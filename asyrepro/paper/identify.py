@@ -34,9 +34,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from asyrepro.data.images import list_images
-from asyrepro.errors import DataError
 from asyrepro.paper.measure import CROPS, VARIANTS, measure_array, measure_file
 from asyrepro.paper.tables import constants
+from asyrepro.system.errors import DataError
 
 #: Corrected p below which a table's test set counts as found.
 SIGNIFICANT = 0.01

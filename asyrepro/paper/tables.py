@@ -60,7 +60,7 @@ def test_images(table: int) -> list[str]:
     if table not in _TEST_IMAGES:
         raise ValueError(
             f"the test images of Table {table} are not known; ask for table 4 or 5 "
-            "(`python -m asyrepro.identify FOLDER` searches a folder for those of Tables 2 and 3)"
+            "(`asyrepro identify FOLDER` searches a folder for those of Tables 2 and 3)"
         )
     return list(_TEST_IMAGES[table][1])
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from asyrepro.report import figures, tables, wording
-from asyrepro.report.results import (
+from asyrepro.runs.results import (
     PAPER_LOSSES,
     STAND_IN,
     Summary,

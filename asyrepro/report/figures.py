@@ -18,9 +18,10 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from asyrepro.losses import LUMA
-from asyrepro.report import style, wording
-from asyrepro.report.results import STAND_IN, TASK_TITLES, Summary, loss_title, summarise
+from asyrepro.report import wording
 from asyrepro.report.tables import CELL, DECIMALS, PAIRS, notes
+from asyrepro.runs.results import STAND_IN, TASK_TITLES, Summary, loss_title, summarise
+from asyrepro.system import style
 
 RADAR_TITLES = {
     "values": {"psnr": "PSNR (dB)", "ssim": "SSIM", "nrmse": "NRMSE (the paper's “RMSE”)"},

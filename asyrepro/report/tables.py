@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from asyrepro.files import write_csv, write_text
-from asyrepro.report import goals, wording
-from asyrepro.report.results import (
+from asyrepro.analysis import goals
+from asyrepro.report import wording
+from asyrepro.report.wording import MINUS, NOTHING
+from asyrepro.runs.results import (
     BASES,
     CONTROLS,
     DATASET_TITLES,
@@ -26,7 +27,7 @@ from asyrepro.report.results import (
     loss_title,
     summarise,
 )
-from asyrepro.report.wording import MINUS, NOTHING
+from asyrepro.system.files import write_csv, write_text
 
 CELL = ("psnr", "ssim", "nrmse")
 DECIMALS = {"psnr": 3, "ssim": 5, "rmse": 5, "nrmse": 5}
@@ -38,7 +39,7 @@ def write_tables(frame: pd.DataFrame, folder, paper: pd.DataFrame | None = None)
     """Write ``table{n}.csv``, ``.md`` and ``.tex`` into ``folder`` for each table with rows.
 
     Args:
-        frame: the tidy table (:func:`asyrepro.report.results.load`).
+        frame: the tidy table (:func:`asyrepro.runs.results.load`).
         folder: usually ``<study>/tables``; made if missing.
         paper: the paper's numbers (``asyrepro.paper.tables()``), or None to leave them out.
 

@@ -12,12 +12,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
-from asyrepro.files import write_csv, write_text
-from asyrepro.paper.claims import CLAIMS, DIRECTION, MINIMUM_SEEDS, RULES
-from asyrepro.paper.tables import tables as paper_tables
-from asyrepro.report import mechanism, results, style, wording
-from asyrepro.report.tables import DECIMALS
-from asyrepro.report.verdicts import (
+from asyrepro.analysis import mechanism
+from asyrepro.analysis.verdicts import (
     CONTRASTS,
     CONTROLS,
     METRICS,
@@ -27,7 +23,14 @@ from asyrepro.report.verdicts import (
     step_time_summary,
     verdicts,
 )
+from asyrepro.paper.claims import CLAIMS, DIRECTION, MINIMUM_SEEDS, RULES
+from asyrepro.paper.tables import tables as paper_tables
+from asyrepro.report import wording
+from asyrepro.report.tables import DECIMALS
 from asyrepro.report.wording import MINUS
+from asyrepro.runs import results
+from asyrepro.system import style
+from asyrepro.system.files import write_csv, write_text
 
 NAME = 50  # letters of a line's name
 _TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "nrmse": "NRMSE"}
@@ -365,7 +368,7 @@ def markdown(
     """verdicts.md as text; the arguments are what the functions above return.
 
     Args:
-        mechanism: lines that :func:`asyrepro.report.mechanism.markdown` made, or None.
+        mechanism: lines that :func:`asyrepro.analysis.mechanism.markdown` made, or None.
         stand_in: whether the study was made from the bundled stand-in data.
     """
     mark = f" ({results.STAND_IN})" if stand_in else ""
@@ -470,7 +473,7 @@ def write(
 
     verdicts.md (everything), verdicts.csv (all comparisons), claims.csv (a verdict a claim),
     figures/forest_table<t>.{png,pdf}, and figures/overview.{png,pdf} if there are several tables;
-    and, if the study has a profiles.csv, what :func:`asyrepro.report.mechanism.write` makes of
+    and, if the study has a profiles.csv, what :func:`asyrepro.analysis.mechanism.write` makes of
     it. A step_times.csv (columns of :func:`step_time_summary`) in the study is read if there.
 
     The same input files give the same bytes.

@@ -6,8 +6,8 @@ weights and data sets gives the same bytes. :func:`context` gathers plain data, 
 in ``asyrepro/report/templates`` make HTML of it.
 
 Two sections appear when their file is in the study's folder: ``goals.csv`` (see
-:mod:`asyrepro.report.goals`) and ``failure.md`` (headings, paragraphs, tables, and pictures of the
-folder on lines of their own, ``![what it shows](figures/name.png)``), which stands first where the
+:mod:`asyrepro.analysis.goals`) and ``failure.md`` (headings, paragraphs, tables, and pictures of
+the folder on lines of their own, ``![what it shows](figures/name.png)``), which stands first where the
 study has one table only.
 """
 
@@ -24,12 +24,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from asyrepro import paper
-from asyrepro.errors import DataError
-from asyrepro.files import write_text
+from asyrepro.analysis import changes
 from asyrepro.paper.claims import MINIMUM_SEEDS
-from asyrepro.report import RADAR_FIGURES, changes, results, wording
+from asyrepro.report import RADAR_FIGURES, wording
 from asyrepro.report.page import crops, curves, numbers, runs
-from asyrepro.report.results import Summary, loss_title, summarise
+from asyrepro.runs import results
+from asyrepro.runs.results import Summary, loss_title, summarise
+from asyrepro.system.errors import DataError
+from asyrepro.system.files import write_text
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 SMALL_BUDGET = 10_000  # steps; the networks' own papers trained for far more

@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from asyrepro.errors import DataError
-from asyrepro.files import write_bytes, write_csv
-from asyrepro.report import results
 from asyrepro.report.figures import picture
-from asyrepro.report.results import Summary
+from asyrepro.runs import results
+from asyrepro.runs.results import Summary
+from asyrepro.system.errors import DataError
+from asyrepro.system.files import write_bytes, write_csv
 
 SIDE = 128
 IMAGES = 2  # of each table

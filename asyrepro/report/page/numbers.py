@@ -6,6 +6,8 @@ import math
 
 import pandas as pd
 
+from asyrepro.analysis import changes as changes_of
+from asyrepro.analysis import goals
 from asyrepro.paper.claims import (
     CLAIMS,
     IMPOSSIBLE,
@@ -15,11 +17,11 @@ from asyrepro.paper.claims import (
     SUPPORTED,
     UNDECIDED,
 )
-from asyrepro.report import changes as changes_of
-from asyrepro.report import goals, results, tables, wording
-from asyrepro.report.results import PAPER_LOSSES, Summary, loss_title
+from asyrepro.report import tables, wording
 from asyrepro.report.tables import CELL, DECIMALS, LARGER_IS_BETTER, PAIRS
 from asyrepro.report.wording import MINUS, NOTHING, number
+from asyrepro.runs import results
+from asyrepro.runs.results import PAPER_LOSSES, Summary, loss_title
 
 METRIC_TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "nrmse": "NRMSE"}
 VERDICT_KINDS = {SUPPORTED: "good", OPPOSITE: "bad", NOT_SUPPORTED: "bad"}  # others: open
@@ -280,7 +282,7 @@ def _others(summary: Summary) -> list[dict]:
 
 
 def changes(rows: pd.DataFrame) -> list[dict]:
-    """Cells of the table of changes, from :func:`asyrepro.report.changes.shown`."""
+    """Cells of the table of changes, from :func:`asyrepro.analysis.changes.shown`."""
     return [
         {
             "network": results.model_title(row.model),

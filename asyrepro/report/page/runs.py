@@ -15,10 +15,11 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from asyrepro.data.catalogue import TABLE2
-from asyrepro.errors import DataError
-from asyrepro.report import results, wording
+from asyrepro.report import wording
 from asyrepro.report.page import curves
-from asyrepro.report.results import Summary, loss_title
+from asyrepro.runs import results
+from asyrepro.runs.results import Summary, loss_title
+from asyrepro.system.errors import DataError
 
 MODE_TITLES = {"luma": "luma", "rgb": "RGB", "grey": "grey"}
 PAPERS_OWN = {4: "Set12, images 03 to 12", 5: "ten of BSD300's test images"}

@@ -1,0 +1,76 @@
+"""The one door: ``asyrepro COMMAND name=value ...``, or ``python -m asyrepro COMMAND ...``."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from importlib import import_module
+
+from asyrepro import __version__
+
+GROUPS = {
+    "A study": {
+        "reproduce": "train and evaluate a whole study, and make its report",
+        "report": "make a study's tables, figures, verdicts and page again",
+        "verify": "check a study against its weights and hashes",
+        "data": "download data sets, or list them",
+    },
+    "One network": {
+        "train": "train one network with one loss, or sweep over settings",
+        "evaluate": "score trained weights on a test set",
+    },
+    "Your own pictures": {
+        "restore": "denoise or enlarge pictures",
+        "compare": "PSNR and SSIM of two images or folders under every convention",
+    },
+    "The paper": {
+        "audit": "establish what the paper's printed numbers measure",
+        "identify": "search a folder for the test images of the paper's tables",
+    },
+}
+EXAMPLES = {
+    "reproduce": "asyrepro reproduce profile=quick",
+    "report": "asyrepro report study=quick",
+    "verify": "asyrepro verify results/quick",
+    "data": "asyrepro data set12 bsd300",
+    "train": "asyrepro train experiment=table4_dncnn loss=asy_mse",
+    "evaluate": "asyrepro evaluate checkpoint=WEIGHTS testset=set12",
+    "restore": "asyrepro restore photo.jpg checkpoint=WEIGHTS",
+    "compare": "asyrepro compare REFERENCE OUTPUT scale=3",
+    "audit": "asyrepro audit",
+    "identify": "asyrepro identify FOLDER",
+}
+COMMANDS = [name for group in GROUPS.values() for name in group]
+
+
+def overview() -> str:
+    """All commands in groups, each with what it does and an example."""
+    lines = ["usage: asyrepro COMMAND name=value ...", ""]
+    for title, group in GROUPS.items():
+        lines.append(f"{title}:")
+        for name, what in group.items():
+            lines.append(f"  {name:10} {what}")
+            lines.append(f"  {'':10}   {EXAMPLES[name]}")
+        lines.append("")
+    return "\n".join([*lines, "asyrepro COMMAND --help explains a command's settings."])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line; returns the exit status. A command's imports load only when it runs."""
+    name, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
+    if name in ("", "-h", "--help"):
+        print(overview())
+        return 0 if name else 2
+    if name == "--version":
+        print(f"asyrepro {__version__}")
+        return 0
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        meant = f"did you mean {near[0]!r}?" if near else "asyrepro --help lists them"
+        print(f"error: there is no command {name!r}; {meant}", file=sys.stderr)
+        return 2
+    return import_module(f"asyrepro.commands.{name}").main(rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""What a well-trained network reaches, and what a study's networks did.
+
+A loss can only be judged on networks that are trained well. Each network has a goal on two test
+sets of the literature, next to what its own authors (or those of its kind) published, and the
+denoisers one on the paper's own test images: the paper's better base loss. What counts is the
+better of the two base losses, MAE and MSE, as the asymmetric ones are what is judged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from asyrepro import paper
+from asyrepro.runs import results
+from asyrepro.runs.results import BASES, Summary, loss_title
+from asyrepro.system import files
+
+LITERATURE = "psnr_y"  # luma, borders cut, 8 bits, as published for super-resolution
+
+# How far below the paper's a value may be and still match it, in the metric's unit; NRMSE: above,
+# as a fraction.
+MARGINS = {"psnr": 0.05, "ssim": 0.003, "nrmse": 0.01}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The mean PSNR in dB that a network is to reach on a test set, and where it comes from."""
+
+    model: str
+    testset: str
+    title: str
+    psnr: float
+    anchor: str
+    column: str = "psnr"
+
+
+def goals() -> list[Goal]:
+    """All goals, in the order of the paper's tables."""
+    return [
+        Goal("srcnn", "set5", "Set5 x3", 32.5, "SRCNN 9-1-5: 32.39", LITERATURE),
+        Goal("srcnn", "set14", "Set14 x3", 29.1, "SRCNN 9-1-5: 29.00", LITERATURE),
+        Goal("edsr", "set5", "Set5 x3", 33.7, "VDSR 33.66, EDSR on DIV2K 34.37", LITERATURE),
+        Goal("edsr", "set14", "Set14 x3", 29.8, "VDSR 29.77, EDSR on DIV2K 30.28", LITERATURE),
+        Goal("dncnn", "set12", "Set12, sigma 25", 30.44, "DnCNN-S: 30.44"),
+        Goal("dncnn", "bsd68", "BSD68, sigma 25", 29.23, "DnCNN-S: 29.23"),
+        _papers("dncnn", 4),
+        Goal("dphsir", "set12", "Set12, sigma 25", 30.6, "DRUNet: 30.94"),
+        Goal("dphsir", "bsd68", "BSD68, sigma 25", 29.35, "DRUNet: 29.48"),
+        _papers("dphsir", 5),
+    ]
+
+
+def _papers(model: str, table: int) -> Goal:
+    rows = paper.tables()
+    rows = rows[(rows["table"].astype(int) == table) & rows["loss"].isin(BASES)]
+    best = rows.groupby("loss")["psnr"].mean().max()
+    title = f"the paper's ten images of Table {table}"
+    return Goal(model, f"table{table}", title, round(float(best), 2), f"the paper: {best:.2f}")
+
+
+def table(frame: pd.DataFrame) -> pd.DataFrame:
+    """The goals of a study's networks beside what they reached.
+
+    Args:
+        frame: the tidy table (:func:`asyrepro.runs.results.load`).
+
+    Returns:
+        Columns network, test, goal, anchor (dB), reached (mean over images and seeds), loss (the
+        base loss that reached it), met ("yes" or "no"). Networks whose benchmarks were not
+        evaluated have no rows.
+    """
+    rows = results.plain(frame)
+    rows = rows[rows["loss"].isin(BASES) & rows["dataset"].isin(results.DATASET_TITLES)]
+    measured = set(rows.loc[rows["table"].isna(), "model"])
+    made = []
+    for goal in goals():
+        mine = rows[(rows["model"] == goal.model) & (rows["testset"] == goal.testset)]
+        if mine.empty or goal.model not in measured:
+            continue
+        if goal.column == LITERATURE:
+            mine = mine.assign(**{LITERATURE: results.published_psnr(mine)})
+        means = mine.groupby("loss")[goal.column].mean()
+        best = means.idxmax()
+        made.append(
+            {
+                "network": f"{results.model_title(goal.model)}, {_trained(mine)}",
+                "test": goal.title,
+                "goal": f"{goal.psnr:.2f}",
+                "anchor": goal.anchor,
+                "reached": f"{means[best]:.2f}",
+                "loss": loss_title(best),
+                "met": "yes" if means[best] >= goal.psnr else "no",
+            }
+        )
+    return pd.DataFrame(made)
+
+
+def _trained(rows: pd.DataFrame) -> str:
+    names = [results.DATASET_TITLES.get(name, name).split(" (")[0] for name in set(rows["dataset"])]
+    return " and ".join(sorted(names))
+
+
+def write(study: Path | str, frame: pd.DataFrame) -> Path | None:
+    """Write ``<study>/goals.csv``; None, and no file, if no benchmark was evaluated."""
+    path = Path(study) / "goals.csv"
+    made = table(frame)
+    if made.empty:
+        path.unlink(missing_ok=True)
+        return None
+    return files.write_csv(path, made)
+
+
+def matches(summary: Summary) -> dict[str, tuple[int, int, int]] | None:
+    """How many of a table's (image, loss) cells match the paper's, and how many are no worse.
+
+    A cell matches if it is worse by no more than ``MARGINS``; it beats the paper's if it is at
+    least as good.
+
+    Returns:
+        psnr, ssim, nrmse and all (the three at once) -> (matching, no worse, cells); None if the
+        images are not the paper's.
+    """
+    if summary.paper is None or not summary.same_images:
+        return None
+    shortfall = {}
+    for metric in MARGINS:
+        ours, theirs = (
+            np.stack([get(loss, metric) for loss in results.PAPER_LOSSES])
+            for get in (summary.values, summary.paper_values)
+        )
+        shortfall[metric] = ours / theirs - 1 if metric == "nrmse" else theirs - ours
+    there = ~np.isnan(shortfall["psnr"])
+    close = {metric: shortfall[metric] <= MARGINS[metric] for metric in MARGINS}
+    beaten = {metric: shortfall[metric] <= 0 for metric in MARGINS}
+    for kind in (close, beaten):
+        kind["all"] = np.logical_and.reduce([kind[metric] for metric in MARGINS])
+    return {
+        name: (int(close[name].sum()), int(beaten[name].sum()), int(there.sum())) for name in close
+    }
+
+
+def matches_text(summary: Summary) -> str | None:
+    """:func:`matches` in a sentence for the table's notes."""
+    found = matches(summary)
+    if found is None:
+        return None
+    cells = found["all"][2]
+    close, beaten = ({name: counts[kind] for name, counts in found.items()} for kind in (0, 1))
+    percent = f"{MARGINS['nrmse']:.0%}".replace("%", " %")
+    return (
+        f"Of {cells} cells (image, loss), {close['psnr']} match or beat the paper's PSNR (to "
+        f"{MARGINS['psnr']} dB), {close['ssim']} its SSIM (to {MARGINS['ssim']}), "
+        f"{close['nrmse']} its NRMSE (to {percent}), and {close['all']} all three. Without these "
+        f"margins it is {beaten['psnr']}, {beaten['ssim']}, {beaten['nrmse']}, and "
+        f"{beaten['all']} all three."
+    )

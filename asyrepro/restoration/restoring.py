@@ -1,0 +1,157 @@
+"""Restoring a picture of one's own: nothing is degraded, nothing is compared.
+
+A network restores what it was trained on: three channels together ("rgb"), one channel ("grey":
+each colour by itself), or luma alone ("luma": the other two components are enlarged bicubically,
+as super-resolution papers do). Grey pictures stay grey, alpha is enlarged bicubically or, when
+denoising, kept.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from skimage.restoration import estimate_sigma
+from torch import Tensor, nn
+
+from asyrepro import degradation, metrics
+from asyrepro.restoration import tiling
+from asyrepro.tasks import Task
+
+LUMA_RANGE = (235 - 16) / 255  # of MATLAB's luma: what white has more than black
+
+
+def restore(
+    pixels: np.ndarray,
+    network: nn.Module,
+    task: Task,
+    *,
+    tile: int | None = None,
+    device: torch.device | str = "cpu",
+    progress: str | None = None,
+) -> np.ndarray:
+    """Denoise or enlarge a picture, tile by tile.
+
+    Args:
+        pixels: uint8 or uint16 (H, W, C): grey, grey and alpha, RGB or RGB and alpha.
+        network: in evaluation mode, on ``device``.
+        task: what it was trained for; a Denoising task's ``sigma`` is what a network with a
+            noise-level map is told.
+        tile: see :func:`asyrepro.restoration.tiling.plan`.
+        progress: the title of a progress bar over tiles; None for no bar.
+
+    Returns:
+        The restored picture (s*H, s*W, C) of the same type, rounded and clipped; s is the task's
+        scale.
+    """
+    height, width, channels = pixels.shape
+    white = np.iinfo(pixels.dtype).max
+    scale = task.scale
+    side, overlap = tiling.plan(network, task, tile)
+    restored = np.empty((height * scale, width * scale, channels), pixels.dtype)
+
+    def of_window(window: np.ndarray, place: tiling.Place) -> np.ndarray:
+        image = torch.from_numpy(window.astype(np.float32)).to(device) / white
+        output = _with_alpha(image, network, task, place)
+        return (output.clamp(0, 1) * white).round().cpu().numpy().astype(pixels.dtype)
+
+    tiling.apply(
+        of_window,
+        pixels.transpose(2, 0, 1),
+        restored.transpose(2, 0, 1),
+        tile=side,
+        overlap=overlap,
+        progress=progress,
+    )
+    return restored
+
+
+def restore_colours(image: Tensor, network: nn.Module, task: Task, place=None) -> Tensor:
+    """Restore an image (1 or 3, h, w) in [0, 1], or the window of one that lies at ``place``.
+
+    Returns:
+        (1 or 3, s*h, s*w), neither clipped nor rounded.
+    """
+    place = place or (0, 0, *image.shape[-2:])
+    planes = _planes(image, task.mode)
+    # One by one: the colours together would need three times the memory.
+    outputs = [tiling.run(network, task.prepared(plane), place) for plane in planes.split(1)]
+    output = torch.cat(outputs)
+    if task.mode == "rgb":
+        return output[0] if len(image) == 3 else output[0].mean(dim=0, keepdim=True)
+    if task.mode == "grey":
+        return output[:, 0]
+    # R, G and B change alike if luma alone changes.
+    change = output - _enlarge(planes, task.scale)
+    return _enlarge(image[None], task.scale)[0] + change[0] / LUMA_RANGE
+
+
+def estimated_sigma(pixels: np.ndarray) -> float:
+    """The noise level of a picture in 8-bit grey levels, estimated from its finest wavelets.
+
+    The mean over the colours of :func:`skimage.restoration.estimate_sigma` (Donoho and Johnstone,
+    Biometrika 81, 1994). Fine texture is taken for noise, noise on saturated pixels missed; of an
+    even picture it is 0, and at most 255: of dithered black and white more would be estimated.
+    """
+    white = np.iinfo(pixels.dtype).max
+    levels = []
+    for channel in range(_colours(pixels.shape[2])):
+        plane = pixels[..., channel].astype(np.float32) / white
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an even picture it is NaN, of a narrow one unsure
+            levels.append(np.nan_to_num(estimate_sigma(plane)))
+    return min(float(np.mean(levels) * 255), 255.0)
+
+
+def preview(pixels: np.ndarray, restored: np.ndarray, side: int = 1024) -> np.ndarray:
+    """The input, enlarged bicubically, and to its right the result; alpha is laid over white.
+
+    Of a larger picture than ``side`` pixels the middle is shown, in full resolution.
+
+    Returns:
+        uint8 (h, 2*w + 8, 1 or 3).
+    """
+    scale = len(restored) // len(pixels)
+    side //= scale
+    top, left = (max(length - side, 0) // 2 for length in pixels.shape[:2])
+    before = _over_white(pixels[top : top + side, left : left + side])
+    before = _enlarge(before[None], scale)[0]
+    side, top, left = side * scale, top * scale, left * scale
+    after = _over_white(restored[top : top + side, left : left + side])
+    gap = torch.ones(len(after), after.shape[1], 8)
+    joined = torch.cat([before, gap, after], dim=2).clamp(0, 1)
+    return (joined * 255).round().byte().permute(1, 2, 0).numpy()
+
+
+def _with_alpha(image: Tensor, network: nn.Module, task: Task, place: tiling.Place) -> Tensor:
+    colours = _colours(len(image))
+    restored = restore_colours(image[:colours], network, task, place)
+    if colours == len(image):
+        return restored
+    return torch.cat([restored, _enlarge(image[None, colours:], task.scale)[0]])
+
+
+def _colours(channels: int) -> int:
+    """How many of 1 to 4 channels are colours: the second or fourth is alpha."""
+    return channels - (channels in (2, 4))
+
+
+def _planes(image: Tensor, mode: str) -> Tensor:
+    """The batch (N, C, h, w) that a network trained on images of ``mode`` sees of an image."""
+    if mode == "grey":
+        return image[:, None]
+    rgb = image.expand(3, -1, -1)[None]
+    return metrics.rgb_to_luma(rgb) if mode == "luma" else rgb
+
+
+def _enlarge(images: Tensor, scale: int) -> Tensor:
+    return images if scale == 1 else degradation.enlarge(images, scale)
+
+
+def _over_white(pixels: np.ndarray) -> Tensor:
+    """Pixels (h, w, C) as an image (1 or 3, h, w) in [0, 1] without alpha."""
+    image = torch.from_numpy(pixels.astype(np.float32) / np.iinfo(pixels.dtype).max)
+    colours = _colours(image.shape[2])
+    colour, alpha = image.permute(2, 0, 1).tensor_split([colours])
+    return 1 + (colour - 1) * alpha if len(alpha) else colour

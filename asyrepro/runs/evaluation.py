@@ -1,0 +1,122 @@
+"""A network and a test set in, rows of metrics out.
+
+Networks are evaluated in float32 on whole images, one at a time. Every row holds the four table
+metrics on the network's own channels (section "Metrics" of the README); super-resolution on other
+test sets than the tables' also gets the literature's, on luma with the border cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from asyrepro import metrics
+from asyrepro.system.errors import DataError
+from asyrepro.tasks import SuperResolution, Task, check_size
+
+TABLES = ("table2", "table3", "bundled", "bundled_validation")  # in the paper's metrics only
+
+
+@torch.inference_mode()
+def restore(network: nn.Module, task: Task, image: Tensor, name: str, device="cpu"):
+    """Degrade one decoded image, restore it, and return all three images.
+
+    Args:
+        network: takes the task's input, returns (1, C, H, W).
+        task: says how the image is degraded.
+        image: uint8 (C, H, W) as decoded in ``task.mode``.
+        name: of the image; it seeds the test noise.
+
+    Returns:
+        (degraded, output, label), each float32 (C, H, W) on the CPU; nothing is clipped.
+    """
+    inputs, label = task.test_pair(image, name)
+    output = network(inputs.to(device)).float().cpu()
+    if output.shape != label.shape:
+        raise ValueError(
+            f"the network returned {tuple(output.shape)} for a label of {tuple(label.shape)}"
+        )
+    return task.degraded(inputs)[0], output[0], label[0]
+
+
+def outputs(network: nn.Module, testset, task: Task, device="cpu", progress=False) -> Iterator:
+    """(name, degraded, output, label) of every image of a test set, in its order."""
+    check_sizes(testset, task)
+    network.eval()
+    pairs = zip(testset.names, testset.images, strict=True)
+    for name, image in tqdm(
+        pairs,
+        total=len(testset.names),
+        desc=testset.name,
+        disable=None if progress else True,  # None: no bar in a file
+        leave=False,
+    ):
+        yield name, *restore(network, task, image, name, device)
+
+
+def _literature(task: Task, testset: str) -> bool:
+    return isinstance(task, SuperResolution) and testset not in TABLES
+
+
+def check_sizes(testset, task: Task) -> None:
+    """DataError that names an image of a test set which is too small to be measured."""
+    least = metrics.LITERATURE_WINDOW + 2 * task.scale if _literature(task, testset.name) else 0
+    for name, image in zip(testset.names, testset.images, strict=True):
+        height, width = check_size(task.label(image), name).shape[-2:]
+        if min(height, width) < least:
+            raise DataError(
+                f"the test image {name!r} gives a label of {height} x {width} pixels; it must have "
+                f"{least} x {least} at least, SSIM's window and the border that is cut: leave it "
+                "out"
+            )
+
+
+def row(name: str, restored: Tensor, label: Tensor, task: Task, testset: str) -> dict:
+    """The metrics of one restored image (C, H, W) as a row of the tidy table."""
+    found = {"testset": testset, "image": name, **metrics.all_metrics(label, restored)}
+    if _literature(task, testset):
+        found |= metrics.literature(label, restored, border=task.scale)
+    return found
+
+
+def evaluate(network: nn.Module, testset, task: Task, *, device="cpu", progress=False):
+    """Evaluate a network on a test set.
+
+    Args:
+        network: any module that maps the task's input to an image; put into evaluation mode.
+        testset: a :class:`~asyrepro.data.catalogue.DataSet` (or anything with ``name``,
+            ``names`` and ``images``).
+        task: the degradation.
+
+    Returns:
+        A list of dictionaries with testset, image, psnr (dB), ssim, rmse (eq. 9), nrmse (what
+        the paper printed as RMSE), and psnr_y, ssim_y for super-resolution but on the tables'
+        own images.
+
+    Raises:
+        DataError: an image is too small to be measured; found before any is restored.
+    """
+    return [
+        row(name, output, label, task, testset.name)
+        for name, _, output, label in outputs(network, testset, task, device, progress)
+    ]
+
+
+def evaluate_baseline(testset, task: Task) -> list[dict]:
+    """The same rows for the degraded images themselves: bicubic, or noisy."""
+    rows = []
+    for name, image in zip(testset.names, testset.images, strict=True):
+        inputs, label = task.test_pair(image, name)
+        rows.append(row(name, task.degraded(inputs)[0], label[0], task, testset.name))
+    return rows
+
+
+def mean_psnr(network: nn.Module, pairs: list[tuple[Tensor, Tensor]]) -> float:
+    """Mean PSNR in dB over prepared (input, label) pairs; for validation while training."""
+    with torch.inference_mode():
+        errors = [(network(x).float() - y).square().mean() for x, y in pairs]
+    return float(np.mean([-10 * torch.log10(e).item() for e in errors]))

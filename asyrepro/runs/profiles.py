@@ -1,0 +1,171 @@
+"""Sums of a restored image's error, by the label's grey value and gradient strength.
+
+They are small enough to be kept, in ``results/<study>/profiles.csv``:
+:mod:`asyrepro.analysis.mechanism` tells from them where in the image a loss changes the error.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from skimage.filters import sobel
+
+from asyrepro.losses import LUMA
+from asyrepro.runs import results
+from asyrepro.system.errors import DataError
+from asyrepro.system.files import write_csv
+
+# Sobel magnitude of the label in [0, 1] (scikit-image's: a vertical step from 0 to 1 gives 0.71).
+# Fixed, so that bins mean the same in every image: the deciles over all grey pixels of BSD300's
+# training images, rounded.
+GRADIENT_EDGES = (0.0, 0.003, 0.006, 0.01, 0.017, 0.025, 0.037, 0.054, 0.08, 0.134, np.inf)
+
+WHERE = ["table", "model", "dataset", "loss", "seed", "image"]
+SUMS = ["pixels", "sum_squared", "sum_absolute", "energy_label", "energy_output"]
+COLUMNS = [*WHERE, "kind", "bin", "lower", "upper", *SUMS]
+
+
+def _planes(name: str, image) -> np.ndarray:
+    """(C, H, W) or (H, W), array or tensor, as float64 (C, H, W)."""
+    if hasattr(image, "detach"):
+        image = image.detach().cpu().numpy()
+    image = np.asarray(image)
+    if not np.issubdtype(image.dtype, np.floating):
+        raise TypeError(f"{name} must be floating point in [0, 1], not {image.dtype}")
+    image = image.astype(np.float64)
+    image = image[None] if image.ndim == 2 else image
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
+        raise ValueError(f"{name} must be (H, W) or (C, H, W) with C = 1 or 3, not {image.shape}")
+    if not np.isfinite(image).all():
+        raise ValueError(f"{name} holds NaN or infinite values")
+    return image
+
+
+def _grey(planes: np.ndarray) -> np.ndarray:
+    return planes[0] if len(planes) == 1 else np.tensordot(np.array(LUMA), planes, axes=1)
+
+
+def error_profile(label, output, bins: int = 10) -> pd.DataFrame:
+    """Sums of one restored image's error, by the label's grey value and gradient strength.
+
+    Args:
+        label, output: (H, W) or (C, H, W), C = 1 or 3, floating point; the label in [0, 1].
+            Arrays or tensors. The output is not clipped.
+        bins: equal bins of the grey value between 0 and 1 (of RGB labels: ITU-R 601 luma). The
+            ten bins of gradient strength are fixed, see ``GRADIENT_EDGES``.
+
+    Returns:
+        One row a bin, also an empty one: kind ("grey" or "gradient"), bin (from 0), lower, upper
+        (lower <= value < upper; 1.0 belongs to the last grey bin), pixels, sum_squared,
+        sum_absolute (over the bin's pixels; a pixel's error is the mean over its channels of the
+        squared or absolute difference), and for the gradient bins energy_label and
+        energy_output: sums over the bin's pixels of the squared Sobel magnitude of the label's
+        and the output's grey image (NaN for grey bins).
+
+    Raises:
+        TypeError: not floating point.
+        ValueError: shapes differ or do not fit, NaN, or a label outside [0, 1].
+    """
+    label, output = _planes("label", label), _planes("output", output)
+    if label.shape != output.shape:
+        raise ValueError(f"label {label.shape} and output {output.shape} differ in shape")
+    if label.min() < -1e-6 or label.max() > 1 + 1e-6:
+        raise ValueError("label has values outside [0, 1]: divide 8-bit values by 255")
+    difference = output - label
+    squared, absolute = (difference**2).mean(axis=0), np.abs(difference).mean(axis=0)
+    grey = _grey(label)
+    gradient = sobel(grey)
+    energies = (gradient**2, sobel(_grey(output)) ** 2)
+    edges = np.arange(bins + 1) / bins
+    frames = [
+        _binned("grey", grey, edges, squared, absolute),
+        _binned("gradient", gradient, np.array(GRADIENT_EDGES), squared, absolute, energies),
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _binned(kind, values, edges, squared, absolute, energies=None) -> pd.DataFrame:
+    bins = len(edges) - 1
+    # The margin keeps 8-bit values that lie on an edge, such as 51/255, in the upper bin, whether
+    # they come as float32 or float64.
+    place = np.clip(np.searchsorted(edges, values.ravel() + 1e-7, side="right") - 1, 0, bins - 1)
+
+    def total(weights=None):
+        weights = None if weights is None else weights.ravel()
+        return np.bincount(place, weights, minlength=bins)
+
+    label, output = (total(e) for e in energies) if energies else (np.nan, np.nan)
+    return pd.DataFrame(
+        {
+            "kind": kind,
+            "bin": np.arange(bins),
+            "lower": edges[:-1],
+            "upper": edges[1:],
+            "pixels": total(),
+            "sum_squared": total(squared),
+            "sum_absolute": total(absolute),
+            "energy_label": label,
+            "energy_output": output,
+        }
+    )
+
+
+def profile_rows(label, output, **where) -> pd.DataFrame:
+    """:func:`error_profile` of one image of one run, with the columns that say which.
+
+    Args:
+        label, output: the images.
+        where: table, model, dataset, loss, seed and image.
+    """
+    if set(where) != set(WHERE):
+        raise TypeError(f"profile_rows needs {', '.join(WHERE)}, not {', '.join(where)}")
+    frame = error_profile(label, output)
+    for name in reversed(WHERE):
+        frame.insert(0, name, where[name])
+    return frame
+
+
+def save(profiles: pd.DataFrame, path) -> Path:
+    """Write profiles (rows of :func:`profile_rows`, concatenated) as CSV, sorted."""
+    kinds = {"grey": 0, "gradient": 1}
+    ordered = profiles[COLUMNS].assign(order=profiles["kind"].map(kinds))
+    ordered = ordered.sort_values([*WHERE, "order", "bin"], kind="stable").drop(columns="order")
+    return write_csv(path, ordered)
+
+
+def load(path) -> pd.DataFrame:
+    """Read what :func:`save` wrote; DataError if it is missing or damaged."""
+    numbers = ["table", "seed", "bin", "lower", "upper", *SUMS[:3]]
+    frame = results.read_table(path, COLUMNS, numbers, dtype={"image": str, "dataset": str})
+    bins = frame.groupby([*WHERE, "kind"]).size().groupby("kind")
+    if (bins.nunique() > 1).any():
+        raise DataError(f"{path} lacks rows that it had: delete and remake it")
+    return frame
+
+
+def collect(study_dir) -> Path | None:
+    """Join the profiles.csv of a study's run folders into the study's own; None without any.
+
+    Of a run that has no such file (git does not keep them) the study's rows stay.
+    """
+    study_dir = Path(study_dir)
+    with_it, without = [], []
+    for run in sorted(study_dir.glob("*/*/seed*")):
+        if "," in run.parents[1].name:
+            continue  # a variant of a sweep
+        if (run / "profiles.csv").is_file():
+            with_it.append(run)
+        elif (run / "rows.csv").is_file():
+            without.append(run)
+    if not with_it:
+        return None
+    path, found = study_dir / "profiles.csv", [load(run / "profiles.csv") for run in with_it]
+    if without and path.is_file():
+        keys = WHERE[:-1]
+        read = [results.read_rows(run / "rows.csv", may_be_empty=True) for run in without]
+        rows = pd.concat([rows[keys] for rows in read])
+        rows = rows.dropna().drop_duplicates()  # other test sets have no table
+        found.append(load(path).merge(rows.astype(found[0][keys].dtypes)))
+    return save(pd.concat(found), path)

@@ -1,0 +1,301 @@
+"""What a study's numbers came from: software, device, settings of the arithmetic, and hashes.
+
+A cell keeps this in ``provenance.json``. Every process that trains a part of it adds the
+environment it works in (a run that is continued elsewhere has two); the one that finishes it adds
+the fingerprints of the data and the hashes of the configuration, weights and rows. :func:`collect`
+gathers the cells' files in ``results/<study>/reproducibility.json``, which
+``asyrepro verify`` checks a study against.
+
+Names of machines and users, paths and times are left out, but for the day a cell was finished: the
+same cells give the same bytes. (The path of a folder of one's own images is in config.yaml.)
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import platform
+import subprocess
+from datetime import datetime, timezone
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+
+from asyrepro.system import files
+from asyrepro.system.errors import DataError
+from asyrepro.training import checkpoint
+
+CELL = "provenance.json"
+STUDY = "reproducibility.json"
+FORMAT = 1
+PACKAGES = (
+    "asyrepro", "torch", "torchvision", "scikit-image", "numpy", "hydra-core", "omegaconf",
+    "pandas", "matplotlib",
+)  # fmt: skip
+ROOT = Path(__file__).resolve().parents[2]
+CODE = ("asyrepro", "configs", "pyproject.toml")  # a change in these makes the tree dirty
+
+
+# -------------------------------------------------------------------------------------- one cell
+
+
+def begin(folder: Path, environment: dict, continued: bool) -> None:
+    """Note at the start of a process's work on a cell what it works with.
+
+    Args:
+        folder: the cell's.
+        environment: as :func:`environment` returns it.
+        continued: whether the process goes on from a checkpoint, or evaluates a finished training
+            again; otherwise what is there is of a run that began anew, and is forgotten.
+    """
+    record = (read(folder / CELL) or {}) if continued else {}
+    found = record.setdefault("environments", [])
+    if environment not in found:
+        found.append(environment)
+    _write(folder / CELL, record)
+
+
+def finish(folder: Path, *, config: str, data: dict[str, str], weights: dict, rows: str) -> None:
+    """Complete a cell's file.
+
+    Args:
+        folder: the cell's.
+        config: hash of the configuration (:func:`asyrepro.runs.configuration.identity`).
+        data: fingerprint of each data set used, as {"training bsd300": SHA-256, "test set5": ...}.
+        weights: the trained state dictionary.
+        rows: the text of rows.csv.
+    """
+    record = read(folder / CELL)
+    record |= {
+        "config": config,
+        "data": data,
+        "finished": datetime.now(timezone.utc).date().isoformat(),
+        "rows_sha256": hashlib.sha256(rows.encode()).hexdigest(),
+        **weight_hashes(weights),
+    }
+    _write(folder / CELL, record)
+
+
+def environment(device: torch.device, name: str, **settings) -> dict:
+    """Versions, device, settings of the arithmetic and the code's commit, of this process.
+
+    Args:
+        device: on which the training runs.
+        name: of the device, for people.
+        settings: those of the run that change the arithmetic but that PyTorch does not know of.
+    """
+    flags = {
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "cudnn_tf32": torch.backends.cudnn.allow_tf32,
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "threads": torch.get_num_threads(),
+    }
+    found = versions()
+    if device.type == "cuda":
+        found |= {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())}
+    return {
+        "code": code(),
+        "cpu": cpu_model(),
+        "device": name,
+        "flags": flags | settings,
+        "versions": found,
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of Python and of the packages that results depend on; None if not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+@cache
+def code() -> dict[str, str | bool | None]:
+    """The commit that the code is at, and whether the code differs from it; None without git."""
+    unknown = {"commit": None, "dirty": None}
+    if _git("rev-parse", "--show-prefix") != "":  # no repository, or somebody else's
+        return unknown
+    commit = _git("rev-parse", "HEAD")
+    changes = _git("status", "--porcelain", "--", *CODE)
+    return unknown if None in (commit, changes) else {"commit": commit, "dirty": changes != ""}
+
+
+def _git(*arguments: str) -> str | None:
+    command = ["git", "--no-optional-locks", "-C", str(ROOT), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def cpu_model() -> str:
+    """What the processor calls itself."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+# ------------------------------------------------------------------------------------- a study
+
+
+def collect(study: Path | str) -> Path | None:
+    """Write ``reproducibility.json`` of a study from its run folders.
+
+    What a cell's provenance.json says comes first, then what the file said before about the same
+    rows; of a cell finished by a version that kept no provenance.json, the rest is read from its
+    configuration, rows and weights, and null where these do not tell. Without run folders the file
+    is left as it is.
+
+    Returns:
+        The file, or None if there are no run folders.
+
+    Raises:
+        DataError: a cell's provenance.json, or the file itself, is damaged.
+    """
+    study = Path(study)
+    folders = sorted(path.parent for path in study.glob("*/*/seed*/rows.csv"))
+    if not folders:
+        return None
+    before = read(study / STUDY) or {"cells": {}}
+    environments, data, cells = {}, {}, {}
+    for folder in folders:
+        name = folder.relative_to(study).as_posix()
+        record = read(folder / CELL)
+        if record is None or "config" not in record:
+            record = _earlier(before, name, folder) or _reconstructed(folder)
+        cells[name] = {
+            "config": record["config"],
+            "data": record["data"] and _shared(data, record["data"]),
+            "environments": [_shared(environments, each) for each in record["environments"]],
+            "finished": record["finished"],
+            "rows_sha256": record["rows_sha256"],
+            "weights_half_sha256": record["weights_half_sha256"],
+            "weights_sha256": record["weights_sha256"],
+        }
+    return _write(
+        study / STUDY,
+        {
+            "baselines": {path.name: sha256(path) for path in study.glob("baselines/*.csv")},
+            "cells": cells,
+            "data": data,
+            "environments": environments,
+            "metrics_sha256": sha256(study / "metrics.csv"),
+            "report": versions(),
+        },
+    )
+
+
+def _earlier(before: dict, name: str, folder: Path) -> dict | None:
+    """What reproducibility.json says of a cell, if it still has the same rows."""
+    entry = before["cells"].get(name)
+    if entry is None or entry["rows_sha256"] != sha256(folder / "rows.csv"):
+        return None
+    return entry | {
+        "data": entry["data"] and before["data"][entry["data"]],
+        "environments": [before["environments"][key] for key in entry["environments"]],
+    }
+
+
+def _reconstructed(folder: Path) -> dict:
+    """What can be told of a cell that has no provenance.json."""
+    settings = OmegaConf.load(folder / "config.yaml")
+    with open(folder / "rows.csv", newline="", encoding="utf-8") as file:
+        row = next(csv.DictReader(file), {})
+    told = dict(item.rsplit(" ", 1) for item in row.get("versions", "").split("; ") if item)
+    weights = weights_file(folder.parents[2], folder.relative_to(folder.parents[2]).as_posix())
+    environment = {
+        "code": {"commit": None, "dirty": None},
+        "cpu": None,
+        "device": row.get("device") or None,
+        "flags": {key: settings.get(key) for key in ("amp", "channels_last")},
+        "versions": {name: told.get(name) for name in ("python", *PACKAGES)},
+    }
+    return {
+        "config": row.get("config") or None,
+        "data": None,
+        "environments": [environment],
+        "finished": None,
+        "rows_sha256": sha256(folder / "rows.csv"),
+        **weight_hashes(checkpoint.load(weights)["network"] if weights else {}),
+    }
+
+
+def weights_file(study: Path, name: str) -> Path | None:
+    """A cell's trained weights: in its run folder, or among the study's kept ones.
+
+    Args:
+        study: the study's folder.
+        name: of the cell, as "table2/mae/seed0".
+
+    Returns:
+        ``<name>/weights.pt``, else ``weights/<name>.pt`` (in half precision or float32), else None.
+    """
+    for path in (study / name / "weights.pt", study / "weights" / f"{name}.pt"):
+        if path.is_file():
+            return path
+    return None
+
+
+def weight_hashes(weights: dict) -> dict[str, str | None]:
+    """SHA-256 of a state dictionary as it is and in half precision; None where it cannot tell."""
+    whole = weights and not any(v.dtype == torch.float16 for v in weights.values())
+    return {
+        "weights_sha256": checkpoint.digest(weights) if whole else None,
+        "weights_half_sha256": checkpoint.digest(halved(weights)) if weights else None,
+    }
+
+
+def halved(weights: dict) -> dict:
+    """A state dictionary in half precision; integers stay what they are."""
+    return {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read(path: Path) -> dict | None:
+    """The content of a provenance.json or reproducibility.json; None if there is none.
+
+    Raises:
+        DataError: it is damaged, or was written by a newer version of this program.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        newer = content["format"] > FORMAT
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is damaged: restore it, or delete it and do without") from error
+    if newer:
+        raise DataError(f"{path} was written by a newer version: update asyrepro")
+    return content
+
+
+def _shared(table: dict[str, dict], content: dict) -> str:
+    """The key of ``content`` in a table in which equal contents stand once."""
+    text = json.dumps(content, sort_keys=True)
+    key = hashlib.sha256(text.encode()).hexdigest()[:8]
+    table[key] = content
+    return key
+
+
+def _write(path: Path, content: dict) -> Path:
+    text = json.dumps({"format": FORMAT, **content}, indent=1, sort_keys=True)
+    return files.write_text(path, text + "\n")

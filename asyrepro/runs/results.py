@@ -1,0 +1,508 @@
+"""The tidy table of a study, ``results/<study>/metrics.csv``: one row = one image of one run.
+
+Every table, figure and page is made from this file and the paper's own numbers, by way of
+:func:`summarise`, which averages the seeds of one of the paper's tables.
+"""
+
+import csv
+import math
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from asyrepro import paper
+from asyrepro.system.errors import DataError
+from asyrepro.system.files import write_csv
+
+METRICS = ("psnr", "ssim", "rmse", "nrmse")
+COLUMNS = (
+    *("table", "model", "dataset", "loss", "seed", "image", *METRICS),
+    *("testset", "psnr_y", "ssim_y", "variant", "config", "iterations", "device", "versions"),
+)
+REQUIRED = COLUMNS[:10]
+INTEGERS = ("table", "seed", "iterations")
+FLOATS = (*METRICS, "psnr_y", "ssim_y")
+ROW_KEY = ["table", "testset", "model", "dataset", "variant", "loss", "seed", "image"]
+
+BASELINES = ("bicubic", "noisy")
+BASES = ("mae", "mse")
+PAPER_LOSSES = ("mae", "mse", "asy_mae", "asy_mse")
+CONTROLS = tuple(
+    f"asy_{base}_{kind}"
+    for kind in ("table1", "normalized", "shuffled", "inverted")
+    for base in BASES
+)
+LOSS_ORDER = (*BASELINES, *PAPER_LOSSES, *CONTROLS)
+
+MODEL_TITLES = {"srcnn": "SRCNN", "edsr": "EDSR", "dncnn": "DnCNN", "dphsir": "DPHSIR"}
+TASK_TITLES = {
+    2: "Super-resolution",
+    3: "Super-resolution",
+    4: "Denoising",
+    5: "Denoising",
+}
+PAPER_MODELS = paper.MODELS
+PAPER_DATASETS = {2: "bsd300", 3: "bsd300", 4: "div2k", 5: "div2k"}
+DATASET_TITLES = {
+    "bsd300": "BSD300",
+    "bsd400": "BSD400 (train and test images of BSDS500)",
+    "div2k": "DIV2K",
+    "bundled": "bundled stand-in data",
+}
+TEST_SETS = {"set5": "Set5", "set14": "Set14", "set12": "Set12", "bsd68": "BSD68"}  # in order
+STAND_IN = "bundled stand-in data"
+
+PAPER_IMAGES = {table: tuple(paper.test_images(table)) for table in (4, 5)}  # in its order
+
+
+# A file of one channel is here R = G = B, whose luma has 219 of its 255 grey values; papers score
+# such a file as it is. Set14 has one, which raises the mean over its 14 images by 0.09 dB.
+ONE_CHANNEL = {"set14": "bridge"}
+LUMA_RANGE_DB = 20 * math.log10(255 / 219)  # 1.32 dB
+
+
+def published_psnr(rows: pd.DataFrame) -> pd.Series:
+    """PSNR (dB) of luma as super-resolution papers have it: psnr_y, less LUMA_RANGE_DB where due.
+
+    Args:
+        rows: with the columns testset, image and psnr_y.
+    """
+    grey = rows["testset"].map(ONE_CHANNEL) == rows["image"]
+    return rows["psnr_y"] - LUMA_RANGE_DB * grey
+
+
+def model_title(model: str) -> str:
+    """``edsr`` -> ``EDSR``, as the paper writes it; a network of one's own keeps its name."""
+    return MODEL_TITLES.get(model, model)
+
+
+def loss_title(loss: str) -> str:
+    """``asy_mae`` -> ``Asy_MAE``, as the paper's column heads are written; Bicubic, Noisy."""
+    if loss in BASELINES:
+        return loss.capitalize()
+    words = loss.split("_")
+    upper = {"mae": "MAE", "mse": "MSE", "asy": "Asy"}
+    return "_".join(upper.get(word, word) for word in words)
+
+
+def loss_rank(loss: str) -> tuple[int, str]:
+    """Sort key: baselines, the paper's four, the controls, then any other by name."""
+    return (LOSS_ORDER.index(loss) if loss in LOSS_ORDER else len(LOSS_ORDER), loss)
+
+
+# --------------------------------------------------------------------------- reading and writing
+
+
+def load(study_dir) -> pd.DataFrame:
+    """The tidy table of a study, validated.
+
+    ``table``, ``seed`` and ``iterations`` are nullable integers, the metrics float64, all else str
+    (image names keep their leading zeros). Rows stand in the file's order, which within a table and
+    loss is the paper's order of images.
+
+    Raises:
+        DataError: metrics.csv is missing, empty or damaged; the message names the file and line.
+    """
+    path = Path(study_dir) / "metrics.csv"
+    if not path.is_file():
+        raise DataError(
+            f"{path} is missing: run the study first, or rebuild the file from its run folders "
+            f"with `asyrepro report`."
+        )
+    return read_rows(path)
+
+
+def read_rows(path, may_be_empty: bool = False) -> pd.DataFrame:
+    """Read and validate one CSV of rows (metrics.csv, a run's rows.csv, or baselines).
+
+    Args:
+        path: the file.
+        may_be_empty: take a file without rows, as a run without a test set has it.
+
+    Raises:
+        DataError: see :func:`load`.
+    """
+    path = Path(path)
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            lines = [line for line in csv.reader(file, strict=True) if line]
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing.") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is damaged ({error}): delete and remake it.") from None
+    if not lines:
+        raise DataError(f"{path} is empty: delete it and run what makes it again.")
+    head, *body = lines
+    missing = [column for column in REQUIRED if column not in head]
+    if missing:
+        raise DataError(f"{path} lacks the column(s) {', '.join(missing)}: it is not such a table.")
+    if not body and not may_be_empty:
+        raise DataError(f"{path} has no rows: delete it and run what makes it again.")
+    for number, line in enumerate(body, start=2):
+        if len(line) != len(head):
+            raise DataError(
+                f"{path}, line {number}: {len(line)} values for {len(head)} columns; the file was "
+                f"cut off or damaged, delete and remake it."
+            )
+    frame = pd.DataFrame(body, columns=head, dtype=str)
+    for column in INTEGERS:
+        frame[column] = _numbers(frame, column, path, whole=True).astype("Int64")
+    for column in FLOATS:
+        frame[column] = _numbers(frame, column, path)
+    for column in COLUMNS:
+        if column not in frame.columns:
+            frame[column] = ""
+    for column in METRICS[:3]:  # NRMSE is undefined for an all-black label
+        _refuse(frame[column].isna(), path, f"no value for {column}")
+    for column in ("model", "loss", "image"):
+        _refuse(frame[column] == "", path, f"no value for {column}")
+    unseeded = frame["seed"].isna() & ~frame["loss"].isin(BASELINES)
+    _refuse(unseeded, path, "no seed, which only a baseline row may lack")
+    _refuse(frame.duplicated(ROW_KEY), path, "the same image of the same run a second time")
+    extra = sorted(set(frame.columns) - set(COLUMNS))
+    return frame[[*COLUMNS, *extra]]
+
+
+def read_table(path, columns=(), numbers=(), **options) -> pd.DataFrame:
+    """Read one of a study's other tables.
+
+    Args:
+        path: a CSV file that this program wrote.
+        columns: those that it must have.
+        numbers: those of them that must hold a number in every row.
+        options: of pandas.read_csv.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        frame = pd.read_csv(path, **options)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: run the study first") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is damaged ({error}): delete and remake it") from None
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}: delete and remake it")
+    for name in numbers:
+        if not pd.api.types.is_numeric_dtype(frame[name]) or frame[name].isna().any():
+            raise DataError(f"{path} has no number for {name} somewhere: delete and remake it")
+    return frame
+
+
+def collect(study_dir) -> pd.DataFrame:
+    """Rebuild ``metrics.csv`` from the study's run folders and baselines, and return it.
+
+    Reads ``<table>/<loss>/seed<k>/rows.csv`` and ``baselines/*.csv``, and adds to a run's rows the
+    columns ``precision`` of the training (:func:`precision_of`) and, where a loss declares one,
+    ``base``, the loss that it is compared with. Rows are sorted by table,
+    test set, model, training set, loss and seed; within these they keep their file's order, which
+    is the paper's order of images. The metrics are written with six decimals, so that the same run
+    folders give the same bytes. The file is replaced in one step.
+
+    Raises:
+        DataError: no rows at all (as of runs without a test set only), a damaged file, or two files
+            that hold the same run.
+    """
+    study_dir = Path(study_dir)
+    paths = sorted(
+        [*study_dir.glob("*/*/seed*/rows.csv"), *study_dir.glob("baselines/*.csv")],
+        key=lambda path: path.relative_to(study_dir).as_posix(),
+    )
+    if not paths:
+        raise DataError(
+            f"{study_dir} holds no results (no <table>/<loss>/seed<k>/rows.csv): run the study "
+            f"first, with `make reproduce` or `asyrepro train`."
+        )
+    read = ((path, read_rows(path, may_be_empty=True)) for path in paths)
+    frames = [_with_settings(rows, path.parent) for path, rows in read if not rows.empty]
+    if not frames:
+        raise DataError(
+            f"{study_dir} holds no metrics: its runs had no test set (testset=null); there is "
+            "nothing to report on, asyrepro evaluate tests their weights"
+        )
+    frame = pd.concat(frames, ignore_index=True)
+    twice = frame.duplicated(ROW_KEY)
+    if twice.any():
+        row = frame[twice].iloc[0]
+        raise DataError(
+            f"{study_dir}: two files hold rows of the same run (model {row['model']}, loss "
+            f"{row['loss']}, seed {row['seed']}, image {row['image']}); delete one of them."
+        )
+    extra = sorted(set(frame.columns) - set(COLUMNS))
+    frame = _sorted(frame)[[*COLUMNS, *extra]]
+    write_csv(study_dir / "metrics.csv", frame, "%.6f")
+    return load(study_dir)
+
+
+def precision_of(folder) -> str:
+    """Of the training in a run's folder: "bfloat16", "float32", or "" where it does not say."""
+    amp = _setting(folder, r"^amp: (true|false)$")
+    return {"true": "bfloat16", "false": "float32", "": ""}[amp]
+
+
+def _with_settings(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    rows = rows.assign(precision=precision_of(folder))
+    base = declared_base(folder)
+    return rows.assign(base=base) if base else rows
+
+
+def declared_base(folder) -> str:
+    """The loss that the one of a run's folder says it is to be compared with; "" if none."""
+    return _setting(folder, r"^loss:\n(?: .*\n)*?  base: (\S+)$").strip("'")
+
+
+def _setting(folder, pattern: str) -> str:
+    """What a pattern finds in a run's config.yaml, or "" (the file is slow to parse)."""
+    try:
+        text = (Path(folder) / "config.yaml").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    found = re.search(pattern, text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
+    def key(position):
+        row = frame.iloc[position]
+        return (
+            99 if pd.isna(row["table"]) else int(row["table"]),
+            *(row[column] or "" for column in ("testset", "model", "dataset", "variant")),
+            loss_rank(row["loss"]),
+            -1 if pd.isna(row["seed"]) else int(row["seed"]),
+        )  # sorted() is stable: rows of one run stay in their order
+
+    return frame.iloc[sorted(range(len(frame)), key=key)].reset_index(drop=True)
+
+
+def _numbers(frame: pd.DataFrame, column: str, path: Path, whole: bool = False) -> pd.Series:
+    if column not in frame.columns:
+        return pd.Series(np.nan, index=frame.index, dtype="float64")
+    text = frame[column].str.strip()
+    values = pd.to_numeric(text.where(text != ""), errors="coerce").astype("float64")
+    wrong = values.isna() & (text != "")
+    if whole:
+        wrong |= values.notna() & (values != values.round())
+    if wrong.any():
+        kind = "a whole number" if whole else "a number"
+        raise DataError(
+            f"{path}, line {_line(wrong)}: {column} is {text[wrong].iloc[0]!r}, not {kind}; the "
+            f"file is damaged, delete and remake it."
+        )
+    return values
+
+
+def _refuse(wrong: pd.Series, path: Path, what: str) -> None:
+    if wrong.any():
+        raise DataError(f"{path}, line {_line(wrong)}: {what}; the file is damaged, remake it.")
+
+
+def _line(wrong: pd.Series) -> int:
+    """Line in the file of the first row marked (the header is line 1)."""
+    return int(np.flatnonzero(wrong.to_numpy())[0]) + 2
+
+
+# ------------------------------------------------------------------------------- one table's data
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One of the paper's tables as a study measured it, seeds averaged.
+
+    Attributes:
+        table: 2 ... 5.
+        model, dataset: network, and training set.
+        images: names in the paper's order.
+        losses: the losses present, canonical order, baseline excluded.
+        baseline: "bicubic", "noisy", or None if absent.
+        seeds: seeds of each loss (ascending).
+        iterations: the distinct training lengths, ascending.
+        stand_in: whether bundled stand-in data was trained or tested on.
+        same_images: whether ``images`` are those that the paper's table was measured on.
+        paper: the paper's numbers, or None; index like ``images`` (by name where the images are the
+            same, else by position), columns (loss, metric) with metric psnr, ssim, nrmse.
+        rows: the tidy rows behind it.
+    """
+
+    table: int
+    model: str
+    dataset: str
+    images: tuple[str, ...]
+    losses: tuple[str, ...]
+    baseline: str | None
+    seeds: dict[str, tuple[int, ...]]
+    iterations: tuple[int, ...]
+    stand_in: bool
+    same_images: bool
+    paper: pd.DataFrame | None
+    rows: pd.DataFrame
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The losses beyond the paper's four."""
+        return tuple(loss for loss in self.losses if loss not in PAPER_LOSSES)
+
+    def base_of(self, loss: str) -> str:
+        """The loss that another one is compared with."""
+        return bases(self.rows)[loss]
+
+    @property
+    def model_title(self) -> str:
+        return model_title(self.model)
+
+    @cached_property
+    def _wide(self) -> pd.DataFrame:
+        """Images x (metric, loss, seed)."""
+        rows = self.rows.assign(seed=self.rows["seed"].fillna(-1).astype(int))
+        wide = rows.pivot(index="image", columns=["loss", "seed"], values=list(METRICS))
+        return wide.reindex(self.images)
+
+    def per_seed(self, loss: str, metric: str) -> pd.DataFrame:
+        """Images x seeds; NaN where a seed lacks an image. Baselines have one column, -1."""
+        if loss not in (*self.losses, self.baseline):
+            return pd.DataFrame(index=self.images, dtype=float)
+        return self._wide[metric][loss]
+
+    def values(self, loss: str, metric: str) -> np.ndarray:
+        """Mean over seeds, one value per image in the order of ``images``; NaN where missing."""
+        return self.per_seed(loss, metric).mean(axis=1).to_numpy(dtype=float)
+
+    def change(self, loss: str, base: str, metric: str) -> np.ndarray:
+        """``loss - base`` per image, averaged over the seeds that both have (runs are paired)."""
+        return self.change_per_seed(loss, base, metric).mean(axis=1).to_numpy(dtype=float)
+
+    def change_per_seed(self, loss: str, base: str, metric: str) -> pd.DataFrame:
+        """``loss - base``, images x common seeds."""
+        ours, theirs = self.per_seed(loss, metric), self.per_seed(base, metric)
+        common = [seed for seed in ours.columns if seed in theirs.columns]
+        return ours[common] - theirs[common]
+
+    def mean(self, loss: str, metric: str) -> float:
+        """Mean over the images; NaN unless all of them are there."""
+        return float(self.values(loss, metric).mean())
+
+    def paper_values(self, loss: str, metric: str) -> np.ndarray:
+        """The paper's numbers in the order of ``images``; NaN where it has none."""
+        if self.paper is None or (loss, metric) not in self.paper.columns:
+            return np.full(len(self.images), np.nan)
+        return self.paper[(loss, metric)].to_numpy(dtype=float)
+
+
+def plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the experiments as they are configured, without a sweep's variants of them.
+
+    A variant (column ``variant``, as "task.scale=2") is in metrics.csv, but in no table or verdict.
+    """
+    if "variant" not in frame.columns:
+        return frame
+    return frame[frame["variant"].isna() | (frame["variant"] == "")]
+
+
+def of_stand_in(rows: pd.DataFrame) -> bool:
+    """Whether some of the rows of the tidy table were trained or tested on the stand-in data."""
+    return bool((rows[["dataset", "testset"]] == "bundled").any(axis=None))
+
+
+def base_of(loss: str) -> str:
+    """``asy_mse_shuffled`` -> ``mse``: the loss that one is compared with, by its name."""
+    return "mse" if "mse" in loss.split("_") else "mae"
+
+
+def bases(rows: pd.DataFrame) -> dict[str, str]:
+    """What each loss of the tidy table is compared with: its column ``base``, else by its name."""
+    found = {loss: base_of(loss) for loss in rows["loss"]}
+    if "base" in rows.columns:
+        declared = rows[rows["base"].fillna("") != ""]
+        found |= dict(zip(declared["loss"], declared["base"], strict=True))
+    return found
+
+
+def summarise(
+    frame: pd.DataFrame, table: int, published: pd.DataFrame | None = None
+) -> Summary | None:
+    """Gather one of the paper's tables from the tidy table, or None if it has no rows.
+
+    Args:
+        frame: as :func:`load` returns it.
+        table: 2 ... 5.
+        published: the paper's numbers (``asyrepro.paper.tables()``: columns table, image 1 ... 10,
+            loss, psnr, ssim and rmse, which is NRMSE in truth), or None.
+
+    Raises:
+        DataError: the table's rows mix networks or training sets, which no mean may hide.
+    """
+    rows = plain(frame)
+    rows = rows[(rows["table"] == table).fillna(False)]
+    if rows.empty:
+        return None
+    networks = rows[~rows["loss"].isin(BASELINES)]
+    described = rows if networks.empty else networks
+    for column in ("model", "dataset"):
+        found = sorted(set(described[column]))
+        if len(found) > 1:
+            raise DataError(
+                f"table {table} mixes the {'networks' if column == 'model' else 'training sets'} "
+                f"{', '.join(found)}: give each a study of its own."
+            )
+    model, dataset = described["model"].iloc[0], described["dataset"].iloc[0]
+    rows = rows[rows["model"] == model]
+    _refuse_twice(rows, table)
+
+    images = tuple(dict.fromkeys(rows["image"]))
+    stand_in = of_stand_in(rows)
+    own = set(rows["testset"]) - {f"table{table}", "", None}
+    same = not stand_in and not own and set(images) <= set(PAPER_IMAGES.get(table, ()))
+    if same:
+        images = tuple(image for image in PAPER_IMAGES[table] if image in images)
+    present = sorted(set(rows["loss"]), key=loss_rank)
+    baselines = [loss for loss in present if loss in BASELINES]
+    losses = tuple(loss for loss in present if loss not in BASELINES)
+    return Summary(
+        table=table,
+        model=model,
+        dataset=dataset,
+        images=images,
+        losses=losses,
+        baseline=baselines[0] if baselines else None,
+        seeds={
+            loss: tuple(sorted(int(s) for s in set(rows.loc[rows["loss"] == loss, "seed"])))
+            for loss in losses
+        },
+        iterations=tuple(sorted(int(i) for i in set(networks["iterations"].dropna()))),
+        stand_in=stand_in,
+        same_images=same,
+        paper=_paper_rows(published, table, images, same),
+        rows=rows,
+    )
+
+
+def _refuse_twice(rows: pd.DataFrame, table: int) -> None:
+    twice = rows.duplicated(["loss", "seed", "image"])
+    if twice.any():
+        row = rows[twice].iloc[0]
+        raise DataError(
+            f"table {table} has two results for loss {row['loss']}, seed {row['seed']}, image "
+            f"{row['image']} (on other test sets?): give each a study of its own."
+        )
+
+
+def _paper_rows(published, table: int, images: tuple[str, ...], same: bool) -> pd.DataFrame | None:
+    if published is None:
+        return None
+    rows = published[published["table"].astype(int) == table]
+    if rows.empty:
+        return None
+    rows = rows.assign(number=rows["image"].astype(int)).rename(columns={"rmse": "nrmse"})
+    wide = rows.pivot(index="number", columns="loss", values=["psnr", "ssim", "nrmse"])
+    wide = wide.swaplevel(axis=1)
+    if same:
+        numbers = [PAPER_IMAGES[table].index(image) + 1 for image in images]
+    else:
+        numbers = range(1, len(images) + 1)
+    wide = wide.reindex(numbers)
+    wide.index = pd.Index(images, name="image")
+    return wide

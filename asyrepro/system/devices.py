@@ -1,0 +1,70 @@
+"""Devices: which one to compute on, what it is called, and what to say when its memory runs out."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import torch
+
+from asyrepro.system.errors import ConfigError, UserError
+
+
+def choose(name: str) -> torch.device:
+    """CUDA if there is one, else the CPU, for "auto"; anything else as PyTorch names devices.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    torch.backends.cudnn.allow_tf32 = False  # float32 is float32, in training and evaluation
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(str(name))
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"there is no device {name!r}; use auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device is {name}, but PyTorch finds no CUDA here; use device=cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device is {name}, but there are only {torch.cuda.device_count()} CUDA devices here, "
+            "counted from cuda:0"
+        )
+    return device
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16 itself; a CPU without it emulates it slowly."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return False
+    if hasattr(torch.cpu, "get_capabilities"):
+        return bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+    # PyTorch 2.10 has no public name for it; a version with neither means float32.
+    return getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
+
+
+def name_of(device: torch.device) -> str:
+    """The GPU's name, or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+class OutOfMemory(UserError):
+    """The device's memory is too small."""
+
+
+@contextmanager
+def memory(advice: str):
+    """Within this, memory that runs out becomes OutOfMemory(advice)."""
+    try:
+        yield
+    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemory(advice) from error
+    except RuntimeError as error:
+        # A CPU's allocator, CUDA's context, cuDNN and cuBLAS have no exception of their own for it.
+        words = ("allocate memory", "ALLOC_FAILED", "ALLOCATION_FAILED", "out of memory")
+        if not any(word in str(error) for word in words):
+            raise
+        raise OutOfMemory(advice) from error

@@ -1,0 +1,238 @@
+"""Saving and loading checkpoints and weights.
+
+They are written atomically. A file may come from a stranger: it is read with ``weights_only=True``,
+its checksums are checked, and of the configuration in it only networks and tasks of this program
+are ever made, so that it can hold tensors and numbers, never code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+import yaml
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from asyrepro.runs.settings import CONFIGS
+from asyrepro.system.errors import CheckpointError, shown
+from asyrepro.system.files import write_bytes
+
+FORMAT = 1
+NEEDED = (
+    "model.name",
+    "model.network",
+    "task",
+    "dataset.name",
+    "loss.name",
+    "seed",
+    "channels_last",
+)
+
+LARGEST = 1024  # layers, channels or whatever else a network may have
+
+
+def save(path: Path | str, state: dict) -> None:
+    """Save a dictionary of tensors, numbers, strings, lists and dictionaries atomically."""
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def load(path: Path | str, device: torch.device | str = "cpu", needs: Iterable[str] = ()) -> dict:
+    """Read what :func:`save` wrote.
+
+    Args:
+        path: the file.
+        device: where the tensors go.
+        needs: keys that it must have.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, holds something other than tensors and
+            plain values, was written by a newer version of this program, or lacks a key.
+    """
+    file, path = Path(path), shown(path)
+    if not file.is_file():
+        raise CheckpointError(f"there is no checkpoint at {path}")
+    try:
+        content = io.BytesIO(file.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        _check_archive(content)
+        state = torch.load(content, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds more than tensors and plain values, or is damaged; it was not loaded"
+        ) from error
+    except MemoryError:
+        raise
+    # zipfile and torch raise a dozen kinds of exception on damaged files: all mean the same.
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} is damaged or not a checkpoint ({_reason(error)}); copy it again or delete it"
+        ) from error
+    version = state.get("format") if isinstance(state, dict) else None
+    if type(version) is not int or abs(version) > 1_000_000:
+        raise CheckpointError(f"{path} is not a checkpoint of this program")
+    if version != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {version}, this program reads {FORMAT}: update asyrepro"
+        )
+    missing = [key for key in needs if key not in state]
+    if missing:
+        raise CheckpointError(f"{path} has no {missing[0]!r}: it is another kind of checkpoint")
+    return state
+
+
+def _check_archive(content: io.BytesIO) -> None:
+    """Raise ValueError unless it is a zip archive as torch writes it, with the right checksums."""
+    with zipfile.ZipFile(content) as archive:
+        members = archive.infolist()
+        stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+        if not stored or sum(member.file_size for member in members) > len(content.getbuffer()):
+            raise ValueError("it is compressed, which no checkpoint is")
+        broken = archive.testzip()
+        if broken:
+            raise ValueError(f"wrong checksum of {broken}")
+    content.seek(0)
+
+
+def configuration(state: dict, path: Path | str) -> DictConfig:
+    """The configuration that a weights file holds as YAML, safe to be made into network and task.
+
+    Hydra calls whatever function a ``_target_`` names. In the nodes ``model.network`` and ``task``
+    only classes that asyrepro.models and asyrepro.tasks themselves define are let through.
+
+    Raises:
+        CheckpointError: there is no configuration, it cannot be read, or it names something else.
+    """
+    path = shown(path)
+    if "config" not in state:
+        raise CheckpointError(
+            f"{path} is a checkpoint of an unfinished training; give a weights.pt"
+        )
+    try:
+        cfg = _parsed(state["config"])
+        lacking = [name for name in NEEDED if OmegaConf.select(cfg, name) is None]
+    except Exception as error:  # yaml's and OmegaConf's are many
+        raise CheckpointError(
+            f"{path} holds no readable configuration ({_reason(error)}); copy it again"
+        ) from error
+    if lacking:
+        raise CheckpointError(f"{path} holds a configuration without {lacking[0]}; copy it again")
+    for name, package in (("model.network", "asyrepro.models"), ("task", "asyrepro.tasks")):
+        found = _items(OmegaConf.select(cfg, name))
+        special = [v for k, v in found if isinstance(k, str) and k.startswith("_")]
+        if len(special) != 1 or not _defined_in(package, special[0]):
+            strange = next((v for v in special if not _defined_in(package, v)), None)
+            raise CheckpointError(
+                f"{path} asks for {_brief(strange) if isinstance(strange, str) else 'something'} "
+                f"as its {name}, which is not of this program; it was not made"
+            )
+    for key, value in _items(cfg.model.network):
+        if isinstance(value, int | float) and not abs(value) <= LARGEST:  # NaN neither
+            raise CheckpointError(
+                f"{path} describes a network whose {_brief(str(key))} is above {LARGEST:,}; it was "
+                "not made"
+            )
+    return cfg
+
+
+def _parsed(text: str) -> DictConfig:
+    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+        raise ValueError("it repeats parts of itself")  # of which a few lines can make gigabytes
+    return OmegaConf.create(OmegaConf.to_container(OmegaConf.create(text), resolve=True))
+
+
+def _items(node: object) -> Iterator[tuple]:
+    """All keys and values of a configuration's node, those further inside included."""
+    if OmegaConf.is_dict(node):
+        pairs = list(node.items())
+    else:
+        pairs = list(enumerate(node)) if OmegaConf.is_list(node) else []
+    for key, value in pairs:
+        yield key, value
+        yield from _items(value)
+
+
+def _defined_in(package: str, name: object) -> bool:
+    """Whether a dotted name is that of a class which a package of this program defines, or of a
+    network that a YAML file in configs/model/ names: these are this machine's user's own."""
+    if not isinstance(name, str):
+        return False
+    if not name.startswith(f"{package}."):
+        return package == "asyrepro.models" and name in _own_networks()
+    try:
+        return get_class(name).__module__.startswith(package)
+    except Exception:  # no such module or class
+        return False
+
+
+def _own_networks() -> set[str]:
+    found = set()
+    for path in (CONFIGS / "model").glob("*.yaml"):
+        try:
+            found.add(OmegaConf.select(OmegaConf.load(path), "network._target_"))
+        except (OSError, yaml.YAMLError, OmegaConfBaseException):
+            continue  # who chooses it is told
+    return found
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return _brief(lines[0].rstrip(":.") if lines and lines[0] else type(error).__name__)
+
+
+def _brief(text: str) -> str:
+    """Words out of a file as a message shows them: not many, on one line, nothing unprintable."""
+    return shown(text[:100])
+
+
+def check_weights(network: torch.nn.Module, weights: dict, source: Path | str) -> None:
+    """CheckpointError unless a state dictionary is one of ``network``, with finite values."""
+    own, source = network.state_dict(), shown(source)
+    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
+        raise CheckpointError(f"{source} holds no weights of a network")
+    missing, extra = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    other = [name for name in own.keys() & weights.keys() if not _alike(own[name], weights[name])]
+    if missing or extra or other:
+        name = (missing or extra or sorted(other))[0]
+        raise CheckpointError(
+            f"{source} holds the weights of another network than {type(network).__name__} as it "
+            f"is configured (first difference: {_brief(name)})"
+        )
+    broken = [k for k, v in weights.items() if v.is_floating_point() and not v.isfinite().all()]
+    if broken:
+        raise CheckpointError(f"{source} holds weights that are not finite ({_brief(broken[0])})")
+
+
+def load_weights(network: torch.nn.Module, weights: dict, source: Path | str) -> None:
+    """Copy a state dictionary into ``network``; CheckpointError if it belongs to another one."""
+    check_weights(network, weights, source)
+    network.load_state_dict(weights)
+
+
+def _alike(own: torch.Tensor, other: object) -> bool:
+    return (
+        isinstance(other, torch.Tensor)
+        and (other.shape, other.layout) == (own.shape, own.layout)
+        and (other.dtype == own.dtype or (own.is_floating_point() and other.dtype == torch.half))
+        and not other.is_meta
+    )
+
+
+def digest(weights: dict) -> str:
+    """SHA-256 over names, shapes and bytes of a state dictionary: equal if and only if equal."""
+    sha = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        sha.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()

@@ -1,0 +1,320 @@
+"""The training loop: one network, one loss, one sequence of patches.
+
+The loop reads from top to bottom. What makes it fast is in plain sight: patches are made on the
+training device, in batches; bfloat16 autocast and channels_last; a fused optimiser; the loss is
+fetched from the device only when a line of the history or a checkpoint is due.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from asyrepro.system import files
+from asyrepro.system.errors import CheckpointError, UserError
+from asyrepro.training import checkpoint, distributed, stopping
+
+CHECKPOINT = "checkpoint.pt"
+HISTORY = "history.csv"
+COLUMNS = ("step", "loss", "lr", "val_psnr", "patches_per_second", "seconds")
+
+
+class Diverged(UserError):
+    """The loss is no longer finite."""
+
+
+@dataclass
+class Trainer:
+    """Trains ``network`` in place and keeps all state that a continuation needs.
+
+    Args:
+        network: takes the input batch, returns images of the label's shape.
+        criterion: the loss, called as ``criterion(output, label)`` in float32.
+        sampler: an iterator over (input, label) with ``state_dict``, and ``batch``.
+        optimizer: over the network's parameters.
+        scheduler: stepped once after every training step.
+        steps: number of training steps in all.
+        folder: where the checkpoint and the history are written.
+        signature: what must agree for a checkpoint to be continued (the configuration's hash).
+        device: where the network and the patches are.
+        amp: run the network under bfloat16 autocast; weights and the loss stay float32.
+        channels_last: keep activations with channels innermost, which convolutions prefer.
+        compile: pass the network through ``torch.compile``.
+        clip: largest norm of the gradient, None for no clipping.
+        ema: decay of the running average of the weights, which is then what is validated and
+            returned; None for none.
+        log_every: steps between lines of the history.
+        validate: returns the validation PSNR in dB of a network, called every ``validate_every``
+            steps and at the end.
+        checkpoint_seconds: time between checkpoints; there is always one of the last step, and one
+            of the step at which the process was asked to end.
+        logger: called with the lines of the history that are new at a checkpoint.
+        label: what the progress bar is called; None for no bar, and there is none in a file.
+    """
+
+    network: nn.Module
+    criterion: nn.Module
+    sampler: object
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    steps: int
+    folder: Path
+    signature: str = ""
+    device: torch.device | str = "cpu"
+    amp: bool = True
+    channels_last: bool = True
+    compile: bool = False
+    clip: float | None = None
+    ema: float | None = None
+    log_every: int = 50
+    validate: Callable[[nn.Module], float] | None = None
+    validate_every: int = 0
+    checkpoint_seconds: float = 60
+    logger: Callable[[list[dict]], None] | None = None
+    label: str | None = ""
+    step: int = field(default=0, init=False)
+    seconds: float = field(default=0.0, init=False)
+    history: list[dict] = field(default_factory=list, init=False)
+    reported: int = field(default=0, init=False)
+
+    def __post_init__(self):
+        self.folder = Path(self.folder)
+        self.device = torch.device(self.device)
+        self.total = torch.zeros((), device=self.device)  # of the losses since the last log line
+        self.average = None
+        if self.ema is not None:
+            self.average = torch.optim.swa_utils.AveragedModel(
+                self.network,
+                multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(self.ema),
+                use_buffers=True,
+            )
+
+    @property
+    def trained(self) -> nn.Module:
+        """The network whose weights count: the running average if there is one."""
+        return self.network if self.average is None else self.average.module
+
+    def run(self) -> nn.Module:
+        """Train from where the folder's checkpoint left off to the last step.
+
+        Returns:
+            The trained network, in evaluation mode.
+
+        Raises:
+            Diverged: the loss became NaN or infinite; the last good checkpoint stays.
+            CheckpointError: the folder's checkpoint is damaged, belongs to another run, or was
+                begun on another kind of device.
+            StorageError: the disk is full or read-only; the last checkpoint stays.
+            Stopped: the process was asked to end; the step is finished and in the checkpoint.
+        """
+        self.resume()
+        if self.channels_last:
+            self.network.to(memory_format=torch.channels_last)
+        step_function = distributed.parallel(self.network)
+        if self.compile:
+            step_function = torch.compile(step_function)
+        self.network.train()
+        saved = clock = time.perf_counter()
+        bar = tqdm(
+            total=self.steps, initial=self.step, desc=self.label, unit="step",
+            disable=True if self.label is None else None, dynamic_ncols=True, mininterval=0.5,
+        )  # fmt: skip
+        with bar, stopping.deferred():
+            while self.step < self.steps:
+                inputs, label = map(distributed.part, next(self.sampler))
+                if self.channels_last and inputs.ndim == 4:
+                    inputs = inputs.contiguous(memory_format=torch.channels_last)
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+                    output = step_function(inputs)
+                loss = self.criterion(output.float(), label)
+                self.optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                if self.clip is not None:
+                    nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
+                rate = self.optimizer.param_groups[0]["lr"]
+                self.optimizer.step()
+                self.scheduler.step()
+                if self.average is not None:
+                    self.average.update_parameters(self.network)
+                self.total += loss.detach()
+                self.step += 1
+                bar.update()
+
+                last = self.step == self.steps
+                validate = self.validate is not None and (
+                    last or (self.validate_every and self.step % self.validate_every == 0)
+                )
+                log = last or validate or self.step % self.log_every == 0
+                late = time.perf_counter() - saved > self.checkpoint_seconds
+                save = last or distributed.anyone(late or stopping.requested(), self.step)
+                if not (log or save):
+                    continue
+                distributed.average(self.total)
+                self._check_finite(rate)  # waits for the device
+                self.seconds += time.perf_counter() - clock
+                if log:
+                    self._log(rate, validate)
+                    bar.set_postfix_str(_describe(self.history))
+                if save:
+                    distributed.on_main(self.save)
+                    saved = time.perf_counter()
+                    distributed.check_stop(f"at step {self.step} of {self.steps}")
+                clock = time.perf_counter()
+        return self.trained.eval()
+
+    def _check_finite(self, rate: float) -> None:
+        # The largest absolute value is finite only if all values are; to find it is fast.
+        numbers = [self.total, *(p.detach() for p in self.network.parameters())]
+        if not nn.utils.get_total_norm(numbers, norm_type=float("inf")).isfinite():
+            raise Diverged(
+                f"the loss is no longer finite at step {self.step} (learning rate "
+                f"{rate:.2g}); choose a smaller learning rate or set recipe.clip"
+            )
+
+    def _log(self, rate: float, validate: bool) -> None:
+        """Add a line to the history: the mean loss and the speed since the last line."""
+        before = self.history[-1] if self.history else {"step": 0, "seconds": 0.0}
+        steps, seconds = self.step - before["step"], self.seconds - before["seconds"]
+        row = {
+            "step": self.step,
+            "loss": self.total.item() / steps,
+            "lr": rate,
+            "val_psnr": distributed.on_main(self._validate) if validate else None,
+            "patches_per_second": self.sampler.batch * steps / seconds,
+            "seconds": self.seconds,
+        }
+        self.history.append(row)
+        self.total.zero_()
+
+    def _validate(self) -> float:
+        self.trained.eval()
+        value = self.validate(self.trained)
+        self.network.train()
+        return value
+
+    def save(self) -> None:
+        """Write the history, then the checkpoint: what a checkpoint holds is in the history."""
+        state = {
+            "signature": self.signature,
+            "device": self.device.type,
+            "step": self.step,
+            "seconds": self.seconds,
+            "total": self.total,
+            "network": self.network.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "criterion": self.criterion.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "sampler": self.sampler.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(self.device) if self._cuda else None,
+            "history": self.history,
+        }
+        if self.logger is not None:
+            self.logger(self.history[self.reported :])
+            self.reported = len(self.history)
+        files.write_text(self.folder / HISTORY, history_csv(self.history))
+        checkpoint.save(self.folder / CHECKPOINT, state)
+
+    def resume(self) -> bool:
+        """Take up the folder's checkpoint if there is one; True if so."""
+        path = self.folder / CHECKPOINT
+        needs = (
+            *("signature", "network", "criterion", "optimizer", "scheduler", "sampler"),
+            *("random", "step", "seconds", "history"),
+        )
+        state = distributed.on_main(
+            lambda: checkpoint.load(path, needs=needs) if path.exists() else None
+        )
+        if state is None:
+            return False
+        if state["signature"] != self.signature:
+            raise CheckpointError(
+                f"{path} belongs to a run with another configuration; choose another study, or "
+                "delete its folder to start again"
+            )
+        begun = state.get("device", self.device.type)
+        if begun != self.device.type:  # whose random numbers are others
+            raise CheckpointError(
+                f"{path} was begun on {begun}; continue it with runtime.device={begun}, or delete "
+                "it to train from the beginning"
+            )
+        earlier = CheckpointError(
+            f"{path} was written by an earlier version of this program, which this one cannot "
+            "continue; delete the file to train from the beginning"
+        )
+        if "total" not in state:
+            raise earlier
+        checkpoint.load_weights(self.network, state["network"], path)
+        try:
+            self.optimizer.load_state_dict(state["optimizer"])
+        except ValueError:  # other parameters
+            raise earlier from None
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.criterion.load_state_dict(state["criterion"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.sampler.load_state_dict(state["sampler"])
+        torch.set_rng_state(state["random"].cpu())
+        if self._cuda and state["random_cuda"] is not None:
+            torch.cuda.set_rng_state(state["random_cuda"].cpu(), self.device)
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.total.copy_(state["total"])
+        self.history = list(state["history"])
+        self.reported = len(self.history)
+        return True
+
+    @property
+    def _cuda(self) -> bool:
+        return self.device.type == "cuda"
+
+
+def history_csv(history: list[dict]) -> str:
+    """The history as CSV text, one line every ``log_every`` steps."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in history:
+        writer.writerow({k: _short(k, v) for k, v in row.items()})
+    return text.getvalue()
+
+
+def _short(name: str, value: float | int | None) -> str | int:
+    if value is None or isinstance(value, int):
+        return "" if value is None else value
+    digits = {"loss": 7, "lr": 4, "val_psnr": 6, "patches_per_second": 4, "seconds": 5}
+    return f"{value:.{digits[name]}g}"
+
+
+def _describe(history: list[dict]) -> str:
+    row = history[-1]
+    text = f"loss {row['loss']:.3g}, lr {row['lr']:.2g}, {row['patches_per_second']:.0f} patches/s"
+    validated = [r["val_psnr"] for r in history if r["val_psnr"] is not None]
+    return text + (f", val {validated[-1]:.2f} dB" if validated else "")
+
+
+def parameter_groups(network: nn.Module, lr: float, scale: dict[str, float] | None) -> list[dict]:
+    """Parameter groups with a learning rate of their own for layers named in ``scale``.
+
+    ``scale`` maps the beginning of a parameter's name to a factor on ``lr``; SRCNN's paper, for
+    example, trains the last layer at a tenth of the others' rate.
+    """
+    groups: dict[float, list[Tensor]] = {}
+    scale = dict(scale or {})
+    unused = set(scale)
+    for name, parameter in network.named_parameters():
+        keys = [key for key in scale if name.startswith(key)]
+        unused -= set(keys)
+        factor = scale[max(keys, key=len)] if keys else 1.0
+        groups.setdefault(factor, []).append(parameter)
+    if unused:
+        raise ValueError(f"no parameter of the network begins with {sorted(unused)[0]!r}")
+    return [{"params": params, "lr": lr * factor} for factor, params in groups.items()]

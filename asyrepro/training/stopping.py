@@ -1,0 +1,119 @@
+"""Ending early without losing anything: SIGTERM, Ctrl-C, a closed terminal and the time limit.
+
+All of them are signals; the time limit is SIGALRM. Within :func:`handled` a signal raises
+:class:`Stopped`, which ends the process with the status that a shell expects. Within
+:func:`deferred`, the training loop's, it waits until the loop has written its checkpoint.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager
+
+from asyrepro.system.errors import ConfigError
+
+UNFINISHED = 75  # exit status "not finished, nothing failed: try again" (EX_TEMPFAIL, sysexits.h)
+STATUS = {
+    signal.SIGHUP: 129,
+    signal.SIGINT: 130,
+    signal.SIGTERM: 143,
+    signal.SIGALRM: UNFINISHED,
+}
+STARTED = time.monotonic()
+
+_received: int | None = None  # the first signal; a process is stopped only once
+_deferred = False
+
+
+class Stopped(SystemExit):
+    """The process was asked to end; carries its exit status, and reads as a sentence."""
+
+    def __init__(self, number: int, where: str = ""):
+        super().__init__(STATUS[number])
+        self.text = " ".join(["stopped", *filter(None, [where])])
+        if number == signal.SIGALRM:
+            self.text += " by the time limit"
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@contextmanager
+def handled():
+    """Within this, signals and the time limit raise :class:`Stopped` (in the main thread only)."""
+    nested = signal.getsignal(signal.SIGTERM) is _handle
+    if nested or threading.current_thread() is not threading.main_thread():
+        check()
+        yield
+        return
+    numbers = [n for n in STATUS if signal.getsignal(n) != signal.SIG_IGN]  # nohup stays nohup
+    before = {number: signal.signal(number, _handle) for number in numbers}
+    try:
+        check()
+        yield
+        check()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def limit(minutes: float | None) -> None:
+    """End this process so many minutes after its start; None for no limit.
+
+    Raises:
+        ConfigError: the limit is not a number above 0.
+    """
+    if minutes is None:
+        return
+    if not isinstance(minutes, int | float) or not 0 < minutes < float("inf"):
+        raise ConfigError(f"runtime.max_minutes is {minutes}; it must be above 0, or null")
+    left = STARTED + 60 * minutes - time.monotonic()
+    signal.setitimer(signal.ITIMER_REAL, max(left, 1e-6))
+
+
+@contextmanager
+def deferred():
+    """Within this, a signal is only noted: see :func:`requested` and :func:`check`."""
+    global _deferred
+    _deferred = True
+    try:
+        yield
+    finally:
+        _deferred = False
+    check()
+
+
+def requested() -> bool:
+    """Whether the process has been asked to end."""
+    return _received is not None
+
+
+def received() -> int:
+    """The signal by which the process has been asked to end, or 0."""
+    return _received or 0
+
+
+def check(where: str = "") -> None:
+    """Raise :class:`Stopped` if the process has been asked to end; ``where`` says how far it is."""
+    if _received is not None:
+        raise Stopped(_received, where)
+
+
+def _handle(number: int, frame) -> None:
+    global _received
+    # A second Ctrl-C ends the process at once; torchrun passes even the first on a second time.
+    if number == signal.SIGINT and "TORCHELASTIC_RUN_ID" not in os.environ:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if _received is not None:  # as when a cluster signals both a process and its parent
+        return
+    _received = number
+    children = multiprocessing.active_children()
+    for child in children:  # a parallel sweep's: each writes its checkpoint, then the sweep ends
+        child.terminate()
+    if not (_deferred or children):
+        check()

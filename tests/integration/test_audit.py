@@ -1,0 +1,355 @@
+"""The audit's numbers against figures worked out apart from it, and what it writes."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import skimage.data
+from PIL import Image
+
+from asyrepro import paper
+from asyrepro.commands.audit import main
+from asyrepro.data import catalogue
+from asyrepro.paper import audit
+from asyrepro.paper.failed_column import failed_column
+from asyrepro.system.errors import DataError
+
+REAL = os.environ.get("ASYREPRO_DATA")
+needs_data = pytest.mark.skipif(not REAL, reason="needs real data sets: set ASYREPRO_DATA")
+
+# Worked out from the printed tables before this code was written: table, base loss, PSNR base ->
+# asymmetric, mean change, least and largest change, SSIM change, largest fall of RMSE in per cent.
+SUMMARY = [
+    (2, "mae", "27.733", "27.813", "+0.080", "+0.009", "+0.149", "+0.0004", "1.70"),
+    (2, "mse", "27.507", "27.556", "+0.049", "+0.000", "+0.086", "+0.0010", "0.98"),
+    (3, "mae", "25.607", "27.454", "+1.847", "+0.746", "+3.157", "+0.0134", "30.5"),
+    (3, "mse", "13.297", "17.023", "+3.727", "+1.938", "+5.229", "+0.0932", "45.2"),
+    (4, "mae", "29.860", "29.978", "+0.118", "+0.073", "+0.170", "+0.0019", "1.94"),
+    (4, "mse", "29.952", "30.099", "+0.147", "+0.113", "+0.222", "+0.0009", "2.52"),
+    (5, "mae", "31.910", "32.063", "+0.153", "+0.073", "+0.315", "+0.0021", "3.58"),
+    (5, "mse", "31.982", "32.124", "+0.143", "+0.005", "+0.242", "+0.0010", "2.76"),
+]
+
+
+def test_rmse_column_is_not_eq_9():
+    frame = audit.rmse_column()
+    assert len(frame) == 160
+    assert not frame["agrees"].any()
+    assert f"{frame['k'].min():.2f} {frame['k'].max():.2f}" == "1.38 2.99"
+
+
+def test_eq_9_would_have_been_recognised(monkeypatch):
+    """Were the column eq. (9), rounded to five decimals, every cell would agree."""
+    made = paper.tables()
+    made["rmse"] = (10 ** (-made["psnr"] / 20)).round(5)
+    original = audit.ratios
+    monkeypatch.setattr(audit, "ratios", lambda: original(made))
+    assert audit.rmse_column()["agrees"].all()
+
+
+def test_k_is_a_constant_of_the_image():
+    frame = audit.image_constants()
+    assert len(frame) == 40
+    assert frame["constant"].all()
+    assert frame["spread"].max() < 2e-4  # four digits
+
+
+def test_tables_2_and_3_share_their_images():
+    frame = audit.shared_images()
+    assert (frame["gap"] < 2e-6).all()
+    assert frame["both"].round(5).tolist()[:3] == [0.65606, 0.64496, 0.61276]
+
+
+def test_summary_to_the_printed_digit():
+    found = []
+    for row in audit.summary().itertuples():
+        fall = row.rmse_fall_max
+        found.append(
+            (
+                *(row.table, row.base, f"{row.psnr_base:.3f}", f"{row.psnr_asy:.3f}"),
+                *(f"{row.psnr_change:+.3f}", f"{row.psnr_change_min:+.3f}"),
+                *(f"{row.psnr_change_max:+.3f}", f"{row.ssim_change:+.4f}"),
+                f"{fall:.2f}" if fall < 10 else f"{fall:.1f}",
+            )
+        )
+    assert found == SUMMARY
+
+
+def test_changes_of_one_image():
+    # Table 2, image 1: 28.92492 -> 29.03716 dB, 0.83519 -> 0.83566, 0.05455 -> 0.05385
+    row = audit.changes().iloc[0]
+    assert (row["table"], row["no"], row["base"]) == (2, 1, "mae")
+    assert row["psnr_change"] == pytest.approx(0.11224)
+    assert row["ssim_change"] == pytest.approx(0.00047)
+    assert row["rmse_percent"] == pytest.approx(-1.2832, abs=1e-4)
+    assert len(audit.changes()) == 80
+
+
+def test_where_the_asymmetric_loss_does_not_win():
+    frame = audit.not_winning()
+    assert frame.to_dict("records") == [
+        {
+            **{"table": 2, "model": "srcnn", "no": 3, "base": "mse", "metric": "rmse"},
+            **{"before": 0.09984, "after": 0.09984, "what": "the same"},
+        },
+        {
+            **{"table": 4, "model": "dncnn", "no": 1, "base": "mse", "metric": "ssim"},
+            **{"before": 0.88183, "after": 0.88155, "what": "worse"},
+        },
+    ]
+
+
+def test_abstract_against_table_2():
+    frame = audit.abstract().set_index("metric")
+    # image 8, MAE: 32.13706 / 31.98799, 0.03812 / 0.03878; image 9, MSE: 0.77292 / 0.77127
+    assert frame.loc["psnr", "largest"] == pytest.approx(0.4660, abs=1e-4)
+    assert frame.loc["ssim", "largest"] == pytest.approx(0.2139, abs=1e-4)
+    assert frame.loc["rmse", "largest"] == pytest.approx(1.7019, abs=1e-4)
+    assert frame["reaches"].to_dict() == {"psnr": True, "ssim": False, "rmse": True}
+    assert frame["no"].to_dict() == {"psnr": 8, "ssim": 9, "rmse": 8}
+
+
+def test_rmse_repeats_psnr():
+    frame = audit.redundancy()
+    assert len(frame) == 80
+    assert frame["agrees"].all()
+    # Table 2, image 1, MAE: +0.11224 dB is a factor of 0.98716
+    assert frame["predicted"].iloc[0] == pytest.approx(0.98716, abs=1e-5)
+
+
+def test_edsr_with_mse_hardly_depends_on_the_image():
+    frame = audit.column_spread().set_index(["table", "loss"])
+    assert frame.loc[(3, "mse"), "mean"] == pytest.approx(13.296716)
+    assert frame["range"].idxmin() == (3, "mse")
+    assert frame.loc[(3, "mse"), "range"] == pytest.approx(13.54082 - 12.80365)
+    assert frame.loc[(2, "mae"), "range"] > 10 * frame.loc[(3, "mse"), "range"]
+
+
+def test_published_dncnn_has_its_published_means():
+    """Catches a mistyped digit; it does not replace a look at the article."""
+    first_two = {15: (32.61, 34.97), 25: (30.18, 33.06), 50: (27.03, 30.00)}
+    means = {15: 32.859, 25: 30.436, 50: 27.178}
+    for sigma, values in audit.PUBLISHED_DNCNN.items():
+        assert np.mean([*first_two[sigma], *values]) == pytest.approx(means[sigma], abs=6e-4)
+
+
+def made_greys(monkeypatch, psnr=30.0):
+    """Ten flat images a table; the denoiser is replaced by a known figure."""
+    levels = {15: psnr, 25: psnr - 2, 50: psnr - 5}
+    monkeypatch.setattr(audit, "non_local_means_psnr", lambda name, pixels, sigma: levels[sigma])
+    flat = np.full((8, 8), 0.5)
+    return {table: {name: flat for name in paper.test_images(table)} for table in (4, 5)}
+
+
+def test_noise_of_a_flat_image(monkeypatch):
+    frame = audit.noise_images(made_greys(monkeypatch))
+    row = frame[(frame["table"] == 4) & (frame["sigma"] == 25)].iloc[0]
+    assert row["psnr_noisy"] == pytest.approx(20.172, abs=1e-3)  # 20 log10(10.2)
+    assert row["nrmse_noisy"] == pytest.approx(25 / 255 / 0.5)
+    assert row["paper_psnr"] == 30.72817  # the best of the four losses
+    assert row["paper_nrmse"] == 0.0553
+    assert row["published"] == 30.87
+
+
+def test_noise_level_from_known_figures(monkeypatch):
+    levels = audit.noise_level(audit.noise_images(made_greys(monkeypatch)))
+    rows = levels.set_index(["table", "sigma"])
+    # DnCNN-S on Set12's images 03 ... 12: 30.199 dB on average; the paper's best are 30.099 dB
+    assert rows.loc[(4, 25), "reference"] == pytest.approx(30.199)
+    assert rows.loc[(4, 25), "difference"] == pytest.approx(0.0999, abs=1e-3)
+    # for Table 5 non-local means (28 dB everywhere) and DnCNN-S's lead over it (2.199 dB)
+    assert rows.loc[(5, 25), "reference"] == pytest.approx(30.199)
+    assert rows.loc[(4, 15), "gain"] == pytest.approx(30.099 - 24.609, abs=1e-3)
+
+
+def test_implied_sigma():
+    made = pd.DataFrame(
+        {"table": 4, "sigma": [15, 25, 50], "difference": [2.0, 0.0, -3.0]},
+    )
+    assert audit.implied_sigma(made) == {4: pytest.approx(25)}
+    made["difference"] += 1.5  # half-way from 25 to 50
+    assert audit.implied_sigma(made) == {4: pytest.approx(np.sqrt(25 * 50))}
+
+
+def test_non_local_means_denoises():
+    pixels = skimage.data.camera()[100:228, 150:278] / 255
+    noisy = -20 * np.log10(25 / 255)
+    assert audit.non_local_means_psnr("a", pixels, 25) > noisy + 4
+    assert audit.non_local_means_psnr("a", pixels, 25) == audit.non_local_means_psnr(
+        "a", pixels, 25
+    )
+
+
+def test_min_max_normalisation_is_told_from_scaling():
+    wanted = paper.constants(4)
+    middle = ((wanted["low"] + wanted["high"]) / 2).to_numpy()
+
+    def two_tone(value, low, high):
+        """Pixels of two values, and RMS `value`, over many pixels."""
+        share = (value**2 - low**2) / (high**2 - low**2)
+        count = round(share * 1_000_000)
+        return np.r_[np.full(count, high), np.full(1_000_000 - count, low)][None]
+
+    made = {
+        name: two_tone(value, 0.2, 0.9)
+        for name, value in zip(paper.test_images(4), middle, strict=True)
+    }
+    frame = audit.normalisation({4: made})
+    assert frame["scaled_fits"].all()
+    assert not frame["minmax_fits"].any()
+    # min-max takes 0.2 and 0.9 to 0 and 1, so the RMS is the root of the bright pixels' share
+    share = (middle[0] ** 2 - 0.04) / 0.77
+    assert frame["minmax"].iloc[0] == pytest.approx(np.sqrt(share), abs=1e-5)
+
+
+def test_errors_made_as_strong_as_in_the_failed_column():
+    """On ramps, which bicubic enlargement gives back, an added error is 10^(-PSNR / 20)."""
+    ramp = np.linspace(60, 190, 60).round().astype(np.uint8)
+    images = {"a": np.tile(ramp, (3, 60, 1)), "b": np.tile(ramp[::-1, None], (3, 1, 60))}
+    found = failed_column(images).set_index("kind")
+    paper = found.loc["the paper's MSE column"]
+    assert paper[["psnr_min", "psnr_max", "ssim_min"]].tolist() == [12.80365, 13.54082, 0.50109]
+    kinds = found.drop(index=["the paper's MSE column", "bicubic enlargement"])
+    assert kinds["psnr_mean"].to_numpy() == pytest.approx(paper["psnr_mean"], abs=0.01)
+    strength = 10 ** (-paper["psnr_mean"] / 20)
+    for kind in ("a constant added", "a constant taken away", "noise added, pixel by pixel"):
+        assert kinds.at[kind, "strength"] == pytest.approx(strength, abs=0.002)
+    values = ramp / 255  # of a factor f the error is (1 - f) times the root mean square
+    rms = np.sqrt((values**2).mean())
+    factor = kinds.at["all values times a factor", "strength"]
+    assert factor == pytest.approx(1 - strength / rms, abs=0.003)
+    assert kinds.at["noise added, pixel by pixel", "ssim_max"] < 0.05
+    assert kinds.at["a constant added", "ssim_min"] > 0.5
+
+
+def test_bicubic_against_pillow():
+    array = np.moveaxis(skimage.data.astronaut()[:202, :203], -1, 0)
+    frame = audit.bicubic({"a": array}, scales=(4,))
+    image = Image.fromarray(skimage.data.astronaut()[:200, :200])
+    small = image.resize((50, 50), Image.Resampling.BICUBIC)
+    large = np.asarray(small.resize((200, 200), Image.Resampling.BICUBIC), dtype=float)
+    psnr = -10 * np.log10((((large - np.asarray(image)) / 255) ** 2).mean())
+    assert frame["psnr"].iloc[0] == pytest.approx(psnr, abs=0.1)  # Pillow rounds and clips
+
+
+# ---------------------------------------------------------------------------------- what is written
+
+
+@pytest.fixture(scope="module")
+def no_data(tmp_path_factory):
+    """No data set anywhere."""
+    empty = tmp_path_factory.mktemp("empty")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASYREPRO_DATA", str(empty))
+        patch.setattr(catalogue, "home", lambda: empty)
+        yield empty
+
+
+@pytest.fixture(scope="module")
+def written(no_data, tmp_path_factory):
+    """The folder of an audit without data, over an earlier one."""
+    output = tmp_path_factory.mktemp("audit")
+    (output / "recovered.csv").write_text("of an earlier audit")
+    (output / "mine.txt").write_text("not the audit's")
+    assert main(["--output", str(output)]) == 0
+    return output
+
+
+def test_without_data_says_what_is_left_out(written):
+    text = (written / "audit.md").read_text(encoding="utf-8")
+    assert "Left out for want of data (Set5, Set12, Set14, BSD300, BSDS500 test" in text
+    assert "## 1." in text and "## 2." not in text and "## 6." in text
+    assert "| 5 DPHSIR | MSE | 31.982 -> 32.124 | +0.143 | +0.005 ... +0.242 |" in text
+    assert str(written) not in text and str(written.parent) not in text
+    summary = pd.read_csv(written / "summary.csv")
+    assert summary["psnr_change"].round(3).tolist()[:2] == [0.080, 0.049]
+    for name in ("constants", "changes", "spread"):
+        assert (written / f"{name}.png").stat().st_size > 5000
+        assert (written / f"{name}.pdf").stat().st_size > 5000
+
+
+def test_files_of_an_earlier_audit_go_and_others_stay(written):
+    assert not (written / "recovered.csv").exists()
+    assert (written / "mine.txt").read_text() == "not the audit's"
+
+
+def test_writes_and_prints_the_same_bytes_again(written, tmp_path, capsys):
+    assert main(["--output", str(tmp_path)]) == 0
+    assert (tmp_path / "audit.md").read_text(encoding="utf-8") in capsys.readouterr().out
+    files = sorted(path.name for path in written.iterdir() if path.name != "mine.txt")
+    assert files == sorted(path.name for path in tmp_path.iterdir())
+    for name in files:
+        assert (written / name).read_bytes() == (tmp_path / name).read_bytes(), name
+
+
+def test_command_line_errors(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["--output", str(tmp_path / "file")]) == 2
+    assert "is a file" in capsys.readouterr().err
+    assert main(["--output", str(tmp_path / "file" / "audit")]) == 2
+    assert "file/audit cannot be written: Not a directory" in capsys.readouterr().err
+    monkeypatch.setenv("ASYREPRO_DATA", str(tmp_path / "nowhere"))
+    earlier = tmp_path / "audit" / "recovered.csv"
+    earlier.parent.mkdir()
+    earlier.write_text("of an earlier audit")
+    assert main(["--output", str(tmp_path / "audit")]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ASYREPRO_DATA")
+    assert earlier.read_text() == "of an earlier audit"  # what cannot be replaced is kept
+    with pytest.raises(SystemExit) as stop:
+        main(["--unknown"])
+    assert stop.value.code == 2
+
+
+# -------------------------------------------------------------------------------------- real images
+
+
+@pytest.fixture(scope="module")
+def real_sets():
+    """Set12 and BSD300's test split."""
+    found = []
+    for name in ("set12", "bsd300"):
+        try:
+            data = catalogue.test_set(name, mode="rgb", root=REAL, download=False)
+        except DataError:
+            pytest.skip(f"no {name} at hand")
+        arrays = {n: image.numpy() for n, image in zip(data.names, data.images, strict=True)}
+        found.append(audit.Images(name, data.title, arrays, list(arrays)))
+    return found
+
+
+@needs_data
+def test_recovered_images(real_sets):
+    frame = audit.recovered(audit.measure_sets(real_sets))
+    assert frame["image"].tolist() == paper.test_images(4) + paper.test_images(5)
+    assert frame["inside"].all()  # within the rounding of the printed digits, exactly
+    assert frame[frame["table"] == 4]["error"].max() < 3e-5
+    assert frame[frame["table"] == 5]["error"].max() < 5e-5
+    assert (frame["second_error"] > frame["error"]).all()
+
+
+@needs_data
+def test_images_were_not_min_max_normalised(real_sets):
+    frame = audit.normalisation(audit.grey_images(real_sets))
+    assert frame["scaled_fits"].all()
+    assert frame[frame["minmax_fits"]]["image"].tolist() == ["10"]  # spans [0, 1] anyway
+
+
+@needs_data
+def test_edsr_with_mse_is_below_bicubic(real_sets):
+    floor = audit.bicubic(dict(list(real_sets[1].arrays.items())[:20]), scales=(4,))
+    printed = paper.tables()
+    failed = printed[(printed["table"] == 3) & (printed["loss"] == "mse")]["psnr"]
+    assert floor["psnr"].min() > failed.max() + 4
+
+
+@needs_data
+def test_committed_audit_is_of_all_data():
+    """Section 7's table, recovered images and search results are in the committed report."""
+    path = Path(__file__).parents[2] / "results" / "audit" / "audit.md"
+    text = path.read_text(encoding="utf-8")
+    assert "Left out" not in text
+    assert text.count("**found**") == 2
+    assert str(Path(REAL)) not in text

@@ -1,0 +1,62 @@
+"""The files around the package say the same as each other."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+RENAMED = {"torch": "pytorch", "matplotlib": "matplotlib-base"}  # PyPI's name -> conda-forge's
+MODULES = {"PIL": "pillow", "skimage": "scikit-image", "yaml": "pyyaml", "hydra": "hydra-core"}
+
+
+def requirements():
+    """Name -> bounds, of the dependencies and the dev extra in pyproject.toml."""
+    text = (ROOT / "pyproject.toml").read_text()
+    main = re.search(r"^dependencies = \[(.*?)\]", text, re.S | re.M).group(1)
+    dev = re.search(r"^dev = \[(.*?)\]", text, re.S | re.M).group(1)
+    return dict(re.findall(r'"([\w-]+)(>=[^"]+)"', main + dev))
+
+
+def test_environment_yml_is_in_step_with_pyproject():
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pinned = [item for item in listed if isinstance(item, str) and ">=" in item]
+    conda = dict(re.fullmatch(r"([\w-]+)(>=.+)", item).groups() for item in pinned)
+    python = re.search(r'requires-python = "(>=[\d.]+)"', (ROOT / "pyproject.toml").read_text())
+    assert conda.pop("python") == python.group(1)
+    assert conda == {RENAMED.get(name, name): bound for name, bound in requirements().items()}
+
+
+def test_every_package_that_is_imported_is_required():
+    found = set()
+    for path in [*ROOT.glob("asyrepro/**/*.py"), *ROOT.glob("scripts/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module]
+            found |= {name.partition(".")[0] for name in names}
+    own = {"asyrepro", *(path.stem for path in ROOT.glob("scripts/*.py"))}
+    others = found - own - set(sys.stdlib_module_names)
+    assert {"numpy", "skimage", "torch"} <= others
+    assert {MODULES.get(name, name) for name in others} <= set(requirements())
+
+
+def test_every_make_target_is_in_its_help_and_the_readme_names_only_real_ones():
+    text = (ROOT / "Makefile").read_text()
+    phony = set(re.search(r"^\.PHONY: (.*)$", text, re.M).group(1).split())
+    described = set(re.findall(r"^([a-z]+):.*## ", text, re.M))
+    assert described == phony
+    for name in re.findall(r"`?make ([a-z]+)", (ROOT / "README.md").read_text()):
+        assert name in phony, f"README.md names `make {name}`, which does not exist"
+
+
+def test_readme_names_only_files_that_exist():
+    for path in re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text()):
+        assert (ROOT / path).exists(), f"README.md links to {path}, which does not exist"
+
+
+def test_ci_runs_the_readmes_test_command():
+    assert "make test" in (ROOT / "README.md").read_text()
+    assert re.search(r"^make test$", (ROOT / ".ci" / "run").read_text(), re.M)

@@ -1,0 +1,123 @@
+"""From cells to a study's tables, figures and verdicts."""
+
+import hashlib
+import shutil
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from asyrepro.commands import report as command
+from asyrepro.commands import verify
+from asyrepro.commands.train import folder_of
+from asyrepro.report import study
+from asyrepro.runs import cell, configuration, settings
+
+
+def run(root, loss, *further, sweep=()):
+    """One cell of a step in the study "two" on the bundled images."""
+    overrides = [
+        "experiment=table2_srcnn", "profile=smoke", "dataset=bundled", "recipe.steps=1",
+        "recipe.validate_every=0", "runtime.progress=false", "runtime.device=cpu",
+        "study=two", f"loss={loss}", f"results={root}", *further, *sweep,
+    ]  # fmt: skip
+    with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
+        cfg = configuration.resolve(compose("train", overrides=overrides))
+    cell.run(cfg, folder_of(cfg, list(sweep)))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A results folder with a study of two cells and one variant, on the bundled images."""
+    root = tmp_path_factory.mktemp("results")
+    for loss, sweep in (("mae", []), ("asy_mae", []), ("mae", ["task.scale=2"])):
+        run(root, loss, sweep=sweep)
+    study.build(root / "two", log=lambda _: None)
+    return root
+
+
+def digests(folder):
+    made = [p for p in folder.rglob("*") if p.is_file() and "seed0" not in p.parts]
+    return {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in made
+    }
+
+
+def test_everything_is_made(results):
+    found = set(digests(results / "two"))
+    figures = ("fig3", "fig4", "fig5", "fig6", "fig1_2", "forest_table2", "mechanism_table2")
+    assert found >= {f"figures/{name}.{end}" for name in figures for end in ("png", "pdf")}
+    assert found >= {f"tables/table2.{end}" for end in ("csv", "md", "tex")}
+    assert found >= {"metrics.csv", "profiles.csv", "verdicts.md", "verdicts.csv", "claims.csv"}
+    assert "reproducibility.json" in found
+
+
+def test_the_same_cells_give_the_same_bytes(results):
+    before = digests(results / "two")
+    (results / "two" / "metrics.csv").unlink()
+    assert command.main(["study=two", f"results={results}"]) == 0
+    assert digests(results / "two") == before
+
+
+def test_stand_in_data_is_named_and_one_seed_gives_no_verdict(results):
+    assert "bundled stand-in data" in (results / "two" / "tables" / "table2.md").read_text()
+    verdicts = (results / "two" / "verdicts.md").read_text()
+    assert "bundled stand-in data" in verdicts
+    assert "no verdict possible" in verdicts
+
+
+def test_the_tidy_table_has_a_row_an_image_and_run_and_the_baseline(results):
+    lines = (results / "two" / "metrics.csv").read_text().splitlines()
+    head, rows = lines[0].split(","), [line.split(",") for line in lines[1:]]
+    assert ",".join(head[:10]) == "table,model,dataset,loss,seed,image,psnr,ssim,rmse,nrmse"
+    kinds = {(row[3], row[head.index("variant")]) for row in rows}
+    plain, double = "", "task.scale=2"
+    assert kinds == {
+        *(("bicubic", plain), ("mae", plain), ("asy_mae", plain)),
+        *(("bicubic", double), ("mae", double)),
+    }
+    assert len(rows) == 50
+
+
+def test_variants_of_a_sweep_stay_out_of_the_tables(results):
+    values = {}
+    for line in (results / "two" / "metrics.csv").read_text().splitlines()[1:]:
+        row = line.split(",")
+        if row[3] == "bicubic" and row[5] == "moon":
+            values["task.scale=2" in row] = row[6]
+    table = (results / "two" / "tables" / "table2.csv").read_text()
+    assert float(values[True]) > float(values[False]) + 1  # x2 is easier than x3
+    assert values[False] in table and values[True] not in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["study=none"], "there is no study at"),
+        (["sudy=two"], "'sudy=two' is not understood: give study=NAME"),
+        ([], "no study is named: give study=NAME"),
+    ],
+)
+def test_what_cannot_be_reported(results, arguments, message, capsys):
+    assert command.main([*arguments, f"results={results}"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_network_of_colour_in_the_table_of_one_of_luma(tmp_path):
+    run(tmp_path, "mae", "model.input.mode=rgb", "model.network.image_channels=3")
+    assert command.main(["study=two", f"results={tmp_path}"]) == 0
+    assert (tmp_path / "two" / "index.html").is_file()
+
+
+def test_runs_without_a_test_set_do_not_block_the_others(results, tmp_path, capsys):
+    folder = tmp_path / "two"
+    shutil.copytree(results / "two", folder)
+    before = (folder / "metrics.csv").read_text()
+    run(tmp_path, "mae", "cell=untested", "testset=null", "table=null")
+    assert command.main(["study=two", f"results={tmp_path}"]) == 0
+    assert (folder / "metrics.csv").read_text() == before
+    assert verify.main([str(folder), "device=cpu"]) == 0
+
+    shutil.copytree(folder / "untested", tmp_path / "none" / "untested")
+    assert command.main(["study=none", f"results={tmp_path}"]) == 2
+    said = capsys.readouterr().err
+    assert "none holds no metrics: its runs had no test set (testset=null)" in said

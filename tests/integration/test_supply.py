@@ -1,0 +1,156 @@
+"""What comes from outside: packages, data sets, weights. Nothing of it may run code unasked."""
+
+import ast
+import importlib.util
+import re
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import packaging.markers
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from asyrepro.data import catalogue
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted([*(ROOT / "asyrepro").rglob("*.py"), *(ROOT / "scripts").glob("*.py")])
+RUN_CODE = {  # calls that run what a string or file holds
+    "eval", "exec", "__import__", "os.system", "os.popen", "pickle.load", "pickle.loads",
+    "pickle.Unpickler", "marshal.loads", "shelve.open", "dill.load", "joblib.load",
+    "pd.read_pickle", "pandas.read_pickle", "yaml.load", "yaml.unsafe_load", "yaml.full_load",
+    "torch.hub.load", "runpy.run_path",
+}  # fmt: skip
+
+
+def dangers(source: str) -> list[str]:
+    """The calls in a source text that could run code out of data."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        if (
+            name in RUN_CODE
+            or (name == "torch.load" and given.get("weights_only") != "True")
+            or (name.endswith(".load") and given.get("allow_pickle") == "True")
+            or given.get("shell", "False") != "False"
+        ):
+            found.append(ast.unparse(node))
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_data_is_read_in_a_way_that_can_run_code(path):
+    assert dangers(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "torch.load(path)", "torch.load(path, weights_only=False)", "eval('1')", "exec(text)",
+        "pickle.load(file)", "np.load(file, allow_pickle=True)", "yaml.load(text)",
+        "subprocess.run(text, shell=True)", "def f():\n    os.system(text)",
+    ],
+)  # fmt: skip
+def test_the_search_finds_what_it_looks_for(line):
+    assert len(dangers(line)) == 1
+
+
+def test_harmless_calls_are_not_found():
+    code = "network.eval(); re.compile('x'); torch.load(f, weights_only=True); json.load(f)"
+    assert dangers(code) == []
+
+
+def test_packages_call_no_plain_http():
+    for path in SOURCES:
+        for address in re.findall(r"http://[\w.{}-]+", path.read_text()):
+            assert address == "http://{proxy}", f"{address} in {path}"
+
+
+@pytest.mark.parametrize("name", catalogue.FOLDERS)
+def test_every_download_is_https_and_has_a_checksum(name):
+    folder = catalogue.FOLDERS[name]
+    files = catalogue.checksums().get(folder.place, {})
+    complete = set(folder.files) <= set(files)
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in files.values())
+    if isinstance(folder.source, catalogue.Files):
+        assert folder.source.url.startswith("https://") and complete
+        return
+    assert folder.source.urls and all(url.startswith("https://") for url in folder.source.urls)
+    # BSDS500 publishes no sum of its archive, DIV2K an MD5; every other image has a SHA-256 here.
+    assert complete or re.fullmatch("[0-9a-f]{32}", folder.source.md5)
+
+
+# ------------------------------------------------------------------------------------ the lock
+
+
+def locked():
+    """Name -> version of requirements.lock, for this platform."""
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    items = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    here = [item for item in items if item.marker is None or item.marker.evaluate()]
+    assert all(re.fullmatch(r"==[\w.!]+", str(item.specifier)) for item in items), "not a pin"
+    return {canonicalize_name(item.name): str(item.specifier)[2:] for item in here}
+
+
+def test_the_lock_is_within_the_ranges_of_pyproject():
+    toml = pytest.importorskip("tomllib", reason="tomllib came with Python 3.11")
+    project = toml.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins = locked()
+    for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+        item = Requirement(text)
+        name = canonicalize_name(item.name)
+        assert name in pins, f"{name} is not in requirements.lock: run `make lock`"
+        assert pins[name] in item.specifier, f"{name} {pins[name]} is not {item.specifier}"
+
+
+def test_the_lock_needs_nothing_beyond_itself():
+    pins = locked()
+    alike = {name: pin for name, pin in pins.items() if installed(name) == pin}
+    if not alike:
+        pytest.skip("no package is installed in the lock's version: their needs are not known")
+    for name in alike:
+        for item in map(Requirement, distribution(name).requires or []):
+            if item.marker is None:
+                needed = canonicalize_name(item.name)
+                assert needed in pins, f"{name} needs {needed}"
+                assert pins[needed] in item.specifier, f"{name} needs {item}"
+
+
+def lock_script():
+    pytest.importorskip("tomllib", reason="tomllib came with Python 3.11")
+    spec = importlib.util.spec_from_file_location("lock", ROOT / "scripts" / "lock.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_conditions_on_platforms_are_kept(monkeypatch):
+    lock, real = lock_script(), packaging.markers.default_environment
+    needs = {
+        "a": ["b[fast]; platform_system == 'Linux' and python_version < '4'", "c"],
+        "b": ["d; extra == 'fast'", "e; extra == 'slow'", "c", "f; python_version < '3'"],
+        "c": [],
+        "d": [],
+    }
+
+    class Installed:
+        def __init__(self, name):
+            self.requires = needs[name]
+
+    monkeypatch.setattr(lock, "distribution", Installed)
+    linux = 'platform_system == "Linux"'
+    environment = {"platform_system": "Linux"}
+    monkeypatch.setattr("packaging.markers.default_environment", lambda: real() | environment)
+    found = lock.needed([Requirement("a>=1")])
+    assert found == {"a": {""}, "b": {linux}, "c": {"", linux}, "d": {linux}}
+
+
+def installed(name):
+    """The version that is installed, without its local part; "absent" if there is none."""
+    try:
+        return distribution(name).version.partition("+")[0]
+    except PackageNotFoundError:
+        return "absent"

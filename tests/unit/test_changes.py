@@ -1,0 +1,250 @@
+"""Every loss against its base loss on every test set (asyrepro.analysis.changes)."""
+
+import html
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from asyrepro.analysis import changes, statistics
+from asyrepro.report import page
+from asyrepro.runs import results
+
+
+def rows(loss, values, *, testset="table2", variant="", seeds=None, **more):
+    """Rows of one loss: ``values`` is seeds x images."""
+    for seed, of_seed in zip(seeds or range(len(values)), values, strict=True):
+        for image, psnr in zip("abc", of_seed, strict=False):
+            yield {
+                **{"table": 2 if testset == "table2" else "", "model": "srcnn"},
+                **{"dataset": "bsd300", "loss": loss, "seed": seed, "image": image, "psnr": psnr},
+                **{"ssim": psnr / 40, "rmse": 0.04, "nrmse": 2 - psnr / 20, "testset": testset},
+                **{"variant": variant, "iterations": 100, "device": "cpu"},
+                **more,
+            }
+
+
+def tidy(folder, *made):
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = pd.DataFrame([row for part in made for row in part])
+    columns = [*results.COLUMNS, *sorted(set(frame) - set(results.COLUMNS))]
+    frame.reindex(columns=columns).to_csv(folder / "metrics.csv", index=False)
+    return results.load(folder)
+
+
+MAE = [[30.0, 28.0], [30.2, 28.4]]
+ASY = [[30.1, 28.5], [30.06, 28.6]]  # +0.1 +0.5, -0.14 +0.2
+
+
+def test_a_comparison_by_hand(tmp_path):
+    table = changes.changes(tidy(tmp_path, rows("mae", MAE), rows("asy_mae", ASY)))
+    assert table["metric"].tolist() == ["psnr", "ssim", "nrmse"]
+    row = table.iloc[0]
+    assert (row["loss"], row["against"], row["seeds"], row["images"]) == ("asy_mae", "mae", 2, 2)
+    assert row["change"] == pytest.approx((0.1 + 0.5 - 0.14 + 0.2) / 4)
+    assert row["against_mean"] == pytest.approx(29.15)
+    assert row["noise"] == pytest.approx(0.3)  # 29.0 and 29.3: their difference
+    assert (row["seeds_better"], row["images_better"]) == (2, 1)
+    assert row["result"] == "undecided" and "seeds" in row["reason"]
+    nrmse = table.iloc[2]  # falls where PSNR rises, and smaller is better
+    assert nrmse["change"] == pytest.approx(-row["change"] / 20)
+    assert (nrmse["seeds_better"], nrmse["images_better"]) == (2, 1)
+
+
+def test_the_interval_is_that_of_the_verdicts(tmp_path):
+    random = np.random.default_rng(1)
+    mae, mine = random.normal(30, 0.1, (6, 3)), random.normal(30.3, 0.1, (6, 3))
+    frame = tidy(tmp_path, rows("mae", mae.round(6)), rows("asy_mae", mine.round(6)))
+    row = changes.changes(frame).iloc[0]
+    interval = statistics.crossed_interval(mine.round(6) - mae.round(6))
+    assert (row["lower"], row["upper"]) == pytest.approx((interval.lower, interval.upper))
+    assert row["result"] == "better"
+
+
+def test_what_a_loss_is_compared_with(tmp_path):
+    frame = tidy(
+        tmp_path,
+        rows("mae", MAE),
+        rows("mse", [[29.0, 27.0]] * 2),
+        rows("mine", ASY, base="mse"),
+        rows("other", ASY),
+        rows("third", ASY, base="charbonnier"),
+    )
+    table = changes.changes(frame).query("metric == 'psnr'").set_index("loss")
+    assert table["against"].to_dict() == {"mine": "mse", "other": "mae", "third": "charbonnier"}
+    assert table.at["mine", "change"] == pytest.approx(29.315 - 28)
+    assert table.at["third", "seeds"] == 0 and "charbonnier" in table.at["third", "reason"]
+    text = changes.markdown("study", table.reset_index())
+    assert re.search(r"third \| charbonnier \|.*no runs of charbonnier", text)
+
+
+def test_options_of_a_loss_are_compared_with_its_base_without_them(tmp_path):
+    frame = tidy(
+        tmp_path,
+        rows("mae", MAE),
+        rows("mae", [[20.0, 18.0]] * 2, variant="task.scale=4"),
+        rows("asy_mae", ASY, variant="loss.criterion.quartile=0.75"),
+        rows("mine", ASY, variant="loss.criterion.quartile=0.75"),
+        rows("asy_mae", ASY, variant="loss.criterion.x=[1,2],task.scale=4"),
+    )
+    found = changes.shown(changes.changes(frame)).set_index(["loss", "variant"])["change"]
+    assert found["asy_mae", "loss.criterion.quartile=0.75"] == pytest.approx(0.165)
+    assert found["mine", "loss.criterion.quartile=0.75"] == pytest.approx(0.165)
+    assert found["asy_mae", "loss.criterion.x=[1,2],task.scale=4"] == pytest.approx(29.315 - 19)
+
+
+def test_the_literatures_psnr_is_shown_as_papers_count_it(tmp_path):
+    # Set14's grey file counts 20 log10(255 / 219) = 1.3219 dB less in levels, and not in changes.
+    y = {"psnr_y": 33.0, "ssim_y": 0.9, "testset": "set14"}
+    frame = tidy(
+        tmp_path,
+        ({**row, **y, "image": "bridge"} for row in rows("mae", [[30.0]])),
+        ({**row, **y, "image": "bridge", "psnr_y": 33.25} for row in rows("asy_mae", [[30.5]])),
+    )
+    frame["table"] = pd.NA
+    shown = changes.shown(changes.changes(frame))
+    assert len(shown) == 1
+    assert shown.iloc[0]["against_mean"] == pytest.approx(33 - 1.3219, abs=1e-4)
+    assert shown.iloc[0]["change"] == pytest.approx(0.25)
+
+
+def test_infinite_values_are_left_out_and_told_of(tmp_path):
+    flat = [[np.inf, 28.0], [30.2, 28.4]]
+    table = changes.changes(tidy(tmp_path, rows("mae", flat), rows("asy_mae", ASY)))
+    row = table.iloc[0]
+    assert row["images"] == 1 and row["change"] == pytest.approx((0.5 + 0.2) / 2)
+    text = changes.markdown("study", table)
+    assert "no verdict possible (one image: no interval" in text and "infinite" in row["notes"]
+
+
+def test_what_was_left_out_is_shown(tmp_path):
+    seeds = [0, 1, 2]
+    mine = [rows("asy_mae", [value], seeds=[k]) for k, value in enumerate([*ASY, ASY[0]])]
+    mine[2] = ({**row, "device": "NVIDIA H100"} for row in mine[2])
+    frame = tidy(tmp_path, rows("mae", [*MAE, MAE[0]], seeds=seeds), *mine)
+    text = changes.markdown("study", changes.changes(frame))
+    assert "| 2 of 2 | 1 of 2 | undecided (left out, trained on other devices: seeds 2) |" in text
+
+
+def test_noise_is_of_runs_that_differ_in_their_seed_alone(tmp_path):
+    other = ({**row, "device": "NVIDIA H100"} for row in rows("mae", [[50.0, 50.0]], seeds=[7]))
+    table = changes.changes(tidy(tmp_path, rows("mae", MAE), other, rows("asy_mae", ASY)))
+    assert table.iloc[0]["noise"] == pytest.approx(0.3)
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path):
+    made = [
+        rows(loss, values, testset="test", variant=f"dataset.name={top}.train,testset={top}.test")
+        for top in ("a", "b")
+        for loss, values in (("mae", MAE), ("asy_mae", ASY))
+    ]
+    shown = changes.shown(changes.changes(tidy(tmp_path, *made)))
+    assert shown["place"].tolist() == [
+        f"test (dataset.name={top}.train,testset={top}.test)" for top in ("a", "b")
+    ]
+
+
+def test_long_settings_have_a_figure(tmp_path):
+    variant = ",".join(f"recipe.optimizer.setting{k}=0.12345" for k in range(8))
+    made = [rows(x, values, variant=variant) for x, values in (("mae", MAE), ("asy_mae", ASY))]
+    changes.write(tmp_path, tidy(tmp_path, *made))
+    assert (tmp_path / "figures" / "changes.png").is_file()
+
+
+def test_order_and_names(tmp_path):
+    made = []
+    for testset, variant in (
+        ("zoo", "dataset.name=.my.photos,dataset=folder,testset=.my.zoo"),
+        *(("table2", f"task.scale={scale}") for scale in (10, 4)),
+        *(("set14", ""), ("set5", ""), ("table2", "")),
+    ):
+        made += [rows(x, MAE, testset=testset, variant=variant) for x in ("mae", "asy_mae")]
+    shown = changes.shown(changes.changes(tidy(tmp_path, *made)))
+    assert shown["place"].tolist() == [
+        *("Table 2", "Table 2, task.scale=4", "Table 2, task.scale=10"),
+        *("Set5", "Set14", "zoo"),
+    ]
+
+
+def test_a_sweep_has_a_page_with_its_means_and_changes(tmp_path):
+    made = [
+        rows(loss, values, variant=f"task.scale={scale}")
+        for loss, values in (("mae", MAE), ("asy_mae", ASY))
+        for scale in (2, 3)
+    ]
+    changes.write(tmp_path, tidy(tmp_path, *made))
+    assert (tmp_path / "figures" / "changes.png").is_file()
+    page.write(tmp_path)
+    text = html.unescape((tmp_path / "index.html").read_text(encoding="utf-8"))
+    sections = set(re.findall(r'<section id="(\w+)"', text))
+    assert sections == {"run", "variants", "changes"}
+    assert sections - {"run"} <= set(re.findall(r'href="#(\w+)"', text))
+    assert '<th scope="row">Table 2, task.scale=3</th><td class="number">29.15</td>' in text
+    assert "+0.165" in text and "undecided" in text
+    assert "Small budget: 100 steps" in text
+    heads = text.partition('id="changes"')[2].partition("</thead>")[0].count('scope="col"')
+    assert heads == text.count('class="sort"') == 8  # page.js wants a button in each head
+
+
+def test_a_loss_may_have_any_name(tmp_path):
+    sweep = {"variant": "task.scale=2", "testset": "set5"}
+    mine = [[30.4, 28.4], [30.2, 28.2]]
+    made = [rows("mae", MAE, **sweep), rows("table", mine, **sweep), rows("variant", mine, **sweep)]
+    changes.write(tmp_path, tidy(tmp_path, *made))
+    page.write(tmp_path)
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    cells = re.findall(r'<td class="number">(\S+)</td>', text.partition('id="variants"')[2])
+    assert cells[:3] == ["29.15", "29.30", "29.30"]
+
+
+def test_means_of_a_sweep_are_of_one_metric(tmp_path):
+    # Two images of an older file lack luma; a mean over both kinds would be of neither.
+    sweep = {"variant": "task.scale=2", "testset": "set5"}
+    made = [
+        {**row, "psnr_y": 33.0 if row["image"] == "a" else ""} for row in rows("mae", MAE, **sweep)
+    ]
+    table = page.numbers.variants(tidy(tmp_path, made))
+    assert table[0]["rows"][0]["cells"] == ["33.00"]
+
+
+def test_networks_may_declare_different_bases(tmp_path):
+    made = [
+        *(rows(x, MAE, model=model) for model in ("srcnn", "mine") for x in ("mae", "mse")),
+        *(
+            rows("new", ASY, model=model, base=base)
+            for model, base in (("srcnn", "mae"), ("mine", "mse"))
+        ),
+    ]
+    table = changes.changes(tidy(tmp_path, *made)).query("metric == 'psnr' and loss == 'new'")
+    assert table.set_index("model")["against"].to_dict() == {"srcnn": "mae", "mine": "mse"}
+
+
+@pytest.mark.parametrize("testset", ["table2", "set5"])
+def test_the_page_does_not_repeat_what_the_verdicts_have(tmp_path, testset):
+    made = [
+        rows(loss, values, testset=testset) for loss, values in (("mae", MAE), ("asy_mae", ASY))
+    ]
+    changes.write(tmp_path, tidy(tmp_path, *made))
+    page.write(tmp_path)
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert ('<section id="changes"' in text) == (testset == "set5")
+
+
+def test_nothing_to_compare_leaves_nothing(tmp_path):
+    changes.write(tmp_path, tidy(tmp_path, rows("mae", MAE), rows("asy_mae", ASY)))
+    assert (tmp_path / "changes.md").is_file()
+    changes.write(tmp_path, tidy(tmp_path, rows("mine", ASY, base="mse")))
+    assert "no runs of MSE" in (tmp_path / "changes.md").read_text()
+    assert not list(tmp_path.glob("figures/*"))
+    page.write(tmp_path)
+    assert "no runs of MSE" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert changes.write(tmp_path, tidy(tmp_path, rows("mae", MAE))) == []
+    assert not [path for path in tmp_path.rglob("changes*")]
+
+
+def test_trainings_that_differ_in_more_than_the_loss_are_not_compared(tmp_path):
+    other = ({**row, "device": "NVIDIA H100"} for row in rows("asy_mae", ASY, seeds=[0, 1]))
+    table = changes.changes(tidy(tmp_path, rows("mae", MAE), other))
+    assert (table["seeds"] == 0).all()
+    assert "on other devices" in table.iloc[0]["reason"]

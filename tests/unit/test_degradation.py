@@ -1,0 +1,130 @@
+"""Degradations and tasks against hand-worked values, Pillow and published figures."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from asyrepro import degradation
+from asyrepro.data import catalogue
+from asyrepro.metrics import literature
+from asyrepro.runs.evaluation import evaluate_baseline
+from asyrepro.runs.results import published_psnr
+from asyrepro.tasks import Denoising, SuperResolution
+
+
+def smooth_image(height=48, width=60, channels=1):
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    planes = [128 + 100 * torch.sin(x / (7 + c)) * torch.cos(y / 9) for c in range(channels)]
+    return torch.stack(planes).round().to(torch.uint8)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_downsample_agrees_with_pillow(scale):
+    # Pillow's bicubic has a = -0.5 and antialiasing too.
+    image = smooth_image()
+    ours = degradation.downsample(image, scale)
+    theirs = Image.fromarray(image[0].numpy()).resize(
+        (image.shape[2] // scale, image.shape[1] // scale), Image.Resampling.BICUBIC
+    )
+    assert ours.dtype == torch.uint8
+    assert np.abs(ours[0].numpy().astype(int) - np.asarray(theirs).astype(int)).max() <= 1
+
+
+def test_enlarging_a_step_shows_the_kernel_with_a_half():
+    # Keys' kernel with a = -0.5 at the distances 0.25, 0.75, 1.25, 1.75 of an x2 enlargement.
+    def keys(t, a=-0.5):
+        t = abs(t)
+        if t <= 1:
+            return (a + 2) * t**3 - (a + 3) * t**2 + 1
+        return a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a if t < 2 else 0.0
+
+    row = torch.tensor([0.0, 0, 0, 1, 1, 1]).expand(6, 6)[None, None]
+    enlarged = degradation.enlarge(row, 2)[0, 0, 6]
+    # Output pixel 5 lies at 2.25 in input pixels: neighbours 1, 2, 3, 4 at 1.25, .25, .75, 1.75.
+    assert enlarged[5].item() == pytest.approx(keys(0.75) + keys(1.75), abs=1e-6)
+
+
+def test_scale_and_sigma_are_checked():
+    with pytest.raises(ValueError, match=r"scale is 5; it must be one of 2, 3, 4"):
+        SuperResolution(5)
+    for sigma in (-1, 1e9, math.nan):
+        with pytest.raises(ValueError, match=r"sigma is .*; it must lie in \[0, 255\]"):
+            Denoising(sigma)
+    with pytest.raises(ValueError, match="mode is 'gray'; it must be one of rgb, grey, luma"):
+        Denoising(25, mode="gray")
+
+
+def test_noise_depends_on_name_and_sigma_only():
+    first = degradation.test_noise("03", 25, (1, 200, 300))
+    torch.rand(5)  # the global generator plays no part
+    assert torch.equal(first, degradation.test_noise("03", 25, (1, 200, 300)))
+    assert not torch.equal(first, degradation.test_noise("04", 25, (1, 200, 300)))
+    assert not torch.equal(first, degradation.test_noise("03", 15, (1, 200, 300)) * 25 / 15)
+    assert first.std().item() == pytest.approx(25 / 255, rel=0.01)
+    assert first.mean().item() == pytest.approx(0, abs=3 * 25 / 255 / math.sqrt(60000))
+
+
+def test_noise_is_neither_clipped_nor_rounded():
+    white = torch.full((1, 64, 64), 255, dtype=torch.uint8)
+    noisy, label = Denoising(25).test_pair(white, "white")
+    assert (noisy > 1).float().mean() == pytest.approx(0.5, abs=0.05)
+    assert torch.equal(label, torch.ones(1, 1, 64, 64))
+
+
+def test_noisy_image_metrics_follow_from_sigma_alone():
+    # PSNR = -20 log10(25/255) = 20.17 dB; NRMSE = (25/255) / RMS of the image.
+    testset = catalogue.test_set("bundled", mode="grey")
+    for row, image in zip(evaluate_baseline(testset, Denoising(25)), testset.images, strict=True):
+        rms = (image.double() / 255).square().mean().sqrt().item()
+        assert row["psnr"] == pytest.approx(20.172, abs=0.1)
+        assert row["rmse"] == pytest.approx(25 / 255, rel=0.012)
+        assert row["nrmse"] == pytest.approx(25 / 255 / rms, rel=0.012)
+
+
+def test_noise_map_is_the_second_channel():
+    image = torch.full((3, 8, 8), 100, dtype=torch.uint8)
+    inputs, label = Denoising(25, "rgb", noise_map=True).test_pair(image, "x")
+    assert inputs.shape == (1, 2, 3, 8, 8)
+    assert torch.equal(inputs[:, 1], torch.full((1, 3, 8, 8), 25 / 255))
+    assert label.shape == (1, 3, 8, 8)
+
+
+def test_super_resolution_pairs():
+    image = smooth_image(50, 61)
+    enlarged, label = SuperResolution(3).test_pair(image, "x")
+    assert enlarged.shape == label.shape == (1, 1, 48, 60)  # cropped to multiples of 3
+    small, _ = SuperResolution(3, enlarged=False).test_pair(image, "x")
+    assert small.shape == (1, 1, 16, 20)
+    assert torch.equal((small * 255).round(), small * 255)  # 8 bits
+    assert torch.equal(SuperResolution(3, enlarged=False).degraded(small), enlarged)
+
+
+@pytest.mark.parametrize(("scale", "published"), [(2, 33.66), (3, 30.39), (4, 28.42)])
+@pytest.mark.skipif(catalogue.available("set5") is None, reason="Set5 is not here (ASYREPRO_DATA)")
+def test_bicubic_on_set5_is_the_published_figure(scale, published):
+    task = SuperResolution(scale, "luma")
+    rows = evaluate_baseline(catalogue.test_set("set5", mode="luma"), task)
+    assert np.mean([row["psnr_y"] for row in rows]) == pytest.approx(published, abs=0.05)
+
+
+@pytest.mark.skipif(catalogue.available("set14") is None, reason="Set14 is not here")
+def test_bicubic_on_set14_is_the_published_figure_once_its_grey_file_is_taken_as_it_is():
+    images = catalogue.test_set("set14", mode="luma")
+    rows = pd.DataFrame(evaluate_baseline(images, SuperResolution(3, "luma")))
+    assert rows["psnr_y"].mean() == pytest.approx(27.63, abs=0.02)
+    assert published_psnr(rows).mean() == pytest.approx(27.54, abs=0.02)
+
+
+def test_a_grey_file_scores_less_as_it_is_than_as_luma_of_equal_colours():
+    grey = np.random.default_rng(0).uniform(0.3, 0.7, (1, 40, 40))
+    other = grey + np.random.default_rng(1).normal(0, 0.1, grey.shape)
+    as_it_is = literature(grey, other, border=3)["psnr_y"]
+    colours = literature(np.repeat(grey, 3, 0), np.repeat(other, 3, 0), border=3)
+    row = {"image": "bridge", **colours}
+    found = published_psnr(pd.DataFrame([row | {"testset": s} for s in ("set14", "set5")]))
+    assert found[0] == pytest.approx(as_it_is, abs=0.01)  # but for luma's 8 bits
+    assert found[1] == colours["psnr_y"]

@@ -1,0 +1,98 @@
+"""A training step on a GPU, looked at without one.
+
+PyTorch's fake tensors have a shape, a type and a device, but no values: with them operations on
+tensors of two devices fail as on a GPU, and so does whatever needs a value on the host, where a
+training would wait for the GPU. Gradients cannot be computed so; a stand-in makes them.
+"""
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+from asyrepro.data.sampler import PatchSampler
+from asyrepro.runs import cell, settings
+from asyrepro.training.loop import Trainer
+
+GPU = torch.device("cuda", 0)
+EXPERIMENTS = ["table2_srcnn", "table3_edsr", "table4_dncnn", "table5_dphsir"]
+LOSSES = ["mae", "asy_mse", "asy_mae_shuffled", "asy_mae_table1"]
+CASES = [
+    *[(experiment, loss, ()) for experiment in EXPERIMENTS for loss in LOSSES],
+    *[("table5_dphsir", "mae", options) for options in (["recipe.clip=0.4"], ["profile=quick"])],
+]
+
+
+def on_gpu(tensor):
+    """A fake one of the same shape and type on the GPU."""
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device=GPU)
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Nothing but fake tensors, and what else needs a GPU replaced."""
+    monkeypatch.setattr(torch.nn.Module, "to", lambda module, *args, **kwargs: module)
+    return FakeTensorMode()
+
+
+def trainer(fake, folder, experiment, loss, overrides):
+    """Two steps of a cell of the full profile, its networks and patches on the GPU."""
+    with initialize_config_dir(str(settings.CONFIGS), version_base=None):
+        chosen = [f"experiment={experiment}", f"loss={loss}", "profile=full", *overrides]
+        cfg = compose("train", chosen)
+    cfg = settings.resolved(cfg)
+    task = settings.make(cfg.task)
+    channels = 3 if task.mode == "rgb" else 1
+    images = [torch.zeros(channels, side, 200, dtype=torch.uint8) for side in (180, 190)]
+    sampler = PatchSampler(images, task, patch=cfg.recipe.patch, batch=cfg.recipe.batch, seed=0)
+    with fake:
+        for stack in (sampler._labels, sampler._stored):
+            vars(stack).update({name: on_gpu(tensor) for name, tensor in vars(stack).items()})
+        sampler._cumulative, sampler.device = on_gpu(sampler._cumulative), GPU
+        with GPU:
+            network, _ = cell.build(cfg, GPU)
+            criterion = settings.make(cfg.loss.criterion)
+        criterion._validated_once = True  # the first call looks at the label's values
+        optimizer, scheduler = cell._optimization(cfg.recipe, network)
+        return Trainer(
+            network, criterion, sampler, optimizer, scheduler, steps=2, folder=folder, device=GPU,
+            clip=cfg.recipe.clip, ema=cfg.recipe.ema, label=None,
+        )  # fmt: skip
+
+
+class Done(Exception):
+    """After the last step a training looks at values, and may wait."""
+
+
+@pytest.mark.filterwarnings("ignore:CUDA is not available")  # autocast's
+@pytest.mark.parametrize(("experiment", "loss", "overrides"), CASES)
+def test_a_step_stays_on_the_gpu_and_never_waits(
+    fake, tmp_path, monkeypatch, experiment, loss, overrides
+):
+    run = trainer(fake, tmp_path, experiment, loss, overrides)
+    losses = []
+
+    def backward(loss):
+        losses.append(loss.device)
+        for p in run.network.parameters():
+            p.grad = torch.empty_like(p)
+
+    def look(self, rate):
+        raise Done
+
+    monkeypatch.setattr(torch.Tensor, "backward", backward)
+    monkeypatch.setattr(Trainer, "_check_finite", look)
+    with fake, pytest.raises(Done):
+        run.run()
+    assert losses == [GPU, GPU]
+    assert run.step == 2
+    assert {p.device for p in run.network.parameters()} == {GPU}
+
+
+def test_what_it_would_tell(fake):
+    with fake:
+        here, there = torch.zeros(2), torch.zeros(2, device=GPU)
+        with pytest.raises(RuntimeError, match="device"):
+            here + there
+        with pytest.raises(DataDependentOutputException):
+            there.sum().item()

@@ -1,0 +1,423 @@
+"""Downloads against a server on loopback that misbehaves, and unpacking."""
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import threading
+import zipfile
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from asyrepro.data import download
+from asyrepro.system.errors import DataError
+
+BODY = bytes(range(256)) * 1000
+SHA256 = hashlib.sha256(BODY).hexdigest()
+CHECK = download.digest_check(sha256=SHA256)
+LIMIT = 1_000_000
+
+
+class Server:
+    """Answers GET from `answers` (path -> function of the handler) and keeps a log of requests."""
+
+    def __init__(self, stack):
+        self.answers, self.log = {}, []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                server.log.append((self.path, self.headers.get("Range")))
+                server.answers.get(self.path, not_found)(self)
+
+            def log_message(self, *arguments):
+                pass
+
+        http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        stack.enter_context(http)
+        stack.callback(http.shutdown)
+        threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
+        self.address = f"http://127.0.0.1:{http.server_port}"
+
+
+def send(handler, status, body, sent=None, **headers):
+    """An answer that claims `body` and sends the first `sent` bytes of it."""
+    handler.send_response(status)
+    handler.send_header("Content-Length", str(len(body)))
+    for name, value in headers.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.end_headers()
+    handler.wfile.write(body[:sent])
+
+
+def not_found(handler):
+    send(handler, 404, b"not here")
+
+
+def whole(body=BODY, sent=None):
+    return lambda handler: send(handler, 200, body, sent)
+
+
+def with_ranges(body=BODY, sent=None):
+    """A server that supports Range, and cuts each answer after `sent` bytes."""
+
+    def answer(handler):
+        wanted = handler.headers.get("Range")
+        if not wanted:
+            return send(handler, 200, body, sent)
+        start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        if start >= len(body):
+            return send(handler, 416, b"", Content_Range=f"bytes */{len(body)}")
+        last = len(body) - 1
+        place = f"bytes {start}-{last}/{len(body)}"
+        return send(handler, 206, body[start:], sent, Content_Range=place)
+
+    return answer
+
+
+def in_turn(*answers):
+    left = list(answers)
+    return lambda handler: (left.pop(0) if len(left) > 1 else left[0])(handler)
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(download, "_unreachable", {})
+    with ExitStack() as stack:
+        yield Server(stack)
+
+
+def fetch(server, path, *names, check=CHECK, max_bytes=LIMIT):
+    urls = [f"{server.address}/{name}" for name in names]
+    return download.fetch(urls, path, check=check, max_bytes=max_bytes)
+
+
+# ------------------------------------------------------------------------------------ downloading
+
+
+def test_good_download(server, tmp_path, capsys):
+    server.answers["/a"] = whole()
+    path = fetch(server, tmp_path / "new" / "folder" / "file", "a")
+    assert path.read_bytes() == BODY
+    assert os.listdir(path.parent) == ["file"]
+    assert f"downloading {server.address}/a" in capsys.readouterr().err
+
+
+def test_a_file_that_is_there_is_not_downloaded_again(server, tmp_path):
+    (tmp_path / "file").write_bytes(BODY)
+    fetch(server, tmp_path / "file", "a")
+    assert server.log == []
+
+
+def test_a_damaged_file_that_is_there_is_replaced(server, tmp_path):
+    server.answers["/a"] = whole()
+    (tmp_path / "file").write_bytes(BODY[:-1])
+    assert fetch(server, tmp_path / "file", "a").read_bytes() == BODY
+
+
+def test_wrong_checksum(server, tmp_path):
+    server.answers["/a"] = whole(b"x" + BODY[1:])
+    with pytest.raises(DataError, match=r"not the published one, its sha256 is .* it was removed"):
+        fetch(server, tmp_path / "file", "a")
+    assert os.listdir(tmp_path) == []
+
+
+def test_md5(server, tmp_path):
+    server.answers["/a"] = whole()
+    fetch(server, tmp_path / "file", "a", check=download.digest_check(md5=_md5(BODY)))
+    with pytest.raises(DataError, match="its md5 is"):
+        fetch(server, tmp_path / "other", "a", check=download.digest_check(md5=_md5(b"")))
+
+
+def _md5(data):
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def test_cut_connection_is_resumed(server, tmp_path):
+    server.answers["/a"] = with_ranges(sent=100_000)
+    assert fetch(server, tmp_path / "file", "a").read_bytes() == BODY
+    assert server.log == [("/a", None), ("/a", "bytes=100000-"), ("/a", "bytes=200000-")]
+
+
+def test_an_earlier_process_s_part_is_resumed(server, tmp_path):
+    (tmp_path / "file.part").write_bytes(BODY[:1000])
+    server.answers["/a"] = with_ranges()
+    assert fetch(server, tmp_path / "file", "a").read_bytes() == BODY
+    assert server.log == [("/a", "bytes=1000-")]
+
+
+def test_a_complete_part_is_taken(server, tmp_path):
+    """A process killed between the last byte and the renaming."""
+    (tmp_path / "file.part").write_bytes(BODY)
+    server.answers["/a"] = with_ranges()
+    assert fetch(server, tmp_path / "file", "a").read_bytes() == BODY
+    assert server.log == [("/a", f"bytes={len(BODY)}-")]
+
+
+@pytest.mark.parametrize("part", [b"of another file" * 100, BODY + b"too long"])
+def test_a_wrong_part_is_started_again(server, tmp_path, part):
+    (tmp_path / "file.part").write_bytes(part)
+    server.answers["/a"] = with_ranges()
+    assert fetch(server, tmp_path / "file", "a").read_bytes() == BODY
+
+
+def test_server_that_ignores_range(server, tmp_path):
+    server.answers["/a"] = in_turn(whole(sent=100_000), whole())
+    assert fetch(server, tmp_path / "file", "a").read_bytes() == BODY
+    assert server.log == [("/a", None), ("/a", "bytes=100000-")]
+
+
+def test_server_that_resumes_elsewhere(server, tmp_path):
+    (tmp_path / "file.part").write_bytes(BODY[:1000])
+    lying = lambda handler: send(handler, 206, BODY, Content_Range="bytes 0-255999/256000")  # noqa: E731
+    server.answers["/a"] = in_turn(lying, whole())
+    assert fetch(server, tmp_path / "file", "a").read_bytes() == BODY
+
+
+def test_server_that_always_cuts_at_the_same_byte(server, tmp_path):
+    server.answers["/a"] = whole(sent=1000)
+    with pytest.raises(DataError, match="cut after 1,000 of 256,000 bytes"):
+        fetch(server, tmp_path / "file", "a")
+    assert len(server.log) == download.ATTEMPTS
+    assert not (tmp_path / "file").exists()
+
+
+def test_mirror_after_404(server, tmp_path):
+    server.answers["/b"] = whole()
+    assert fetch(server, tmp_path / "file", "a", "b").read_bytes() == BODY
+    assert [path for path, _ in server.log] == ["/a", "/b"]
+
+
+def test_mirror_after_wrong_checksum(server, tmp_path):
+    server.answers["/a"] = whole(b"<html>log in first</html>")
+    server.answers["/b"] = with_ranges()
+    assert fetch(server, tmp_path / "file", "a", "b").read_bytes() == BODY
+    assert server.log[-1] == ("/b", None)
+
+
+def test_all_mirrors_fail(server, tmp_path):
+    with pytest.raises(DataError, match=r"file could not be .*/a: .*404 Not Found; .*/b: .*404"):
+        fetch(server, tmp_path / "file", "a", "b")
+
+
+def test_busy_server_is_asked_again(server, tmp_path):
+    busy = lambda handler: send(handler, 503, b"")  # noqa: E731
+    server.answers["/a"] = in_turn(busy, busy, whole())
+    assert fetch(server, tmp_path / "file", "a").read_bytes() == BODY
+
+
+def test_more_than_expected_is_refused(server, tmp_path):
+    def endless(handler):  # no Content-Length: ends when the client goes away
+        handler.send_response(200)
+        handler.end_headers()
+        try:
+            while True:
+                handler.wfile.write(BODY)
+        except OSError:
+            pass
+
+    server.answers.update({"/a": whole(), "/b": endless})
+    with pytest.raises(DataError, match=r"offers 256,000 bytes.*sent more than 200,000 bytes"):
+        fetch(server, tmp_path / "file", "a", "b", max_bytes=200_000)
+    assert os.listdir(tmp_path) == []
+
+
+def test_only_https_and_no_redirection_away_from_it(server, tmp_path, monkeypatch):
+    redirect = lambda handler: send(handler, 302, b"", Location="http://example.com/")  # noqa: E731
+    server.answers["/a"] = redirect
+    for url in (f"{server.address}/a", "http://example.com/", "file:///etc/passwd", "ftp://a/b"):
+        with pytest.raises(DataError, match="only https addresses"):
+            download.fetch([url], tmp_path / "file", check=CHECK, max_bytes=LIMIT)
+    assert len(server.log) == 1
+
+
+def test_redirection_on_one_host(server, tmp_path):
+    server.answers["/a"] = lambda handler: send(handler, 302, b"", Location="/b")
+    server.answers["/b"] = whole()
+    assert fetch(server, tmp_path / "file", "a").read_bytes() == BODY
+
+
+def test_no_network_is_asked_once_per_host(tmp_path, monkeypatch):
+    """A network that swallows packets: each host costs CONNECT_SECONDS once, not per address."""
+    asked, release = [], threading.Event()
+
+    def swallow(address, timeout):
+        asked.append(address)
+        release.wait(10)
+        raise TimeoutError
+
+    monkeypatch.setattr(download.socket, "create_connection", swallow)
+    monkeypatch.setattr(download, "CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr(download, "_unreachable", {})
+    urls = ["https://one.test/a", "https://one.test/b", "https://two.test/a"]
+    with pytest.raises(DataError, match=r"no connection to one\.test within 0\.05 s"):
+        download.fetch(urls, tmp_path / "new" / "file", check=CHECK, max_bytes=LIMIT)
+    release.set()
+    assert asked == [("one.test", 443), ("two.test", 443)]
+    assert os.listdir(tmp_path) == []
+
+
+def test_refused_connection(tmp_path, server, monkeypatch):
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 1000.0)  # would be noticed
+    with pytest.raises(DataError, match="no connection to 127"):
+        download.fetch(["http://127.0.0.1:9/file"], tmp_path / "file", check=CHECK, max_bytes=LIMIT)
+
+
+def test_full_disk(server, tmp_path, monkeypatch):
+    server.answers["/a"] = whole()
+    usage = download.shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(DataError, match=r"is full \(256,000 bytes are needed and 1,000 are free\)"):
+        fetch(server, tmp_path / "file", "a")
+
+
+def test_folder_that_cannot_be_written(server, tmp_path):
+    server.answers["/a"] = whole()
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot be written"):
+        fetch(server, tmp_path / "file" / "inner", "a")
+    with (
+        pytest.raises(DataError, match="cannot be written"),
+        download.locked(tmp_path / "file" / "inner"),
+    ):
+        pass
+
+
+def test_two_processes_download_once(server, tmp_path):
+    """Both ask at once; the server holds its answer back until the second waits for the lock."""
+    waits = threading.Event()
+
+    def slowly(handler):
+        waits.wait(30)
+        send(handler, 200, BODY)
+
+    server.answers["/a"] = slowly
+    program = (
+        "import sys; from pathlib import Path; from asyrepro.data import download as d\n"
+        "url, path, sha256 = sys.argv[1:]; path = Path(path)\n"
+        "with d.locked(path):\n"
+        "    d.fetch([url], path, check=d.digest_check(sha256=sha256), max_bytes=10**6)\n"
+        "print(len(path.read_bytes()))\n"
+    )
+    command = [sys.executable, "-c", program, f"{server.address}/a", str(tmp_path / "f"), SHA256]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    running = [subprocess.Popen(command, env=environment, **pipes) for _ in range(2)]
+
+    def watch(process):
+        for line in process.stderr:
+            if line.startswith("waiting for another process"):
+                waits.set()
+
+    watchers = [threading.Thread(target=watch, args=(process,)) for process in running]
+    for watcher in watchers:
+        watcher.start()
+    assert [process.stdout.read() for process in running] == ["256000\n"] * 2
+    for process, watcher in zip(running, watchers, strict=True):
+        watcher.join()
+        process.stdout.close()
+        process.stderr.close()
+        assert process.wait() == 0
+    assert server.log == [("/a", None)] and waits.is_set()
+
+
+# ----------------------------------------- unpacking (hostile and damaged ones: test_bad_input.py)
+
+
+def tar(path, *members, mode="w:gz"):
+    """A tar of (name, bytes) and of (name, type, linkname) members."""
+    with tarfile.open(path, mode) as file:
+        for name, *rest in members:
+            info = tarfile.TarInfo(name)
+            if isinstance(rest[0], bytes) and len(rest) == 1:
+                info.size = len(rest[0])
+                file.addfile(info, io.BytesIO(rest[0]))
+            else:
+                info.type, info.linkname = rest
+                file.addfile(info)
+    return path
+
+
+def zipped(path, *members, compression=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", compression) as file:
+        for name, data in members:
+            file.writestr(name, data)
+    return path
+
+
+class Everything:
+    def __contains__(self, name):
+        return True
+
+
+def unpack(archive, target, wanted=None, max_bytes=100_000):
+    download.unpack(archive, target, wanted=wanted or Everything(), max_bytes=max_bytes)
+
+
+def files_below(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if not p.is_dir()}
+
+
+@pytest.mark.parametrize("make", [tar, zipped])
+def test_unpack_takes_what_is_wanted(tmp_path, make):
+    archive = make(tmp_path / "archive", ("a/one", b"1"), ("a/b/two", b"22"), ("readme", b"no"))
+    unpack(archive, tmp_path / "target", {"a/one", "a/b/two"})
+    assert files_below(tmp_path / "target") == {"a/one": b"1", "a/b/two": b"22"}
+
+
+def test_unpack_adds_to_what_is_there(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "one").write_bytes(b"old")
+    (tmp_path / "a" / "mine").write_bytes(b"kept")
+    unpack(tar(tmp_path / "archive.tgz", ("./a/one", b"1")), tmp_path)
+    (tmp_path / "archive.tgz").unlink()
+    assert files_below(tmp_path) == {"a/one": b"1", "a/mine": b"kept"}
+
+
+def test_unpack_clears_what_a_killed_process_left(tmp_path):
+    stale = tmp_path / ".archive.tgz.unpacking" / "a"
+    stale.mkdir(parents=True)
+    (stale / "half").write_bytes(b"?")
+    unpack(tar(tmp_path / "archive.tgz", ("a/one", b"1")), tmp_path)
+    assert files_below(tmp_path).keys() == {"a/one", "archive.tgz"}
+
+
+def test_link_that_stays_inside_is_left_out(tmp_path):
+    """Writing through a link is impossible where no link is ever made."""
+    archive = tar(
+        tmp_path / "archive.tgz",
+        ("folder", tarfile.SYMTYPE, "elsewhere"),
+        ("folder/file", b"x"),
+    )
+    unpack(archive, tmp_path / "target")
+    assert files_below(tmp_path / "target") == {"folder/file": b"x"}
+    assert not (tmp_path / "target" / "folder").is_symlink()
+
+
+def test_bytes_after_the_end_are_no_damage(tmp_path):
+    archive = tar(tmp_path / "archive", ("a", b"1"))
+    archive.write_bytes(archive.read_bytes() + b"\0" * 512 + b"signature")
+    unpack(archive, tmp_path / "target")
+    assert files_below(tmp_path / "target") == {"a": b"1"}
+
+
+def test_missing_archive(tmp_path):
+    with pytest.raises(DataError):
+        unpack(tmp_path / "nothing", tmp_path / "target")
+
+
+def test_member_digests(tmp_path):
+    archive = tar(tmp_path / "archive", ("./a/one", BODY), ("b", b""))
+    assert download.member_digests(archive, {"a/one"}, LIMIT) == {"a/one": SHA256}

@@ -1,0 +1,66 @@
+"""Evaluation of any module on any test set."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from asyrepro.runs.evaluation import evaluate, evaluate_baseline, mean_psnr
+from asyrepro.tasks import Denoising, SuperResolution
+
+
+@dataclass
+class Two:
+    """A test set of two small images."""
+
+    name: str = "set5"
+    names: tuple = ("a", "b")
+
+    @property
+    def images(self):
+        generator = torch.Generator().manual_seed(0)
+        return [
+            torch.randint(16, 236, (1, 36, 42), dtype=torch.uint8, generator=generator)
+            for _ in self.names
+        ]
+
+
+class Shift(nn.Module):
+    """Adds 0.1 to every pixel in evaluation mode, nonsense in training mode."""
+
+    def forward(self, x):
+        return x + (9.0 if self.training else 0.1)
+
+
+def test_a_constant_error_of_a_tenth_is_20_db():
+    rows = evaluate(Shift(), Two(), Denoising(0))
+    assert [row["image"] for row in rows] == ["a", "b"]
+    for row, image in zip(rows, Two().images, strict=True):
+        assert row["psnr"] == pytest.approx(20, abs=1e-3)
+        assert row["rmse"] == pytest.approx(0.1, rel=1e-4)
+        rms = (image.double() / 255).square().mean().sqrt().item()
+        assert row["nrmse"] == pytest.approx(0.1 / rms, rel=1e-4)
+        assert "psnr_y" not in row
+
+
+def test_the_identity_scores_as_the_baseline():
+    for task in (Denoising(25), SuperResolution(3, "luma")):
+        assert evaluate(nn.Identity(), Two(), task) == evaluate_baseline(Two(), task)
+
+
+def test_literature_metrics_but_on_the_tables_images():
+    task = SuperResolution(3, "luma")
+    assert {"psnr_y", "ssim_y"} <= set(evaluate(nn.Identity(), Two(), task)[0])
+    assert {"psnr_y", "ssim_y"} <= set(evaluate(nn.Identity(), Two("Urban100"), task)[0])
+    assert "psnr_y" not in evaluate(nn.Identity(), Two("table2"), task)[0]
+
+
+def test_an_output_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"returned \(1, 1, 72, 84\) for a label of \(1, 1, 36"):
+        evaluate(nn.Upsample(scale_factor=2), Two(), Denoising(25))
+
+
+def test_mean_psnr_is_the_mean_of_the_images_psnr():
+    pairs = [(torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), error)) for error in (0.1, 0.01)]
+    assert mean_psnr(nn.Identity(), pairs) == pytest.approx(30)

@@ -1,0 +1,448 @@
+"""Finding a table's test images in a folder, and not finding them where they are not."""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import skimage.color
+import skimage.data
+import tifffile
+from PIL import Image
+
+from asyrepro import paper
+from asyrepro.commands.identify import main
+from asyrepro.paper import identify
+from asyrepro.paper.measure import CROPS, VARIANTS, boxes, measure, measure_array, measure_file
+from asyrepro.system.errors import DataError
+
+REAL = os.environ.get("ASYREPRO_DATA")
+needs_data = pytest.mark.skipif(not REAL, reason="needs real data sets: set ASYREPRO_DATA")
+
+
+def rms(array):
+    return float(np.sqrt(np.mean(np.asarray(array, dtype=float) ** 2)))
+
+
+def grey_of_rms(target, shape=(130, 134), seed=0):
+    """A textured grey image whose RMS / 255 is `target` to about 1e-7."""
+    rng = np.random.default_rng(seed)
+    texture = rng.normal(0, 12, shape)
+    image = np.clip(np.rint(texture + 255 * target), 0, 254).astype(np.int64)
+    wanted = round(target**2 * 255**2 * image.size)
+    while abs(missing := wanted - int((image**2).sum())) >= 500:
+        step = 1 if missing > 0 else -1
+        some = rng.choice(image.size, max(1, abs(missing) // 520), replace=False)
+        image.ravel()[some] = np.clip(image.ravel()[some] + step, 0, 255)
+    return image.astype(np.uint8)
+
+
+def middles(table):
+    """A value of RMS for each image of a table that all its printed numbers allow."""
+    wanted = paper.constants(table)
+    return ((wanted["low"] + wanted["high"]) / 2).to_dict()
+
+
+def save(folder, name, array):
+    Image.fromarray(array).save(folder / name)
+
+
+def measured(image, variant, crop="whole"):
+    return measure(image)[VARIANTS.index(variant), CROPS.index(crop)]
+
+
+@pytest.fixture(scope="module")
+def photograph():
+    return Image.fromarray(skimage.data.astronaut()[:301, :403])
+
+
+# ----------------------------------------------------------------------------------------- measure
+
+
+def test_readings_against_other_libraries(photograph):
+    pixels = np.asarray(photograph)
+    luma = np.rint(skimage.color.rgb2ycbcr(pixels)[..., 0])
+    rgba = np.asarray(photograph.convert("RGBA"))
+    assert measured(photograph, "rgb") == pytest.approx(rms(pixels) / 255, abs=1e-12)
+    assert measured(photograph, "grey") == pytest.approx(
+        rms(photograph.convert("L")) / 255, abs=1e-12
+    )
+    assert measured(photograph, "luma") == pytest.approx(rms(luma) / 255, abs=1e-7)
+    assert measured(photograph, "grey709") == pytest.approx(
+        rms(skimage.color.rgb2gray(pixels)), abs=1e-9
+    )
+    assert measured(photograph, "rgba") == pytest.approx(rms(rgba) / 255, abs=1e-12)
+
+
+def test_alpha_makes_bright_as_the_formula_says(photograph):
+    rgb = measured(photograph, "rgb")
+    assert measured(photograph, "rgba") ** 2 == pytest.approx((3 * rgb**2 + 1) / 4)
+
+
+def test_crops_against_slices(photograph):
+    grey = np.asarray(photograph.convert("L")) / 255  # 301 x 403
+    expected = {
+        "whole": grey,
+        "mod2": grey[:300, :402],
+        "mod3": grey[:300, :402],
+        "mod4": grey[:300, :400],
+        "centre96": grey[102:198, 153:249],
+        "centre256": grey[22:278, 73:329],
+    }
+    for crop, part in expected.items():
+        assert measured(photograph, "grey", crop) == pytest.approx(rms(part), abs=1e-12), crop
+    assert np.isnan(measured(photograph, "grey", "centre320"))
+
+
+def test_boxes_of_tiny_images():
+    assert boxes(1, 1)[CROPS.index("whole")] == (0, 0, 1, 1)
+    assert boxes(1, 1)[CROPS.index("mod2")] is None
+    values = measure(Image.new("L", (1, 1), 51))
+    assert values[0, 0] == pytest.approx(0.2)
+    assert np.isnan(values[:, 1:]).all()
+
+
+def test_grey_files_count_as_equal_channels():
+    image = Image.fromarray(skimage.data.camera())
+    values = measure(image)[:, 0]
+    grey, rgb = values[VARIANTS.index("grey")], values[VARIANTS.index("rgb")]
+    assert grey == pytest.approx(rgb, abs=1e-12)
+    assert measure_array(skimage.data.camera()[None])[0, 0] == grey
+
+
+def test_own_alpha_is_used(photograph):
+    image = photograph.copy()
+    image.putalpha(128)
+    expected = np.sqrt((3 * measured(photograph, "rgb") ** 2 + (128 / 255) ** 2) / 4)
+    assert measured(image, "rgba") == pytest.approx(expected)
+    assert measured(image, "rgb") == pytest.approx(measured(photograph, "rgb"))
+
+
+def test_less_common_modes(photograph):
+    grey = photograph.convert("L")
+    sixteen = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    assert measured(sixteen, "grey") == pytest.approx(measured(grey, "grey"))
+    palette = photograph.quantize(64)
+    assert measured(palette, "rgb") == pytest.approx(rms(palette.convert("RGB")) / 255)
+    with pytest.raises(DataError, match="floating-point"):
+        measure(Image.fromarray(np.ones((4, 4), dtype=np.float32)))
+
+
+def test_grey_that_counts_from_white(tmp_path):
+    grey = np.full((4, 4), 13107, np.uint16)  # a fifth of 65535 from white
+    tifffile.imwrite(tmp_path / "white.tif", grey, photometric="miniswhite")
+    values, _ = measure_file(tmp_path / "white.tif")
+    assert values[VARIANTS.index("grey"), 0] == pytest.approx(0.8)
+
+
+def test_measure_file_names_what_is_wrong(tmp_path):
+    (tmp_path / "text.png").write_text("no image")
+    assert measure_file(tmp_path / "text.png")[0] is None
+    assert "not an image" in measure_file(tmp_path / "text.png")[1]
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    assert measure_file(tmp_path / "empty.jpg")[0] is None
+
+
+def test_a_changed_byte_in_a_png_is_noticed(tmp_path):
+    save(tmp_path, "a.png", skimage.data.camera()[:64, :64])
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    (tmp_path / "a.png").write_bytes(content)
+    values, reason = measure_file(tmp_path / "a.png")
+    assert values is None and reason
+
+
+# ------------------------------------------------------------------------------------- probability
+
+
+def test_at_least_against_enumeration():
+    probabilities = np.array([0.1, 0.25, 0.5, 0.9])
+    for count in range(5):
+        total = 0.0
+        for outcome in itertools.product((0, 1), repeat=4):
+            if sum(outcome) >= count:
+                total += np.prod(np.where(outcome, probabilities, 1 - probabilities))
+        assert identify.at_least(count, probabilities) == pytest.approx(total)
+
+
+def test_density_of_even_values():
+    # 1000 values spread evenly over 0.2 ... 0.8 have density 1/0.6, 5 imaginary ones density 1
+    values = np.linspace(0.2, 0.8, 1000)
+    assert identify.density(values, np.array([0.5]))[0] == pytest.approx(1 / 0.6, rel=0.05)
+
+
+def test_density_sees_clusters():
+    values = np.concatenate([np.linspace(0.1, 0.9, 200), np.full(50, 0.6401)])
+    away, near = identify.density(values, np.array([0.3, 0.64]))
+    assert near > 10 * away
+
+
+def random_scan(rng, images, settings):
+    values = np.full((images, len(VARIANTS), len(CROPS)), np.nan)
+    base = np.clip(rng.normal(0.48, 0.12, images), 0.02, 0.98)
+    flat = values.reshape(images, -1)
+    for column in range(settings):
+        flat[:, column] = base + rng.normal(0, 0.02, images)
+    return identify.collect([f"{n}.png" for n in range(images)], values)
+
+
+def test_random_sets_are_rarely_significant():
+    rng = np.random.default_rng(7)
+    false = sum(
+        identify.search(random_scan(rng, 200, 12))[0]["significant"].any() for _ in range(50)
+    )
+    # at 1 % for all tables together 0.5 of 50 are due; 4 or more have probability 0.2 %
+    assert false <= 3
+
+
+def test_p_of_a_single_setting_is_honest():
+    """Over random sets, p <= 0.1 happens about as often as it says (its values are discrete)."""
+    rng = np.random.default_rng(11)
+    values = []
+    for _ in range(50):
+        sets, _ = identify.search(random_scan(rng, 1500, 1), tables=(4, 5))
+        values += sets["p"].tolist()
+    share = np.mean(np.array(values) <= 0.1)
+    assert 0.01 <= share <= 0.15
+
+
+def test_a_crowd_of_near_duplicates_is_not_significant():
+    rng = np.random.default_rng(3)
+    scan = random_scan(rng, 3000, 1)
+    scan.values[:, 0, 0] = rng.uniform(0.60, 0.68, 3000)  # all within the range of Tables 2-3
+    sets, matches = identify.search(scan, tables=[2])
+    assert sets["hits"].iloc[0] >= 1
+    assert not sets["significant"].any()
+    assert not matches["significant"].any()
+
+
+def test_a_single_match_is_called_chance():
+    scan = random_scan(np.random.default_rng(5), 300, 5)
+    flat = scan.values.reshape(300, -1)
+    for value in middles(4).values():
+        flat[np.abs(flat - value) < 1e-4] += 2e-4  # no other matches
+    flat[17, 0] = middles(4)[4]
+    sets, matches = identify.search(scan, tables=[4])
+    fourth = matches.set_index("no").loc[4]
+    assert fourth["image"] == "17.png" and fourth["hit"]
+    assert fourth["chance"] < 0.1
+    assert not sets["significant"].any()
+    text = identify.describe(scan, sets, matches)
+    assert "not found" in text and "(not significant)" in text
+
+
+@pytest.mark.parametrize("table", [(2, 3), 4, 5])
+def test_ten_matches_are_found_even_in_a_large_set(table):
+    scan = random_scan(np.random.default_rng(6), 1000, 20)
+    positions = np.arange(40, 140, 10)
+    wanted = paper.constants(table)
+    rng = np.random.default_rng(1)
+    scan.values[positions, 0, 7] = rng.uniform(wanted["low"], wanted["high"])
+    sets, matches = identify.search(scan)
+    name = "2-3" if table == (2, 3) else str(table)
+    assert sets.set_index("tables")["significant"].to_dict() == {
+        key: key == name for key in ("2-3", "4", "5")
+    }
+    row = sets.set_index("tables").loc[name]
+    assert (row["variant"], row["crop"], row["hits"]) == (VARIANTS[0], CROPS[7], 10)
+    part = matches[matches["tables"] == name]
+    assert part["hit"].all()
+    fits = [f"{p}.png" in [i, *a.split("; ")] for p, i, a in zip(
+        positions, part["image"], part["also"], strict=True)]  # fmt: skip
+    assert all(fits)
+
+
+def test_exact_copies_count_once():
+    values = np.full((3, len(VARIANTS), len(CROPS)), 0.5)
+    values[1] = 0.4
+    scan = identify.collect(["a", "b", "c"], values)
+    assert scan.names == ["a", "b"]
+    assert scan.copies == {"a": ["c"]}
+
+
+def test_one_image_is_enough_to_search():
+    sets, matches = identify.search(identify.scan_arrays({"a": skimage.data.camera()}))
+    assert not sets["significant"].any()
+    assert matches["second_error"].isna().all()
+
+
+# ------------------------------------------------------------------------------------------ folders
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Ten images with the constants of Tables 2-3 among others, and some that are damaged."""
+    folder = tmp_path_factory.mktemp("images")
+    for no, value in middles((2, 3)).items():
+        save(folder, f"photo{31 * no % 11:02}.png", grey_of_rms(value, seed=no))
+    for number, target in enumerate(np.linspace(0.25, 0.8, 20)):
+        save(folder, f"other{number:02}.PNG", grey_of_rms(target + 0.0007, seed=100 + number))
+    inner = folder / "inner"
+    inner.mkdir()
+    (folder / ".cache").mkdir()
+    save(folder / ".cache", "thumbnail.png", grey_of_rms(0.5, seed=300))
+    save(inner, "copy.bmp", np.asarray(Image.open(folder / "photo09.png")))
+    for number, target in enumerate(np.linspace(0.3, 0.7, 12)):
+        save(inner, f"deep{number:02}.png", grey_of_rms(target + 0.0003, seed=200 + number))
+    save(folder, "cut.jpg", skimage.data.astronaut()[:100, :100])
+    (folder / "cut.jpg").write_bytes((folder / "cut.jpg").read_bytes()[:900])
+    (folder / "text.tif").write_text("not an image")
+    (folder / ".hidden.png").write_text("not to be looked at")
+    (folder / "notes.txt").write_text("not to be looked at")
+    return folder
+
+
+def test_made_images_have_their_rms(folder):
+    value = measure_file(folder / "photo09.png")[0][0, 0]
+    assert value == pytest.approx(middles((2, 3))[1], abs=5e-7)
+
+
+def test_finds_a_set_by_its_constants(folder, tmp_path, capsys):
+    table = tmp_path / "matches.csv"
+    assert main([str(folder), "--jobs", "1", "--output", str(table)]) == 0
+    out = capsys.readouterr().out
+    assert "Tables 2-3: FOUND" in out
+    assert "Table 4: not found" in out and "Table 5: not found" in out
+    assert "cut.jpg: " in out and "text.tif: not an image" in out
+    assert "hidden" not in out and "notes" not in out
+    found = pd.read_csv(table, dtype={"tables": str})
+    found = found[found["tables"] == "2-3"]
+    assert found["significant"].all()
+    assert found["image"].tolist() == [f"photo{31 * no % 11:02}.png" for no in range(1, 11)]
+    assert (found["error"] < 2e-5).all()
+    assert (found["second_error"] > found["error"]).all()
+    assert set(found["crop"]) == {"whole"}
+
+
+def test_recursive_with_two_processes(folder):
+    one = identify.scan(folder, recursive=True)
+    two = identify.scan(folder, recursive=True, jobs=2)
+    assert one.names == two.names
+    assert np.array_equal(one.values, two.values, equal_nan=True)
+    assert (
+        [name for name, _ in one.damaged]
+        == ["cut.jpg", "text.tif"]
+        == [name for name, _ in two.damaged]
+    )
+    assert len(one.names) == 42
+    assert one.copies == {"inner/copy.bmp": ["photo09.png"]}
+
+
+def test_search_of_one_table_only(folder, capsys):
+    assert main([str(folder), "--jobs", "1", "--tables", "5"]) == 0
+    out = capsys.readouterr().out
+    assert "Table 5: not found" in out
+    assert "Tables 2-3" not in out and "Table 4" not in out
+
+
+def test_finds_the_variant_and_crop(tmp_path):
+    """Images that fit only with an alpha channel, cut to a multiple of 4."""
+    for no, value in middles((2, 3)).items():
+        inside = grey_of_rms(np.sqrt((4 * value**2 - 1) / 3), shape=(128, 132), seed=no)
+        image = np.zeros((131, 133), dtype=np.uint8)
+        image[:128, :132] = inside
+        save(tmp_path, f"{no}.png", np.stack([image] * 3, axis=-1))
+    sets, _ = identify.search(identify.scan(tmp_path))
+    row = sets.set_index("tables").loc["2-3"]
+    assert row["significant"]
+    assert (row["variant"], row["crop"], row["hits"]) == ("rgba", "mod4", 10)
+    assert sets["significant"].sum() == 1
+
+
+# ------------------------------------------------------------------------------------------- errors
+
+
+def test_missing_folder_is_one_sentence_and_exit_2(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-m", "asyrepro", "identify", str(tmp_path / "nowhere")],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert run.returncode == 2
+    assert run.stdout == ""
+    assert run.stderr.startswith("error: ") and "does not exist" in run.stderr
+    assert run.stderr.count("\n") == 1
+
+
+def test_other_bad_folders(tmp_path, capsys):
+    (tmp_path / "file.png").write_text("")
+    empty, above = tmp_path / "empty" / ".hidden", tmp_path / "above"
+    for folder in (empty, above / "inside"):
+        folder.mkdir(parents=True)
+    for argument, words in (
+        (tmp_path / "file.png", "is a file, not a folder"),
+        (empty, "holds no image"),
+        (above, "holds no image (one of .png, "),
+        (above, "--recursive looks into its folders"),
+        (tmp_path, "none of the 1 images"),
+    ):
+        assert main([str(argument)]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_bad_options(tmp_path, capsys):
+    save(tmp_path, "a.png", skimage.data.camera()[:50, :50])
+    assert main([str(tmp_path), "--output", str(tmp_path / "no" / "x.csv")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+    for options in (["--tables", "1"], ["--jobs", "0"], ["--unknown"]):
+        with pytest.raises(SystemExit) as stop:
+            main([str(tmp_path), *options])
+        assert stop.value.code == 2
+
+
+def test_scan_raises_for_library_users(tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        identify.scan(tmp_path / "nowhere")
+
+
+# -------------------------------------------------------------------------------------- real images
+
+
+@needs_data
+def test_table_4_is_set12():
+    folder = Path(REAL) / "Set12"
+    if not folder.is_dir():
+        pytest.skip("no Set12 in ASYREPRO_DATA")
+    sets, matches = identify.search(identify.scan(folder))
+    assert sets.set_index("tables")["significant"].to_dict() == {
+        "2-3": False,
+        "4": True,
+        "5": False,
+    }
+    found = matches[matches["significant"]]
+    assert found["image"].tolist() == [f"{number:02}.png" for number in range(3, 13)]
+    assert found["error"].max() < 3e-5
+
+
+@needs_data
+def test_table_5_is_in_bsd300_and_tables_2_and_3_are_not():
+    folder = Path(REAL) / "BSDS300"
+    if not folder.is_dir():
+        pytest.skip("no BSDS300 in ASYREPRO_DATA")
+    sets, matches = identify.search(identify.scan(folder, recursive=True, jobs=2))
+    assert sets.set_index("tables")["significant"].to_dict() == {
+        "2-3": False,
+        "4": False,
+        "5": True,
+    }
+    found = matches[matches["significant"]]
+    assert [Path(name).stem for name in found["image"]] == paper.test_images(5)
+    assert {Path(name).parent.name for name in found["image"]} == {"test"}
+    assert found["error"].max() < 5e-5
+    assert sets.set_index("tables").loc["5", "variant"] == "grey"
+
+
+@needs_data
+@pytest.mark.parametrize("name", ["Set5", "Set14"])
+def test_nothing_in_the_small_sets(name):
+    folder = Path(REAL) / name
+    if not folder.is_dir():
+        pytest.skip(f"no {name} in ASYREPRO_DATA")
+    sets, _ = identify.search(identify.scan(folder))
+    assert not sets["significant"].any()

@@ -1,0 +1,470 @@
+"""The asymmetric loss against hand-worked numbers and a NumPy float64 reference."""
+
+import copy
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from asyrepro.losses import AsymmetricLoss, asymmetric_weight
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "loss").glob("*.yaml"))
+
+
+def image(*values: float) -> torch.Tensor:
+    """A batch of one grey image of one row."""
+    return torch.tensor(values).view(1, 1, 1, -1)
+
+
+def random_pair(*shape: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.rand(shape, generator=generator)
+    return label + 0.1 * torch.randn(shape, generator=generator), label
+
+
+def reference_weight(label, variant, grey, minmax, invert, normalize, quartile):
+    """The mask in float64, one image and one pixel after the other, from the paper's text."""
+    masks = []
+    for picture in label.astype(np.float64):
+        if minmax:
+            span = np.ptp(picture)
+            picture = (picture - picture.min()) / span if span else np.zeros_like(picture)
+        if grey and len(picture) == 3:
+            picture = np.tensordot([0.299, 0.587, 0.114], picture, axes=1)[None]
+        elif grey:
+            picture = picture.mean(axis=0, keepdims=True)
+        if invert:
+            picture = 1 - picture
+        q = np.percentile(picture, 100 * quartile) if variant == "table1" else 1.0
+        mask = np.array([0.5 * np.tanh(q / (value + 1e-10)) + 0.5 for value in picture.ravel()])
+        masks.append(mask.reshape(picture.shape) / (mask.mean() if normalize else 1))
+    return np.stack(masks)
+
+
+# --- the weight, eq. (2) -------------------------------------------------------------------------
+
+
+def test_weight_of_black_grey_and_white():
+    # 0.5 tanh(1e10) + 0.5 = 1;  tanh 2 = 0.9640276;  tanh 1 = 0.7615942
+    mask = asymmetric_weight(image(0.0, 0.5, 1.0))
+    assert mask.flatten().tolist() == pytest.approx([1.0, 0.9820138, 0.8807971], abs=1e-6)
+
+
+def test_weight_of_rgb_is_one_mask_from_the_luma():
+    red, green, blue = torch.eye(3)
+    label = torch.stack([red, green, blue, torch.ones(3)], dim=1).view(1, 3, 1, 4)
+    mask = asymmetric_weight(label)
+    assert mask.shape == (1, 1, 1, 4)
+    # 0.5 tanh(x) + 0.5 = 1 / (1 + exp(-2 x)), the logistic function of 2 x
+    expected = [1 / (1 + math.exp(-2 / grey)) for grey in (0.299, 0.587, 0.114, 1.0)]
+    assert mask.flatten().tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_weight_per_channel_is_each_channels_own():
+    label = random_pair(2, 3, 4, 5)[1]
+    mask = asymmetric_weight(label, grey=False)
+    assert mask.shape == label.shape
+    for channel in range(3):
+        alone = asymmetric_weight(label[:, channel : channel + 1])
+        assert torch.equal(mask[:, channel : channel + 1], alone)
+
+
+def test_weight_of_spectral_bands_comes_from_their_mean():
+    label = torch.full((1, 4, 1, 1), 0.25)
+    label[0, :2] = 0.75  # mean 0.5
+    assert asymmetric_weight(label).item() == pytest.approx(0.9820138, abs=1e-6)
+
+
+def test_minmax_uses_each_images_own_range():
+    label = torch.cat([image(0.2, 0.4, 0.6), image(0.5, 0.6, 0.7)])
+    mask = asymmetric_weight(label, minmax=True)
+    for row in mask:  # both become 0, 0.5, 1
+        assert row.flatten().tolist() == pytest.approx([1.0, 0.9820138, 0.8807971], abs=1e-5)
+
+
+def test_minmax_of_a_flat_image_leaves_the_base_loss():
+    assert asymmetric_weight(image(0.7, 0.7), minmax=True).flatten().tolist() == [1.0, 1.0]
+
+
+def test_invert_gives_bright_pixels_the_larger_weight():
+    label = image(0.0, 0.25, 0.5, 1.0)
+    assert (asymmetric_weight(label).diff() < 0).all()
+    inverted = asymmetric_weight(label, invert=True)
+    assert (inverted.diff() > 0).all()
+    assert torch.equal(inverted, asymmetric_weight(1 - label))
+
+
+def test_values_slightly_outside_weigh_like_black_and_white():
+    mask = asymmetric_weight(image(-0.1, 0.0, 1.0, 1.2)).flatten()
+    assert mask[0] == mask[1]
+    assert mask[3] == mask[2]
+
+
+@pytest.mark.parametrize("variant", ["equation", "table1"])
+def test_normalize_makes_every_images_mean_one(variant):
+    label = random_pair(3, 3, 8, 9)[1] * torch.tensor([0.1, 0.5, 1.0]).view(3, 1, 1, 1)
+    mask = asymmetric_weight(label, variant=variant, normalize=True)
+    assert mask.mean(dim=(1, 2, 3)).tolist() == pytest.approx([1.0] * 3, abs=1e-6)
+    plain = asymmetric_weight(label, variant=variant)
+    ratio = mask / plain
+    assert torch.allclose(ratio, ratio[:, :, :1, :1].expand_as(ratio))
+
+
+# --- Table 1 -------------------------------------------------------------------------------------
+
+
+def test_table1_both_readings_of_the_quartile():
+    label = image(0.1, 0.2, 0.3, 0.4, 0.5)
+    # quartiles of the five values: 0.2 and 0.4; at the pixel 0.4 tanh(0.5) and tanh(1)
+    low = asymmetric_weight(label, variant="table1", quartile=0.25)
+    high = asymmetric_weight(label, variant="table1", quartile=0.75)
+    assert low[0, 0, 0, 3].item() == pytest.approx(0.5 * 0.4621172 + 0.5, abs=1e-6)
+    assert high[0, 0, 0, 3].item() == pytest.approx(0.5 * 0.7615942 + 0.5, abs=1e-6)
+
+
+def test_table1_quartile_is_each_images_own():
+    dark, bright = image(0.1, 0.2, 0.3), image(0.6, 0.8, 0.9)
+    both = asymmetric_weight(torch.cat([dark, bright]), variant="table1")
+    apart = [asymmetric_weight(picture, variant="table1") for picture in (dark, bright)]
+    assert torch.equal(both, torch.cat(apart))
+
+
+def test_table1_of_a_mostly_black_image_is_finite():
+    # the quartile is 0: 0 / 1e-10 at black pixels, 0 / 0.5 at the other, tanh 0 = 0
+    mask = asymmetric_weight(image(0.0, 0.0, 0.0, 0.5), variant="table1")
+    assert mask.flatten().tolist() == [0.5] * 4
+
+
+def test_table1_mse_gets_the_mask_squared():
+    label, output = image(0.2, 0.2, 0.2), image(0.5, 0.2, 0.2)
+    weight = 0.5 * np.tanh(1) + 0.5  # Q = 0.2 at a pixel of 0.2
+    mse = AsymmetricLoss("mse", variant="table1", reduction="none")(output, label)
+    mae = AsymmetricLoss("mae", variant="table1", reduction="none")(output, label)
+    assert mse.flatten().tolist() == pytest.approx([weight**2 * 0.09, 0, 0], abs=1e-6)
+    assert mae.flatten().tolist() == pytest.approx([weight * 0.3, 0, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("base", "criterion"), [("mae", torch.nn.L1Loss()), ("mse", torch.nn.MSELoss())]
+)
+def test_table1_is_torchs_criterion_of_the_weighted_images(base, criterion):
+    output, label = random_pair(2, 3, 6, 7)
+    mask = asymmetric_weight(label, variant="table1")
+    loss = AsymmetricLoss(base, variant="table1")(output, label)
+    assert loss.item() == pytest.approx(criterion(mask * output, mask * label).item(), rel=1e-5)
+
+
+# --- the shuffled control ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("grey", [True, False])
+def test_shuffle_keeps_each_images_weights_and_follows_the_global_seed(grey):
+    label = random_pair(3, 3, 8, 8)[1]
+    plain = asymmetric_weight(label, grey=grey)
+    torch.manual_seed(5)
+    first = asymmetric_weight(label, grey=grey, shuffle=True)
+    second = asymmetric_weight(label, grey=grey, shuffle=True)
+    torch.manual_seed(5)
+    assert torch.equal(first, asymmetric_weight(label, grey=grey, shuffle=True))
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, plain)
+    assert torch.equal(first.flatten(2).sort().values, plain.flatten(2).sort().values)
+
+
+def test_shuffle_permutes_images_independently_and_channels_together():
+    label = torch.linspace(0, 1, 64).view(1, 1, 8, 8).expand(2, 3, 8, 8)
+    mask = asymmetric_weight(label, grey=False, shuffle=True)
+    assert not torch.equal(mask[0], mask[1])
+    assert torch.equal(mask[:, 0], mask[:, 1])
+
+
+def test_only_shuffle_draws_random_numbers():
+    output, label = random_pair(1, 1, 4, 4)
+    before = torch.get_rng_state()
+    AsymmetricLoss()(output, label)
+    assert torch.equal(torch.get_rng_state(), before)
+    AsymmetricLoss(shuffle=True)(output, label)
+    assert not torch.equal(torch.get_rng_state(), before)
+
+
+# --- the loss, eq. (3)-(5) -----------------------------------------------------------------------
+
+
+def test_loss_by_hand():
+    label, output = image(0.0, 0.5, 1.0), image(0.3, 0.3, 0.9)
+    # |error| 0.3, 0.2, 0.1; weights 1, 0.9820138, 0.8807971
+    assert AsymmetricLoss("mae")(output, label).item() == pytest.approx(0.1948275, abs=1e-6)
+    assert AsymmetricLoss("mse")(output, label).item() == pytest.approx(0.0460295, abs=1e-6)
+
+
+def test_gradient_by_hand():
+    label, output = image(0.0, 0.5, 1.0), image(0.3, 0.3, 0.9).requires_grad_()
+    AsymmetricLoss("mae", reduction="sum")(output, label).backward()
+    # M sign(error)
+    assert output.grad.flatten().tolist() == pytest.approx([1, -0.9820138, -0.8807971], abs=1e-6)
+    output.grad = None
+    AsymmetricLoss("mse", reduction="sum")(output, label).backward()
+    # 2 M error
+    assert output.grad.flatten().tolist() == pytest.approx([0.6, -0.3928055, -0.1761594], abs=1e-6)
+
+
+def test_gradient_of_table1_mse_by_hand():
+    label, output = image(0.2, 0.2, 0.2), image(0.5, 0.2, 0.1).requires_grad_()
+    AsymmetricLoss("mse", variant="table1", reduction="sum")(output, label).backward()
+    squared = 0.8807971**2  # 2 M^2 error
+    assert output.grad.flatten().tolist() == pytest.approx([squared * 0.6, 0, -squared * 0.2], 1e-5)
+
+
+@pytest.mark.parametrize("variant", ["equation", "table1"])
+@pytest.mark.parametrize("options", [{}, {"minmax": True, "normalize": True, "grey": False}])
+def test_no_gradient_flows_through_the_mask(variant, options):
+    output, label = random_pair(2, 3, 4, 5)
+    label.requires_grad_()
+    mask = asymmetric_weight(label, variant=variant, **options)
+    assert not mask.requires_grad
+    AsymmetricLoss("mse", variant=variant, reduction="sum", **options)(output, label).backward()
+    power = 2 if variant == "table1" else 1
+    expected = (2 * mask**power * (label - output)).detach()  # with the mask held constant
+    assert torch.allclose(label.grad, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize(
+    ("base", "criterion"), [("mae", torch.nn.L1Loss), ("mse", torch.nn.MSELoss)]
+)
+def test_with_a_mask_of_ones_it_is_torchs_loss(base, criterion, reduction):
+    # below a grey value of 0.05, tanh(1/I) is 1 in float32
+    output, label = random_pair(2, 3, 5, 6)
+    label = 0.05 * label
+    ours = AsymmetricLoss(base, reduction=reduction)(output, label)
+    torchs = criterion(reduction=reduction)(output, label)
+    assert ours.shape == torchs.shape
+    assert torch.allclose(ours, torchs)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    shape=st.tuples(
+        st.integers(1, 3), st.sampled_from([1, 3, 5]), st.integers(1, 7), st.integers(1, 7)
+    ),
+    levels=st.sampled_from([1, 2, 255]),
+    seed=st.integers(0, 2**16),
+    base=st.sampled_from(["mae", "mse"]),
+    reduction=st.sampled_from(["none", "mean", "sum"]),
+    variant=st.sampled_from(["equation", "table1"]),
+    quartile=st.sampled_from([0.25, 0.75]),
+    switches=st.tuples(*[st.booleans()] * 4),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_against_numpy_reference(
+    shape, levels, seed, base, reduction, variant, quartile, switches, dtype
+):
+    random = np.random.default_rng(seed)
+    label = random.integers(0, levels + 1, shape) / levels
+    output = label + random.normal(0, 0.2, shape)
+    names = ("grey", "minmax", "invert", "normalize")
+    options = {"variant": variant, "quartile": quartile, **dict(zip(names, switches, strict=True))}
+
+    mask = reference_weight(label, **options)
+    error = np.abs(output - label)
+    power = {"mae": 1, "mse": 2}[base]
+    expected = (mask * error) ** power if variant == "table1" else mask * error**power
+    expected = {"none": lambda x: x, "mean": np.mean, "sum": np.sum}[reduction](expected)
+
+    batch = [torch.from_numpy(array).to(dtype) for array in (output, label)]
+    weight = asymmetric_weight(batch[1], **options)
+    loss = AsymmetricLoss(base, reduction=reduction, **options)(*batch)
+    assert weight.dtype == loss.dtype == torch.float32
+    # The mask may be steep (slope Q / I^2): float32 rounding of I is seen in it.
+    np.testing.assert_allclose(weight.numpy(), mask, atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(loss.numpy(), expected, atol=1e-4, rtol=1e-4)
+
+
+# --- precision, compilation, devices -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("variant", ["equation", "table1"])
+def test_float32_under_autocast(dtype, variant):
+    output, label = random_pair(2, 3, 6, 7)
+    low = output.to(dtype).requires_grad_()
+    criterion = AsymmetricLoss("mse", variant=variant)
+    expected = criterion(low.detach().float(), label)
+    with torch.autocast("cpu", dtype=dtype):
+        loss = criterion(low, label)
+        mask = asymmetric_weight(label.to(dtype), variant=variant)
+    assert loss.dtype == mask.dtype == torch.float32
+    assert loss.item() == expected.item()
+    loss.backward()
+    assert low.grad.dtype == dtype
+    assert torch.isfinite(low.grad).all()
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("variant", ["equation", "table1"])
+def test_compiles_without_graph_breaks(variant, shuffle):
+    output, label = random_pair(2, 3, 6, 7)
+    output.requires_grad_()
+    criterion = AsymmetricLoss(
+        "mse", variant=variant, minmax=True, invert=True, normalize=True, shuffle=shuffle
+    )
+    compiled = torch.compile(criterion, fullgraph=True, backend="eager")
+    results = []
+    for function in (criterion, compiled):
+        output.grad = None
+        torch.manual_seed(3)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = function(output, label)
+        loss.backward()
+        results.append((loss.detach(), output.grad))
+    torch.testing.assert_close(results[0], results[1])
+
+
+def test_channels_last_input_gives_the_same_loss():
+    output, label = random_pair(2, 3, 6, 7)
+    for options in itertools.product([True, False], ["equation", "table1"]):
+        criterion = AsymmetricLoss("mse", grey=options[0], variant=options[1])
+        last = [x.contiguous(memory_format=torch.channels_last) for x in (output, label)]
+        assert criterion(*last).item() == pytest.approx(criterion(output, label).item(), rel=1e-6)
+
+
+def test_leaves_its_inputs_alone():
+    output, label = random_pair(2, 3, 6, 7)
+    kept = output.clone(), label.clone()
+    AsymmetricLoss(minmax=True, invert=True, normalize=True, shuffle=True)(output, label)
+    assert torch.equal(output, kept[0])
+    assert torch.equal(label, kept[1])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(
+    "options", [{}, {"variant": "table1"}, {"minmax": True, "normalize": True, "shuffle": True}]
+)
+def test_on_cuda_equals_the_cpu_and_does_not_wait(options):
+    output, label = random_pair(4, 3, 16, 16)
+    criterion = AsymmetricLoss("mse", **{**options, "shuffle": False})
+    expected = criterion(output, label)
+    output, label = output.cuda(), label.cuda()
+    assert criterion(output, label).item() == pytest.approx(expected.item(), rel=1e-4)
+    criterion = AsymmetricLoss("mse", **options)
+    criterion(output, label)  # the first call checks the label's values and waits
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        loss = criterion(output, label)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert loss.isfinite()
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", [asymmetric_weight, lambda label: AsymmetricLoss()(label, label)])
+@pytest.mark.parametrize(
+    ("label", "error", "message"),
+    [
+        (np.zeros((1, 1, 2, 2)), TypeError, "must be a torch.Tensor, not ndarray"),
+        (torch.zeros(1, 1, 2, 2, dtype=torch.uint8), TypeError, "torch.uint8.*divide .* by 255"),
+        (torch.zeros(1, 1, 2, 2, dtype=torch.complex64), TypeError, "floating point"),
+        (torch.zeros(1, 2, 2), ValueError, r"shape \(1, 2, 2\).*\(N, C, H, W\)"),
+        (torch.zeros(0, 1, 2, 2), ValueError, "non-empty"),
+        (image(0.5, float("nan")), ValueError, "label holds NaN"),
+        (image(0.5, float("inf")), ValueError, "far outside"),
+        (image(0.0, 255.0), ValueError, r"from 0 to 255.*divide 8-bit images by 255"),
+        (image(-1.0, 1.0), ValueError, r"from -1 to 1, far outside"),
+    ],
+)
+def test_bad_images_are_refused(call, label, error, message):
+    with pytest.raises(error, match=message):
+        call(label)
+
+
+def test_shapes_that_differ_are_refused_even_where_they_broadcast():
+    with pytest.raises(ValueError, match=r"\(2, 1, 4, 4\).*\(2, 3, 4, 4\).*differ in shape"):
+        AsymmetricLoss()(torch.zeros(2, 1, 4, 4), torch.zeros(2, 3, 4, 4))
+
+
+def test_integer_output_is_refused_but_a_diverged_one_is_not():
+    with pytest.raises(TypeError, match=r"output has type torch\.int64"):
+        AsymmetricLoss()(torch.zeros(1, 1, 2, 2, dtype=torch.int64), torch.zeros(1, 1, 2, 2))
+    assert AsymmetricLoss()(image(float("nan")), image(0.5)).isnan()
+
+
+def test_checks_of_values_can_be_skipped():
+    label = image(0.0, 255.0)
+    assert asymmetric_weight(label, validate=False)[0, 0, 0, 1].item() == pytest.approx(0.8807971)
+    assert AsymmetricLoss(validate=False)(label, label).item() == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("base", "l1", "base is 'l1', but must be one of 'mae', 'mse'"),
+        ("reduction", "avg", "reduction is 'avg', but must be one of 'none', 'mean', 'sum'"),
+        ("variant", "table2", "variant is 'table2', but must be one of 'equation', 'table1'"),
+        ("quartile", 25, "quartile is 25, but must be one of 0.25, 0.75"),
+    ],
+)
+def test_unknown_options_are_refused(option, value, message):
+    with pytest.raises(ValueError, match=message):
+        AsymmetricLoss(**{option: value})
+    if option in ("variant", "quartile"):
+        with pytest.raises(ValueError, match=message):
+            asymmetric_weight(image(0.5), **{option: value})
+
+
+def test_module_can_be_copied_and_says_what_it_is():
+    criterion = copy.deepcopy(AsymmetricLoss("mse", variant="table1", quartile=0.75))
+    text = repr(criterion)
+    assert "base='mse'" in text
+    assert "variant='table1'" in text
+    assert "quartile=0.75" in text
+    assert not criterion.state_dict()
+
+
+# --- configs/loss --------------------------------------------------------------------------------
+
+
+def test_all_losses_have_a_config():
+    controls = ["table1", "normalized", "shuffled", "inverted"]
+    expected = {"mae", "mse", "asy_mae", "asy_mse"}
+    expected |= {f"asy_{base}_{control}" for base in ("mae", "mse") for control in controls}
+    assert {path.stem for path in CONFIGS} == expected
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_gives_the_loss_that_its_name_says(path):
+    config = OmegaConf.load(path)
+    assert config.name == path.stem
+    criterion = instantiate(config.criterion)
+    output, label = random_pair(2, 3, 16, 16)
+    loss = criterion(output, label)
+
+    error = (output - label).abs()
+    error = error**2 if "mse" in path.stem else error
+    weight = 1
+    if path.stem.startswith("asy"):
+        control = path.stem.split("_", 2)[2] if path.stem.count("_") == 2 else ""
+        weight = reference_weight(
+            label.numpy(),
+            variant="table1" if control == "table1" else "equation",
+            grey=True,
+            minmax=False,
+            invert=control == "inverted",
+            normalize=control == "normalized",
+            quartile=0.25,
+        )
+        if control == "table1" and "mse" in path.stem:
+            weight = weight**2
+        if control == "shuffled":  # the same weights on average, at other pixels
+            assert criterion(output, label) != loss
+            assert loss.item() == pytest.approx((weight.mean() * error.mean()).item(), rel=0.01)
+            return
+    assert loss.item() == pytest.approx((weight * error.numpy()).mean(), rel=1e-4)

@@ -1,0 +1,215 @@
+"""The two claims about where the error falls, on profiles whose changes are known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from asyrepro.analysis import mechanism as m
+from asyrepro.analysis import verdicts
+from asyrepro.runs.profiles import COLUMNS, save
+
+# ------------------------------------------------------------------------------------- changes
+
+GREY = [(k / 10, (k + 1) / 10) for k in range(10)]
+GRADIENT = list(zip(m.GRADIENT_EDGES[:-1], m.GRADIENT_EDGES[1:], strict=True))
+
+
+def profiles(dark=0.0, bright=0.0, edge=0.0, energy=0.0, seeds=6, images=4, noise=0.4, base="mae"):
+    """Profiles whose true percentage changes under asy are known; noise is in percent."""
+    rng = np.random.default_rng(0)
+    index = pd.MultiIndex.from_product(
+        [range(images), range(seeds), (base, f"asy_{base}"), range(20)],
+        names=["image", "seed", "loss", "row"],
+    )
+    frame = index.to_frame(index=False)
+    kinds = [("grey", k, *ends) for k, ends in enumerate(GREY)]
+    kinds += [("gradient", k, *ends) for k, ends in enumerate(GRADIENT)]
+    kinds = pd.DataFrame(kinds, columns=["kind", "bin", "lower", "upper"])
+    frame = frame.join(kinds, on="row")
+    percent, sharper = np.zeros(20), np.zeros(20)
+    percent[:3], percent[7:10], percent[19], sharper[19] = dark, bright, edge, energy
+    changed = (frame["loss"] != base).to_numpy()
+    percent = changed * (percent[frame["row"]] + noise * rng.normal(size=len(frame)))
+    sharper = changed * (sharper[frame["row"]] + noise * rng.normal(size=len(frame)))
+    mse = 1e-3 * rng.uniform(0.5, 2, images)[frame["image"]] * (1 + percent / 100)
+    label = np.where(frame["kind"] == "gradient", 50.0, np.nan)
+    return frame.assign(
+        **{"table": 2, "model": "srcnn", "dataset": "bsd300", "image": frame["image"].astype(str)},
+        **{"pixels": 1000, "sum_squared": 1000 * mse, "sum_absolute": 1000 * mse**0.5},
+        **{"energy_label": label, "energy_output": 0.6 * label * (1 + sharper / 100)},
+    )[COLUMNS]
+
+
+PAPER = pd.DataFrame(  # + 0.1 dB: the squared error falls by 2.28 %
+    {
+        **{"table": 2, "model": "srcnn", "image": [1, 1, 2, 2]},
+        **{"loss": ["mae", "asy_mae"] * 2, "psnr": [28.0, 28.1, 30.0, 30.1]},
+        **{"ssim": 0.8, "rmse": 0.05},
+    }
+)
+
+
+def test_fall_of_the_papers_error_by_hand():
+    assert m.paper_error_fall(PAPER, 2, "mae") == pytest.approx(100 * (1 - 10**-0.01))
+    assert np.isnan(m.paper_error_fall(PAPER, 2, "mse"))
+    assert np.isnan(m.paper_error_fall(None, 2, "mae"))
+
+
+def test_changes_by_hand():
+    frame = profiles(noise=0, seeds=2, images=2)
+    rows = frame[(frame["kind"] == "grey") & (frame["bin"] < 2)].copy()
+    main = rows["loss"] == "asy_mae"
+    rows.loc[main & (rows["bin"] == 0), "sum_squared"] *= 0.5
+    rows.loc[rows["bin"] == 1, ["pixels", "sum_squared"]] *= 3
+    # bins of one and three parts, the first with half its error: (0.5 + 3) / 4 - 1
+    assert m.percent_changes(rows, "asy_mae", "mae").to_numpy() == pytest.approx(-12.5)
+    split = m.percent_changes(rows, "asy_mae", "mae", by_bin=True)
+    assert split[0].to_numpy() == pytest.approx(-50) and split[1].to_numpy() == pytest.approx(0)
+
+
+def test_bin_changes_show_the_true_profile():
+    found = m.bin_changes(profiles(dark=-4, bright=3, edge=-2, energy=5))
+    grey = found[found["kind"] == "grey"].set_index("bin")
+    assert grey["change"].tolist() == pytest.approx([-4] * 3 + [0] * 4 + [3] * 3, abs=0.3)
+    assert (grey["lower"] < grey["change"]).all() and (grey["change"] < grey["upper"]).all()
+    assert (grey["seeds"] == 6).all() and (grey["images"] == 4).all()
+    assert grey["share"].tolist() == pytest.approx([10] * 10)
+    last = found[(found["kind"] == "gradient") & (found["bin"] == 9)].iloc[0]
+    assert last["change"] == pytest.approx(-2, abs=0.3)
+    assert last["sharpness_change"] == pytest.approx(5, abs=0.3)
+    assert last["sharpness_lower"] < 5.3 and last["sharpness_upper"] > 4.7
+
+
+def test_images_with_too_few_pixels_in_a_bin_play_no_part():
+    frame = profiles(seeds=2, images=4)
+    few = (frame["kind"] == "grey") & (frame["bin"] == 9) & (frame["image"] == "2")
+    frame.loc[few, "pixels"] = 99
+    found = m.bin_changes(frame)
+    grey = found[found["kind"] == "grey"].set_index("bin")["images"]
+    assert grey[9] == 3 and (grey[:9] == 4).all()
+
+
+def verdict(frame, name, paper=PAPER):
+    rows = m.claim_verdicts(m.regions(frame, paper)).set_index("claim")
+    return rows.loc[name, "verdict"]
+
+
+@pytest.mark.parametrize(
+    ("dark", "bright", "expected"),
+    [
+        (-4, 0, "supported"),
+        (-4, -4, "undecided"),  # everything falls alike
+        (-4, -8, "not supported"),  # bright pixels gain more
+        (3, 0, "opposite"),
+        (0, 0, "not supported"),  # nothing, and the paper's 2.28 % excluded
+    ],
+)
+def test_rule_for_dark_regions(dark, bright, expected):
+    frame = profiles(dark=dark, bright=bright)
+    assert verdict(frame, "darker-regions-mae") == expected
+
+
+def test_dark_regions_stay_undecided_in_noise_or_with_few_seeds():
+    assert verdict(profiles(noise=20), "darker-regions-mae") == "undecided"
+    assert verdict(profiles(dark=-4, seeds=3), "darker-regions-mae") == "undecided"
+    assert verdict(profiles(dark=-4, seeds=1), "darker-regions-mae") == "no verdict possible"
+
+
+@pytest.mark.parametrize(
+    ("edge", "energy", "expected"),
+    [
+        (-4, 4, "supported"),
+        (4, -4, "opposite"),
+        (-4, -4, "not supported"),  # less error, but blurrier
+        (0, 0, "not supported"),  # the paper's fall is excluded at the edges
+        (-4, 0, "undecided"),
+    ],
+)
+def test_rule_for_sharper_edges(edge, energy, expected):
+    frame = profiles(edge=edge, energy=energy)
+    assert verdict(frame, "sharper-edges-mae") == expected
+
+
+@pytest.mark.parametrize(
+    ("column", "other"), [("device", "cuda"), ("iterations", 200), ("precision", "bfloat16")]
+)
+def test_pairs_that_differ_in_more_than_the_loss_are_left_out(column, other):
+    frame = profiles(seeds=6)
+    metrics = frame.drop_duplicates(["loss", "seed", "image"])
+    metrics = metrics.assign(device="cpu", iterations=100, precision="float32")
+    metrics[column] = metrics[column].astype(object)
+    metrics.loc[(metrics["loss"] == "mae") & (metrics["seed"] < 2), column] = other
+    found = m.regions(m.of_runs(frame, metrics), PAPER)
+    assert (found["seeds"] == 4).all()
+    assert (m.regions(frame, PAPER)["seeds"] == 6).all()
+
+
+def test_regions_carry_one_verdict_a_claim():
+    found = m.regions(profiles(), PAPER)
+    assert len(found) == 5 and (found["verdict"] != "").sum() == 2
+    assert found["paper"].dropna().tolist() == pytest.approx([-100 * (1 - 10**-0.01)] * 2)
+    other = m.regions(profiles().assign(table=4, model="dncnn"), PAPER)
+    assert set(other["claim"]) == {"darker-regions-mae"}  # Fig. 6 is about SRCNN only
+
+
+# -------------------------------------------------------------------------------------- output
+
+
+def test_written_files_are_the_same_bytes_and_reach_the_verdicts(tmp_path):
+    frame = profiles(dark=-4, seeds=6, images=3)
+    contents = []
+    for number, rows in enumerate((frame, frame.sample(frac=1, random_state=1))):
+        folder = tmp_path / str(number)
+        save(rows, folder / "profiles.csv")
+        claims, text, paths = m.write(folder, _metrics(), PAPER, stand_in=True)
+        contents.append({path.relative_to(folder).as_posix(): path.read_bytes() for path in paths})
+    assert contents[0] == contents[1]
+    assert set(contents[0]) == {
+        *("mechanism.csv", "regions.csv"),
+        *("figures/mechanism_table2.png", "figures/mechanism_table2.pdf"),
+    }
+    assert "bundled stand-in data" in text[0]
+    empty = verdicts.verdicts(_metrics(), None)
+    table = verdicts.claim_verdicts(empty, _metrics(), mechanism=claims).set_index("claim")
+    assert table.loc["darker-regions-mae", "verdict"] == "supported"
+    assert table.loc["darker-regions-mae", "table"] == 2
+
+
+def _metrics():
+    """A tidy table without any comparison."""
+    row = {"table": 2, "model": "srcnn", "dataset": "bsd300", "loss": "mae", "seed": 0}
+    return pd.DataFrame([row | {"image": "a", "psnr": 28.0, "ssim": 0.8, "nrmse": 0.05}])
+
+
+def test_plot_shows_both_kinds_and_the_share_of_pixels():
+    figure = m.plot(m.bin_changes(profiles(dark=-4, seeds=3, images=3)), "title")
+    assert len(figure.axes) == 4  # one base loss, and the shares below
+    line = next(a for a in figure.axes[0].lines if "asymmetric" in a.get_label())
+    assert line.get_ydata()[:3] == pytest.approx([-4] * 3, abs=0.7)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_plot_names_a_band_only_where_there_is_one(seeds):
+    figure = m.plot(m.bin_changes(profiles(dark=-4, seeds=seeds, images=3)), "title")
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert ("asymmetric (band: 95 %)" in words) == (seeds > 1)
+    assert ("asymmetric" in words) == (seeds == 1)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_plot_of_one_seed_says_that_it_has_no_interval(seeds):
+    figure = m.plot(m.bin_changes(profiles(dark=-4, seeds=seeds, images=3)), "title")
+    assert figure.get_suptitle() == ("title (1 seed: no interval)" if seeds == 1 else "title")
+
+
+@pytest.mark.parametrize(("percent", "failed"), [(900, False), (1100, True)])
+def test_failed_trainings_have_no_chart_and_an_older_one_goes(tmp_path, percent, failed):
+    save(profiles(seeds=2, images=2), tmp_path / "profiles.csv")
+    m.write(tmp_path, _metrics(), PAPER)
+    drawn = {tmp_path / "figures" / f"mechanism_table2.{ending}" for ending in ("png", "pdf")}
+    assert set((tmp_path / "figures").iterdir()) == drawn
+    save(profiles(dark=percent, seeds=2, images=2), tmp_path / "profiles.csv")
+    _, text, paths = m.write(tmp_path, _metrics(), PAPER)
+    left = set() if failed else drawn
+    assert set((tmp_path / "figures").iterdir()) == left == drawn & set(paths)
+    assert any(line.startswith("No figure of Table 2, SRCNN") for line in text) == failed

@@ -1,0 +1,491 @@
+"""The four networks: sizes, shapes, what they compute, and how they start."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from scipy.signal import correlate2d
+from torch import nn
+
+from asyrepro.models import EDSR, SRCNN, DnCNN, GRUNet
+from asyrepro.models.dphsir import QuasiRecurrent, SlicedConv3d
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "model").glob("*.yaml"))
+
+# Small versions, an input they accept, and the output's shape: (network, input, output).
+SMALL = {
+    "srcnn": (lambda: SRCNN(channels=(4, 3), init="kaiming"), (2, 1, 7, 12), (2, 1, 7, 12)),
+    "edsr": (lambda: EDSR(3, blocks=2, channels=8), (2, 3, 5, 7), (2, 3, 15, 21)),
+    "dncnn": (lambda: DnCNN(4, channels=8, zero_last=False), (2, 1, 7, 12), (2, 1, 7, 12)),
+    "grunet-grey": (lambda: GRUNet(2, zero_last=False), (2, 2, 1, 19, 35), (2, 1, 19, 35)),
+    "grunet-rgb": (lambda: GRUNet(2, zero_last=False), (2, 2, 3, 19, 35), (2, 3, 19, 35)),
+}
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def build(make, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return make()
+
+
+def unmet(name: str, shape) -> bool:
+    """Whether a parameter is an outer slice of a GRUNet's kernel, and all volumes have one band."""
+    outer = name.endswith(("slice0", "slice2")) and "shortcut" not in name
+    return outer and len(shape) == 5 and shape[2] == 1
+
+
+def build_random(make) -> nn.Module:
+    """The network with random numbers in all slices of all its kernels, in double precision."""
+    network = build(make).double()
+    for p in network.parameters():
+        fan_in = p[0].numel() if p.ndim > 1 else 1
+        nn.init.normal_(p, std=fan_in**-0.5)
+    return network
+
+
+@pytest.fixture(params=SMALL)
+def small(request):
+    """(network, input, expected output shape), one network after the other."""
+    make, shape, expected = SMALL[request.param]
+    network = build(make)
+    return network, torch.rand(shape), expected
+
+
+# --- parameter counts: literals are the published or hand-worked numbers
+
+
+@pytest.mark.parametrize(
+    ("make", "count"),
+    [
+        # kernel^2 x in x out + out, layer by layer
+        (SRCNN, (81 * 64 + 64) + (64 * 32 + 32) + (25 * 32 + 1)),
+        (lambda: SRCNN((9, 5, 5)), 57_281),
+        (lambda: EDSR(2), 1_369_859),
+        (lambda: EDSR(3), 1_554_499),
+        (lambda: EDSR(4), 1_517_571),
+        (lambda: EDSR(2, blocks=32, channels=256, residual_scaling=0.1), 40_729_603),
+        (lambda: EDSR(4, blocks=32, channels=256, residual_scaling=0.1), 43_089_923),
+        # 9 x 64 at both ends, 15 x (9 x 64 x 64 weights, 64 scales, 64 shifts) between
+        (DnCNN, 2 * 9 * 64 + 15 * (9 * 64 * 64 + 2 * 64)),
+        (lambda: DnCNN(3), 38_144),
+        (lambda: DnCNN(20), 667_008),
+        (GRUNet, 14_278_451),
+    ],
+)
+def test_parameter_counts(make, count):
+    with torch.device("meta"):
+        assert parameters(make()) == count
+
+
+def test_default_srcnn_and_dncnn_have_the_published_counts():
+    assert parameters(SRCNN()) == 8_129
+    assert parameters(DnCNN()) == 556_032
+
+
+def test_grunet_has_34_kernels_and_one_bias():
+    with torch.device("meta"):
+        shapes = [weights.shape for weights in GRUNet().state_dict().values()]
+    assert len(shapes) == 35
+    assert sum(len(shape) == 5 for shape in shapes) == 34
+    assert [tuple(shape) for shape in shapes if len(shape) == 1] == [(3,)]
+
+
+def test_fixed_mean_is_neither_trained_nor_saved():
+    network = EDSR(2, blocks=1, channels=4)
+    assert "mean" in dict(network.named_buffers())
+    assert "mean" not in network.state_dict()
+
+
+# --- shapes and channels
+
+
+def test_output_shape(small):
+    network, x, expected = small
+    output = network(x)
+    assert output.shape == expected
+    assert output.dtype == torch.float32
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 33), (16, 16), (17, 2)])
+def test_any_size_works(size):
+    assert SRCNN()(torch.rand(1, 1, *size)).shape == (1, 1, *size)
+    assert DnCNN(3, 8).eval()(torch.rand(1, 1, *size)).shape == (1, 1, *size)
+    for bands in (1, 2):
+        assert GRUNet(2)(torch.rand(1, 2, bands, *size)).shape == (1, bands, *size)
+    for scale in (2, 3, 4):
+        output = EDSR(scale, blocks=1, channels=4)(torch.rand(1, 3, *size))
+        assert output.shape == (1, 3, scale * size[0], scale * size[1])
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "message"),
+    [
+        (SRCNN(), (1, 3, 8, 8), r"SRCNN expects \(N, 1, H, W\), got \(1, 3, 8, 8\)"),
+        (DnCNN(3, 4), (1, 3, 8, 8), r"DnCNN expects \(N, 1, H, W\)"),
+        (EDSR(2, 1, 4), (1, 1, 8, 8), r"EDSR expects \(N, 3, H, W\), got \(1, 1, 8, 8\)"),
+        (EDSR(2, 1, 4), (3, 8, 8), r"EDSR expects \(N, 3, H, W\)"),
+        (GRUNet(2), (1, 2, 8, 8), r"GRUNet expects \(N, 2, D, H, W\)"),
+        (GRUNet(2), (1, 1, 1, 8, 8), r"GRUNet expects \(N, 2, D, H, W\)"),
+    ],
+)
+def test_wrong_channels_are_refused(network, shape, message):
+    with pytest.raises(ValueError, match=message):
+        network(torch.rand(shape))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: EDSR(5), "2, 3 or 4 times, not 5"),
+        (lambda: SRCNN(kernels=(9, 2, 5)), "odd kernel sizes"),
+        (lambda: SRCNN(channels=(64,)), "two channel counts"),
+        (lambda: SRCNN(init="zero"), "identity, kaiming or paper"),
+        (lambda: EDSR(init="zero"), "nearest or torch"),
+        (lambda: EDSR(channels=2), "at least 3 channels"),
+        (lambda: DnCNN(1), "at least 2 layers"),
+    ],
+)
+def test_wrong_options_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# --- what each network computes, against independent arithmetic
+
+
+def test_srcnn_is_three_convolutions_of_a_border_repeated_once():
+    network = build(lambda: SRCNN((3, 1, 5), (3, 2), init="kaiming")).double()
+    image = np.random.default_rng(0).random((6, 9))
+    maps = [np.pad(image, 1 + 0 + 2, mode="edge")]
+    for layer in (network.extract, network.map, network.reconstruct):
+        nn.init.normal_(layer.bias, std=0.1)
+        weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+        maps = [
+            sum(correlate2d(m, k, mode="valid") for m, k in zip(maps, kernels, strict=True)) + b
+            for kernels, b in zip(weight, bias, strict=True)
+        ]
+        if layer is not network.reconstruct:
+            maps = [np.maximum(m, 0) for m in maps]
+    output = network(torch.from_numpy(image)[None, None])
+    np.testing.assert_allclose(output[0, 0].detach().numpy(), maps[0], atol=1e-12)
+
+
+def _only_upsampling(scale: int) -> EDSR:
+    """EDSR in which the head passes the colours on, the body adds nothing, the tail takes them."""
+    network = EDSR(scale, blocks=1, channels=3).double()
+    for p in network.parameters():
+        nn.init.zeros_(p)
+    nn.init.dirac_(network.head.weight)
+    nn.init.dirac_(network.tail.weight)
+    return network
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("colours", [1, 3])
+def test_untrained_edsr_repeats_pixels(scale, colours):
+    network = build(lambda: EDSR(scale, blocks=2, channels=8, image_channels=colours)).double()
+    image = np.random.default_rng(0).random((colours, 4, 5))
+    expected = image.repeat(scale, axis=1).repeat(scale, axis=2)
+    output = network(torch.from_numpy(image)[None])[0].detach().numpy()
+    np.testing.assert_allclose(output, expected, atol=1e-9)
+
+
+def test_edsr_places_sub_pixels_row_by_row():
+    # Channel 9c + 3i + j of the upsampling convolution is row i, column j of each 3x3 cell.
+    network = _only_upsampling(3)
+    with torch.no_grad():
+        network.upsample[0].bias.copy_(torch.arange(9).repeat(3))
+    output = network(torch.zeros(1, 3, 2, 2).double()) - network.mean
+    cell = np.array([[0, 1, 2], [3, 4, 5], [6, 7, 8]])
+    for colour in output[0].detach().numpy():
+        np.testing.assert_allclose(colour, np.tile(cell, (2, 2)), atol=1e-6)
+
+
+def test_edsr_body_and_residual_scaling():
+    # 1x1-like kernels on one pixel turn the network into scalar arithmetic.
+    network = EDSR(2, blocks=2, channels=1, residual_scaling=0.1, image_channels=1).double()
+    for p in network.parameters():
+        nn.init.zeros_(p)
+    with torch.no_grad():
+        network.head.weight[0, 0, 1, 1] = 2
+        for block in network.blocks:
+            block.conv1.weight[0, 0, 1, 1] = 3
+            block.conv2.weight[0, 0, 1, 1] = 5
+        network.body_end.weight[0, 0, 1, 1] = 7
+        network.upsample[0].weight[:, 0, 1, 1] = 1
+        network.tail.weight[0, 0, 1, 1] = 1
+    mean = network.mean.item()
+    assert mean == pytest.approx((0.4488 + 0.4371 + 0.4040) / 3, abs=1e-6)
+    head = 2 * (1 - mean)
+    block = head * (1 + 0.1 * 5 * 3) ** 2  # each block: x + 0.1 * 5 * relu(3 x), x > 0
+    expected = head + 7 * block + mean
+    output = network(torch.ones(1, 1, 1, 1).double())
+    assert output.flatten().tolist() == pytest.approx([expected] * 4)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_dncnn_subtracts_what_a_plain_stack_gives(training):
+    network = build(lambda: DnCNN(4, channels=5, zero_last=False))
+    stack = [nn.Conv2d(1, 5, 3, 1, 1, bias=False), nn.ReLU()]
+    for _ in range(2):
+        stack += [nn.Conv2d(5, 5, 3, 1, 1, bias=False), nn.BatchNorm2d(5), nn.ReLU()]
+    stack = nn.Sequential(*stack, nn.Conv2d(5, 1, 3, 1, 1, bias=False))
+    ours = [network.first, *network.middle, network.last]
+    theirs = [layer for layer in stack if isinstance(layer, nn.Conv2d)]
+    for a, b in zip(ours, theirs, strict=True):
+        b.load_state_dict(a.state_dict())
+    x = torch.rand(2, 1, 9, 11)
+    network.train(training)
+    stack.train(training)
+    torch.testing.assert_close(network(x), x - stack(x))
+
+
+def _scalar_layer(**options) -> QuasiRecurrent:
+    """Candidate tanh(x), first gate sigmoid(0) = 1/2, second gate 1/4, for one channel."""
+    layer = QuasiRecurrent(1, 1, kernel=1, bias=True, **options).double()
+    nn.init.zeros_(layer.conv.bias)
+    with torch.no_grad():
+        layer.conv.slice0.zero_()[0] = 1
+        if layer.parts == 3:
+            layer.conv.bias[2] = np.log(1 / 3)
+    return layer
+
+
+def test_quasi_recurrent_pooling_by_hand():
+    bands = torch.tensor([0.2, -0.5, 1.0]).double().view(1, 1, 3, 1, 1)
+    a, b, c = np.tanh([0.2, -0.5, 1.0])
+    forward = [a / 2, a / 4 + b / 2, a / 8 + b / 4 + c / 2]
+    backward = [c / 8 + b / 4 + a / 2, c / 4 + b / 2, c / 2]
+    layer = _scalar_layer()
+    assert layer(bands).flatten().tolist() == pytest.approx(forward)
+    assert layer(bands, reverse=True).flatten().tolist() == pytest.approx(backward)
+
+    # both ways; the backward gate forgets all but 1/4
+    quarter = [3 / 64 * c + 3 / 16 * b + 3 / 4 * a, 3 / 16 * c + 3 / 4 * b, 3 / 4 * c]
+    layer = _scalar_layer(bidirectional=True)
+    expected = np.add(forward, quarter)
+    assert layer(bands).flatten().tolist() == pytest.approx(list(expected))
+    # a single band: (1 - 1/2) z + (1 - 1/4) z, as a volume and as an image
+    assert layer(bands[:, :, :1]).item() == pytest.approx(1.25 * a)
+    assert layer(bands[:, :, 0]).item() == pytest.approx(1.25 * a)
+
+
+@pytest.mark.parametrize(("width", "size"), [(16, (16, 20)), (3, (37, 21)), (3, (1, 50))])
+def test_single_band_shortcut_equals_the_3d_path(width, size):
+    network = build_random(lambda: GRUNet(width))
+    x = torch.rand(2, 2, 1, *size).double()
+    with torch.no_grad():
+        short, plain = network(x), network(x, plain=True)
+    assert (short - x[:, 0]).abs().max() > 1e-4  # the network does something
+    torch.testing.assert_close(short, plain, rtol=0, atol=1e-12)
+
+
+def test_single_band_shortcut_has_the_gradients_of_the_3d_path():
+    network = build_random(lambda: GRUNet(3))
+    x = torch.rand(2, 2, 1, 20, 33).double()
+    target = torch.rand(2, 1, 20, 33).double()
+    gradients = []
+    for plain in (False, True):
+        network.zero_grad()
+        ((network(x, plain=plain) - target) ** 2).mean().backward()
+        gradients.append({name: p.grad for name, p in network.named_parameters()})
+    used = 0
+    for name, plain in gradients[1].items():
+        short = gradients[0][name]
+        if short is None:  # an outer slice, which met padding
+            assert (plain == 0).all()
+        else:
+            assert short.abs().max() > 0
+            torch.testing.assert_close(short, plain, rtol=1e-9, atol=1e-15)
+            used += 1
+    assert used == 35
+
+
+@pytest.mark.parametrize(("kernel", "stride", "bias"), [(3, 1, False), (3, 2, True), (1, 1, False)])
+def test_sliced_convolution_is_torchs(kernel, stride, bias):
+    theirs = nn.Conv3d(3, 4, kernel, (1, stride, stride), kernel // 2, bias=bias)
+    ours = SlicedConv3d(3, 4, kernel, stride, bias)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    ours.load_state_dict(theirs.state_dict())
+    for name, weights in theirs.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], weights)
+    for depth in (1, 4):
+        x = torch.rand(2, 3, depth, 7, 9)
+        torch.testing.assert_close(ours(x), theirs(x))
+    torch.testing.assert_close(ours(x[:, :, 0]), theirs(x[:, :, :1])[:, :, 0])
+    with pytest.raises(RuntimeError, match="Missing key"):
+        ours.load_state_dict({})
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        ours.load_state_dict(nn.Conv3d(3, 5, kernel, bias=bias).state_dict())
+
+
+def test_every_band_sees_every_other():
+    network = build_random(lambda: GRUNet(2))
+    x = torch.rand(1, 2, 5, 16, 16).double().requires_grad_()
+    for band in (0, 4):
+        (gradient,) = torch.autograd.grad(network(x)[:, band].sum(), x)
+        assert (gradient.abs().amax(dim=(0, 1, 3, 4)) > 0).all()
+
+
+def test_noise_level_changes_the_output():
+    network = build_random(lambda: GRUNet(2))
+    x = torch.rand(1, 2, 1, 16, 16).double()
+    y = x.clone()
+    y[:, 1] += 0.5
+    assert not torch.allclose(network(x), network(y))
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+@pytest.mark.parametrize(("height", "width"), [(21, 32), (32, 23), (1, 2), (3, 7)])
+def test_grunet_mirrors_the_image_at_its_end_and_crops(bands, height, width):
+    network = build_random(lambda: GRUNet(2))
+    x = np.random.default_rng(0).random((1, 2, bands, height, width))
+    padding = [(0, 0)] * 3 + [(0, -height % 16), (0, -width % 16)]
+    padded = np.pad(x, padding, mode="reflect")  # however often it has to be repeated
+    output = network(torch.from_numpy(x))
+    expected = network(torch.from_numpy(padded))[..., :height, :width]
+    torch.testing.assert_close(output, expected)
+
+
+# --- how they start
+
+
+def test_untrained_denoisers_return_their_input():
+    x = torch.rand(2, 1, 13, 18)
+    assert torch.equal(DnCNN(5, channels=8)(x), x)
+    for bands in (1, 3):
+        volume = torch.rand(2, 2, bands, 13, 18)
+        assert torch.equal(GRUNet(2)(volume), volume[:, 0])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_untrained_srcnn_returns_the_enlarged_image(channels):
+    for kernels in ((9, 1, 5), (9, 5, 5)):
+        x = torch.rand(2, channels, 11, 14)
+        torch.testing.assert_close(SRCNN(kernels, image_channels=channels)(x), x)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (SRCNN, (2, 1, 12, 12)),
+        (lambda: EDSR(4, blocks=2, channels=8), (2, 3, 6, 6)),
+        (lambda: DnCNN(5, channels=8), (2, 1, 12, 12)),
+        (lambda: GRUNet(2), (2, 2, 1, 32, 32)),
+        (lambda: GRUNet(2), (2, 2, 3, 32, 32)),
+    ],
+    ids=["srcnn", "edsr", "dncnn", "grunet-grey", "grunet-rgb"],
+)
+def test_every_parameter_leaves_its_start(make, shape):
+    # The last layer ignores most maps at first, so the layers before it move one step later.
+    network = build(make)
+    for _ in range(2):
+        network.zero_grad()
+        network(torch.rand(shape)).square().mean().backward()
+        with torch.no_grad():
+            for name, p in network.named_parameters():
+                if not unmet(name, shape):
+                    p -= 0.1 * p.grad
+    for name, p in network.named_parameters():
+        if unmet(name, shape):
+            assert p.grad is None
+            continue
+        per_output = p.grad.flatten(1).abs().amax(dim=1) if p.ndim > 1 else p.grad.abs()
+        assert (per_output > 0).float().mean() > 0.5, name
+
+
+def test_grunet_keeps_a_signal_alive_through_its_levels():
+    # With torch's default spread a grey image shrinks sixfold a layer and is lost at the bottom.
+    network = build(lambda: GRUNet(4))
+    spreads = []
+    for block in (*network.encoder, *network.decoder):
+        block.register_forward_hook(lambda module, inputs, output: spreads.append(output.std()))
+    network(torch.rand(1, 2, 1, 64, 64))
+    assert len(spreads) == 8
+    assert all(0.1 < spread < 1.5 for spread in spreads)
+
+
+def test_srcnn_paper_initialisation():
+    network = build(lambda: SRCNN(init="paper"))
+    weights = torch.cat([p.flatten() for n, p in network.named_parameters() if "weight" in n])
+    assert weights.std().item() == pytest.approx(0.001, rel=0.05)
+    assert weights.mean().item() == pytest.approx(0, abs=5e-5)
+    assert all((p == 0).all() for n, p in network.named_parameters() if "bias" in n)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_seed_fixes_the_initial_weights(name):
+    make = SMALL[name][0]
+    first, again, other = (build(make, seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+# --- the ways training runs them
+
+
+def test_bfloat16_autocast(small):
+    network, x, expected = small
+    network.eval()
+    with torch.no_grad():
+        exact = network(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = network(x)
+    assert output.shape == expected
+    # 8 bits of mantissa: 0.4 % a rounding, a few dozen roundings
+    assert (output - exact).abs().mean() < 0.02 * exact.abs().max()
+    output.float().mean().backward()
+    for name, p in network.named_parameters():
+        if not unmet(name, x.shape):
+            assert p.grad is not None and p.grad.isfinite().all(), name
+
+
+def test_channels_last_changes_nothing(small):
+    network, x, _ = small
+    network.eval()
+    expected = network(x)
+    network = network.to(memory_format=torch.channels_last)
+    if x.ndim == 4:
+        x = x.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(network(x), expected)
+
+
+def test_compiles_to_one_graph(small):
+    network, x, _ = small
+    expected = network.eval()(x)
+    torch._dynamo.reset()
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), expected)
+
+
+# --- configuration
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_model_config_builds(path):
+    config = OmegaConf.merge({"task": {"scale": 3}}, OmegaConf.load(path))
+    assert {"name", "network"} <= set(config)
+    with torch.device("meta"):
+        network = instantiate(config.network)
+    classes = {"srcnn": SRCNN, "edsr": EDSR, "dncnn": DnCNN, "dphsir": GRUNet}
+    assert type(network) is classes[config.name]
+    published = {"srcnn": 8_129, "edsr": 1_554_499, "dncnn": 556_032, "dphsir": 14_278_451}
+    if path.stem == config.name:
+        assert parameters(network) == published[config.name]
+
+
+def test_all_four_networks_have_a_config():
+    assert {"srcnn", "edsr", "dncnn", "dphsir"} <= {path.stem for path in CONFIGS}
+
+
+def test_scale_comes_from_the_task():
+    config = OmegaConf.load(next(path for path in CONFIGS if path.stem == "edsr"))
+    config = OmegaConf.merge({"task": {"scale": 2}}, config)
+    with torch.device("meta"):
+        assert instantiate(config.network).scale == 2

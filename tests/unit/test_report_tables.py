@@ -1,0 +1,457 @@
+"""The tidy table (asyrepro.runs.results) and Tables 2-5 made from it (asyrepro.report.tables)."""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+from omegaconf import OmegaConf
+
+from asyrepro import paper
+from asyrepro.report import tables
+from asyrepro.runs import results
+from asyrepro.system.errors import DataError, UserError
+
+HEAD = ",".join(results.COLUMNS)
+DASH, MINUS = "\u2013", "\u2212"
+
+
+def row(loss, image, psnr, ssim=0.8, nrmse=0.05, *, seed=0, table=4, **more):
+    """One row of metrics.csv; RMSE is half of NRMSE (a label whose RMS is 0.5)."""
+    return {
+        "table": table,
+        "model": results.PAPER_MODELS[table],
+        "dataset": "bsd400",
+        "loss": loss,
+        "seed": seed,
+        "image": image,
+        "psnr": psnr,
+        "ssim": ssim,
+        "rmse": nrmse / 2,
+        "nrmse": nrmse,
+        "testset": f"table{table}",
+        "iterations": 500,
+        **more,
+    }
+
+
+def save(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame = pd.DataFrame(rows).reindex(columns=results.COLUMNS)
+    frame.to_csv(path, index=False)
+    return path
+
+
+def tidy(tmp_path, rows):
+    save(tmp_path / "metrics.csv", rows)
+    return results.load(tmp_path)
+
+
+# Two images of Table 4 with numbers that are easy to average.
+SMALL = [
+    row("mae", "03", 30.0, 0.8000, 0.0500),
+    row("mse", "03", 31.0, 0.9000, 0.0400),
+    row("asy_mae", "03", 30.5, 0.8010, 0.0490),
+    row("asy_mse", "03", 30.75, 0.9000, 0.0450),
+    row("mae", "04", 28.0, 0.7000, 0.0700),
+    row("mse", "04", 28.5, 0.7100, 0.0600),
+    row("asy_mae", "04", 28.25, 0.7200, 0.0300),
+    row("asy_mse", "04", 28.75, 0.7050, 0.0650),
+    row("noisy", "03", 20.25, 0.5, 0.2, seed=""),
+    row("noisy", "04", 20.75, 0.6, 0.3, seed=""),
+]
+
+
+def cells(text, start):
+    """The cells of the first Markdown row that begins so."""
+    line = next(line for line in text.splitlines() if line.startswith(start))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def change_part(text):
+    return text[text.index("Changes of") :]
+
+
+# ---------------------------------------------------------------------------------------- the cells
+
+
+def test_cells_means_and_bold_by_hand(tmp_path):
+    text = tables.markdown(results.summarise(tidy(tmp_path, SMALL), 4))
+    assert cells(text, "| No.") == [
+        *("No.", "Image", "", "Noisy"),
+        *("MAE", "MSE", r"Asy\_MAE", r"Asy\_MSE"),
+    ]
+    # PSNR and NRMSE: MSE is best (smaller NRMSE is better). SSIM: MSE and Asy_MSE tie.
+    assert cells(text, "| 1 | 03 |")[2:] == [
+        "ours",
+        "20.250/0.50000/0.20000",
+        "30.000/0.80000/0.05000",
+        "**31.000**/**0.90000**/**0.04000**",
+        "30.500/0.80100/0.04900",
+        "30.750/**0.90000**/0.04500",
+    ]
+    assert cells(text, "| 2 | 04 |")[6:] == [
+        "28.250/**0.72000**/**0.03000**",
+        "**28.750**/0.70500/0.06500",
+    ]
+    assert cells(text, "|  | **Mean**")[2:] == [
+        "ours",
+        "20.500/0.55000/0.25000",
+        "29.000/0.75000/0.06000",
+        "**29.750**/**0.80500**/0.05000",
+        "29.375/0.76050/**0.03950**",
+        "**29.750**/0.80250/0.05500",
+    ]
+
+
+def test_changes_by_hand(tmp_path):
+    text = change_part(tables.markdown(results.summarise(tidy(tmp_path, SMALL), 4)))
+    assert cells(text, "| 1 | 03 |")[2:] == [
+        f"+0.500/+0.00100/{MINUS}0.00100",
+        f"{MINUS}0.250/0.00000/+0.00500",
+    ]
+    assert cells(text, "|  | **Mean**")[2] == f"+0.375/+0.01050/{MINUS}0.02050"
+
+
+@pytest.mark.parametrize(
+    ("values", "metric", "best"),
+    [
+        ([1, 3, 2, 0], "psnr", [0, 1, 0, 0]),
+        ([1, 3, 2, 0], "nrmse", [0, 0, 0, 1]),
+        ([1, 3, 2, 0], "rmse", [0, 0, 0, 1]),
+        ([0.812341, 0.812344, 0.8, 0.7], "ssim", [1, 1, 0, 0]),  # equal as printed
+        ([30.0004, 30.0006, 29, 28], "psnr", [0, 1, 0, 0]),  # 30.000 and 30.001
+        ([np.nan, 2, 1, np.nan], "psnr", [0, 1, 0, 0]),
+        ([np.nan, 2, np.nan, np.nan], "psnr", [0, 0, 0, 0]),  # nothing to be better than
+        ([np.nan] * 4, "psnr", [0, 0, 0, 0]),
+        ([1, 1, 1, 1], "nrmse", [1, 1, 1, 1]),
+    ],
+)
+def test_best_cells(values, metric, best):
+    assert tables.best_cells(values, metric).tolist() == [bool(x) for x in best]
+
+
+# --------------------------------------------------------------------------------- beside the paper
+
+
+def test_papers_numbers_stand_beside_by_image_name(tmp_path):
+    # Table 4's No. 4 is Set12's 06; a study of 06 and 03 alone, in the wrong order
+    rows = [row(x, i, 30 + k) for i in ("06", "03") for k, x in enumerate(results.PAPER_LOSSES)]
+    text = tables.markdown(results.summarise(tidy(tmp_path, rows), 4, paper.tables()))
+    lines = text.splitlines()
+    position = next(k for k, line in enumerate(lines) if line.startswith("| 2 | 06 |"))
+    assert lines[position - 2].startswith("| 1 | 03 |")
+    beside = cells(lines[position + 1], "|")
+    # the paper, Table 4, row 4, as printed there with two decimals more
+    assert beside[:4] == ["", "", "paper", "28.827/0.86976/0.05009"]
+    assert beside[6] == "**29.085**/**0.87199**/**0.04862**"
+    assert "same images" in text
+    assert "NRMSE, RMSE divided by" in text
+
+
+def test_unknown_images_are_marked_as_other_images(tmp_path):
+    rows = [row(x, i, 30, table=2, dataset="bsd300") for x in ("mae", "mse") for i in "ab"]
+    text = tables.markdown(results.summarise(tidy(tmp_path, rows), 2, paper.tables()))
+    assert "not the same image" in text
+    assert cells(text, "|  |  | paper")[2] == r"paper\*"
+    assert cells(text, "|  |  | paper")[3] == "28.925/0.83519/0.05455"  # Table 2, row 1
+    assert "in place of" not in text  # BSD300 is what the paper used here
+
+
+def test_training_set_steps_and_seeds_are_stated(tmp_path):
+    rows = [dict(r, seed=s) for r in SMALL[:8] for s in (0, 1, 2)]
+    text = tables.markdown(results.summarise(tidy(tmp_path, rows), 4))
+    assert "BSD400" in text
+    assert "in place of the paper's DIV2K" in text
+    assert "500 steps" in text
+    assert "mean of 3 seeds" in text
+
+
+def test_stand_in_data_are_named_in_every_title(tmp_path):
+    rows = [dict(r, dataset="bundled") for r in SMALL]
+    rows += [dict(r, loss="asy_mae_shuffled") for r in rows if r["loss"] == "asy_mae"]
+    summary = results.summarise(tidy(tmp_path, rows), 4, paper.tables())
+    assert [results.STAND_IN in grid.title for grid in tables.grids(summary)] == [True] * 3
+    headings = [line for line in tables.markdown(summary).splitlines() if line.startswith("#")]
+    assert len(headings) == 3
+    assert all("bundled stand-in data" in heading for heading in headings)
+    captions = [line for line in tables.latex(summary).splitlines() if "\\caption" in line]
+    assert len(captions) == 3
+    assert all("bundled stand-in data" in caption for caption in captions)
+    assert set(tables.csv_frame(summary)["data"]) == {"bundled stand-in data"}
+    assert not summary.same_images  # whatever their names, they are not the paper's
+
+
+def test_real_data_are_not_called_stand_ins(tmp_path):
+    summary = results.summarise(tidy(tmp_path, SMALL), 4, paper.tables())
+    assert "stand-in" not in tables.markdown(summary) + tables.latex(summary)
+
+
+# ---------------------------------------------------------------------------- seeds, gaps, controls
+
+
+def test_seeds_are_averaged_and_changes_are_paired(tmp_path):
+    rows = [
+        row("mae", "03", 30.0, seed=0),
+        row("mae", "03", 32.0, seed=1),
+        row("asy_mae", "03", 32.5, seed=1),
+    ]
+    summary = results.summarise(tidy(tmp_path, rows), 4)
+    assert summary.values("mae", "psnr").tolist() == [31.0]
+    assert summary.change("asy_mae", "mae", "psnr").tolist() == [0.5]  # seed 1 alone has both
+    assert summary.seeds == {"mae": (0, 1), "asy_mae": (1,)}
+    assert "MAE 2, Asy" in tables.notes(summary)[0]
+
+
+def test_missing_cells_are_dashes_and_their_mean_too(tmp_path):
+    rows = [r for r in SMALL if r["loss"] != "mse" and (r["loss"], r["image"]) != ("mae", "04")]
+    summary = results.summarise(tidy(tmp_path, rows), 4, paper.tables())
+    text = tables.markdown(summary)
+    assert cells(text, "| 1 | 03 |")[4:6] == ["30.000/0.80000/0.05000", DASH]
+    assert cells(text, "| 2 | 04 |")[4:6] == [DASH, DASH]
+    assert cells(text, "|  | **Mean**")[4:6] == [DASH, DASH]  # no mean of some of the images
+    assert cells(change_part(text), "| 2 | 04 |")[2] == DASH
+    assert "& -- &" in tables.latex(summary)
+    assert "nan" not in text.lower() + tables.latex(summary).lower()
+
+
+def test_controls_have_a_table_of_their_own(tmp_path):
+    rows = [
+        *SMALL,
+        row("asy_mse_shuffled", "03", 31.5, 0.9, 0.04),
+        row("asy_mse_shuffled", "04", 28.25, 0.71, 0.06),
+    ]
+    text = tables.markdown(results.summarise(tidy(tmp_path, rows), 4))
+    main, controls = text.split("Other losses")
+    assert "shuffled" not in main
+    assert cells(controls, "| No.")[2:] == [r"Asy\_MSE\_shuffled"]
+    # against MSE: (31.5 - 31 + 28.25 - 28.5) / 2
+    assert cells(controls, "|  | Mean change")[2].startswith("+0.125/0.00000/")
+    assert "Not in the paper: eq. (2) shuffled over the pixels (shuffled)." in controls
+    plain = tables.markdown(results.summarise(tidy(tmp_path, SMALL), 4))
+    assert "Other losses" not in plain
+
+
+def test_a_loss_of_ones_own_is_compared_with_the_base_that_it_declares(tmp_path):
+    rows = [*SMALL, row("mine", "03", 31.5, 0.9, 0.04), row("mine", "04", 28.25, 0.71, 0.06)]
+    for base, change in (("mse", 0.125), ("mae", 0.875)):  # means: MSE 29.75, MAE 29, mine 29.875
+        frame = tidy(tmp_path, rows).assign(base="")
+        frame.loc[frame["loss"] == "mine", "base"] = base
+        summary = results.summarise(frame, 4)
+        text = tables.markdown(summary).split("Other losses")[1]
+        assert cells(text, "|  | Mean change")[2].startswith(f"+{change:.3f}/")
+        assert f"Compared are mine with {base.upper()}." in text
+        column = tables.csv_frame(summary)[f"mine_minus_{base}_psnr"]
+        assert column.iloc[-1] == pytest.approx(change)
+
+
+def test_csv_holds_all_numbers(tmp_path):
+    paths = tables.write_tables(tidy(tmp_path, SMALL), tmp_path / "tables", paper.tables())
+    assert [path.name for path in paths] == ["table4.csv", "table4.md", "table4.tex"]
+    frame = pd.read_csv(paths[0], dtype={"image": str, "no": str})
+    assert frame["image"].tolist() == ["03", "04", "Mean"]
+    assert frame["mae_rmse"].tolist() == [0.025, 0.035, 0.03]
+    assert frame["noisy_psnr"].tolist() == [20.25, 20.75, 20.5]
+    assert frame["asy_mae_minus_mae_psnr"].tolist() == [0.5, 0.25, 0.375]
+    assert frame["paper_asy_mse_psnr"].tolist()[:2] == [30.72817, 29.41482]
+    assert frame["paper_mae_nrmse"].tolist()[0] == 0.05695
+    assert set(frame["paper_same_images"]) == {"yes"}
+
+
+def test_markdown_rows_have_as_many_cells_as_their_head(tmp_path):
+    rows = [dict(r, image=r["image"] + "|x") for r in SMALL]
+    text = tables.markdown(results.summarise(tidy(tmp_path, rows), 4, paper.tables()))
+    for block in text.split("# ")[1:]:
+        counts = {
+            line.replace("\\|", "").count("|")
+            for line in block.splitlines()
+            if line.startswith("|")
+        }
+        assert len(counts) == 1
+
+
+# -------------------------------------------------------------------------------------------- LaTeX
+
+
+def test_latex_special_characters_are_escaped():
+    assert tables.tex("a_b & 5% of $x #1 {y} ~ ^ \\") == (
+        r"a\_b \& 5\% of \$x \#1 \{y\} \textasciitilde{} \textasciicircum{} \textbackslash{}"
+    )
+    assert tables.tex(f"{MINUS}0.1 {DASH} x") == "$-$0.1 -- x"
+
+
+def test_latex_compiles(tmp_path):
+    if shutil.which("pdflatex") is None:
+        pytest.skip("pdflatex is not installed")
+    rows = [dict(r, image=r["image"] + r"_&%#{}$~^\x", dataset="my_set & more") for r in SMALL]
+    rows += [dict(r, loss="asy_mae_shuffled") for r in rows if r["loss"] == "asy_mae"]
+    text = tables.latex(results.summarise(tidy(tmp_path, rows), 4, paper.tables()))
+    head = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n"
+    (tmp_path / "x.tex").write_text(head + text + "\\end{document}\n", encoding="utf-8")
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "x.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
+
+
+def test_latex_marks_the_best_and_uses_booktabs(tmp_path):
+    text = tables.latex(results.summarise(tidy(tmp_path, SMALL), 4))
+    assert r"\textbf{31.000}/\textbf{0.90000}/\textbf{0.04000}" in text
+    assert r"Asy\_MAE" in text
+    for name in ("toprule", "midrule", "bottomrule"):
+        assert f"\\{name}" in text
+    assert text.count("\\begin{table}") == text.count("\\end{table}") == 2
+
+
+# ------------------------------------------------------------------------------------------ collect
+
+
+def study(folder, reverse=False):
+    """Two losses of Table 5 and a baseline, in run folders written in either order."""
+    files = []
+    for loss in ("asy_mae", "mae"):
+        for seed in (10, 2):
+            rows = [
+                row(loss, image, 30 + seed / 7, table=5, seed=seed)
+                for image in ("227092", "143090", "14037")
+            ]
+            files.append((folder / f"table5/{loss}/seed{seed}/rows.csv", rows))
+    noisy = [row("noisy", "227092", 20, table=5, seed="")]
+    files.append((folder / "baselines/table5.csv", noisy))
+    extra = [row("mae", "baby", 33, table=4, seed=2, testset="set5", psnr_y=34.5) | {"table": ""}]
+    files.append((folder / "set5/mae/seed2/rows.csv", extra))
+    for path, rows in reversed(files) if reverse else files:
+        save(path, rows)
+    return folder
+
+
+def test_collect_sorts_canonically_and_keeps_the_papers_order(tmp_path):
+    frame = results.collect(study(tmp_path / "a"))
+    runs = list(dict.fromkeys(zip(frame["loss"], frame["seed"].astype("string"), strict=True)))
+    assert [loss for loss, _ in runs[:5]] == ["noisy", "mae", "mae", "asy_mae", "asy_mae"]
+    assert [seed for _, seed in runs[1:5]] == ["2", "10", "2", "10"]
+    assert frame["image"].tolist()[1:4] == ["227092", "143090", "14037"]
+    last = frame.iloc[-1]
+    assert last["testset"] == "set5"
+    assert pd.isna(last["table"])
+    assert last["psnr_y"] == 34.5
+
+
+def test_collect_is_reproducible_byte_for_byte(tmp_path):
+    first, second = study(tmp_path / "a"), study(tmp_path / "b", reverse=True)
+    results.collect(first)
+    results.collect(second)
+    made = (first / "metrics.csv").read_bytes()
+    assert made == (second / "metrics.csv").read_bytes()
+    results.collect(first)
+    assert made == (first / "metrics.csv").read_bytes()
+    assert b"\r" not in made
+    assert b",30.285714," in made
+    assert sorted(p.name for p in first.iterdir() if p.is_file()) == ["metrics.csv"]
+
+
+def test_collect_adds_the_precision_that_a_run_was_trained_in(tmp_path):
+    study(tmp_path)
+    for name, amp in {"mae/seed2": True, "mae/seed10": False, "asy_mae/seed2": "auto"}.items():
+        path = tmp_path / "table5" / name / "config.yaml"
+        path.write_text(OmegaConf.to_yaml({"seed": 2, "amp": amp}))
+    frame = results.collect(tmp_path)
+    rows = frame[(frame["table"] == 5) & (frame["image"] == "227092")]
+    found = {
+        (loss, seed): kind
+        for loss, seed, kind in zip(
+            rows["loss"], rows["seed"].fillna(-1), rows["precision"], strict=True
+        )
+    }
+    assert found == {
+        ("mae", 2): "bfloat16",
+        ("mae", 10): "float32",
+        ("asy_mae", 2): "",  # not resolved: no run's
+        ("asy_mae", 10): "",
+        ("noisy", -1): "",
+    }
+
+
+def test_collect_adds_the_base_that_a_loss_declares(tmp_path):
+    study(tmp_path)
+    assert "base" not in results.collect(tmp_path)
+    mine = tmp_path / "table5" / "asy_mae" / "seed2"
+    criterion = {"_target_": "x.Y", "base": "not this one"}
+    for loss, base in (({"name": "asy_mae", "criterion": criterion, "base": "mse"}, "mse"),
+                       ({"base": "mse", "criterion": criterion}, "mse"),
+                       ({"name": "asy_mae", "criterion": criterion}, "mae")):  # fmt: skip
+        settings = {"amp": False, "loss": loss, "model": {"base": "neither this"}}
+        (mine / "config.yaml").write_text(OmegaConf.to_yaml(settings))
+        frame = results.collect(tmp_path)
+        assert results.bases(frame)["asy_mae"] == base
+        assert results.summarise(frame, 5).base_of("asy_mae") == base
+
+
+def test_image_names_keep_their_zeros(tmp_path):
+    frame = tidy(tmp_path, SMALL)
+    assert set(frame["image"]) == {"03", "04"}
+    assert frame["seed"].isna().sum() == 2  # the baseline's
+
+
+def test_collect_refuses_the_same_run_twice(tmp_path):
+    study(tmp_path)
+    shutil.copytree(tmp_path / "table5", tmp_path / "copy")
+    with pytest.raises(DataError, match="two files hold rows of the same run"):
+        results.collect(tmp_path)
+
+
+def test_collect_without_results_says_what_to_do(tmp_path):
+    with pytest.raises(DataError, match="make reproduce"):
+        results.collect(tmp_path / "nothing")
+
+
+# ------------------------------------------------------------------------------------ damaged files
+
+GOOD = "4,dncnn,bsd400,mae,0,03,30.1,0.8,0.03,0.05,table4,,,,abc,500,cpu,x"
+
+
+def test_the_good_line_is_read(tmp_path):
+    (tmp_path / "metrics.csv").write_text(f"{HEAD}\n{GOOD}\n")
+    assert results.load(tmp_path)["psnr"].tolist() == [30.1]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "is missing"),
+        ("", "is empty"),
+        (HEAD + "\n", "has no rows"),
+        (HEAD.replace(",nrmse", "") + "\n", "lacks the column"),
+        (f"{HEAD}\n{GOOD}\n{GOOD[:-20]}", "line 3: 11 values for 18 columns"),
+        (f"{HEAD}\n{GOOD},1,2\n{GOOD},1,2\n", "line 2: 20 values for 18 columns"),
+        (f'{HEAD}\n{GOOD}\n"{GOOD}\n', "damaged"),
+        (f"{HEAD}\n{GOOD.replace('30.1', 'thirty')}\n", "line 2: psnr is 'thirty'"),
+        (f"{HEAD}\n{GOOD.replace('30.1', '')}\n", "line 2: no value for psnr"),
+        (f"{HEAD}\n{GOOD.replace('30.1', 'nan')}\n", "psnr is 'nan'"),
+        (f"{HEAD}\n{GOOD.replace(',0,03', ',0.5,03')}\n", "seed is '0.5', not a whole number"),
+        (f"{HEAD}\n{GOOD.replace(',0,03', ',,03')}\n", "no seed"),
+        (f"{HEAD}\n{GOOD}\n{GOOD}\n", "line 3: the same image of the same run a second time"),
+        (b"\xff\xfe\x00\x81" * 9, "damaged"),
+    ],
+)
+def test_damaged_tables_are_refused_with_their_place(tmp_path, content, message):
+    path = tmp_path / "metrics.csv"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=message) as caught:
+        results.load(tmp_path)
+    assert "metrics.csv" in str(caught.value)
+
+
+def test_mixed_training_sets_are_refused(tmp_path):
+    rows = [SMALL[0], dict(SMALL[1], dataset="div2k")]
+    with pytest.raises(DataError, match="mixes the training sets bsd400, div2k"):
+        results.summarise(tidy(tmp_path, rows), 4)
+
+
+def test_a_table_without_rows_is_none(tmp_path):
+    assert results.summarise(tidy(tmp_path, SMALL), 5) is None

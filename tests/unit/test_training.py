@@ -1,0 +1,173 @@
+"""The training loop: what it computes, and that nothing is lost when it is cut off."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from asyrepro.losses import AsymmetricLoss
+from asyrepro.system.errors import CheckpointError
+from asyrepro.training import checkpoint
+from asyrepro.training.loop import CHECKPOINT, HISTORY, Diverged, Trainer, parameter_groups
+
+
+class Lines:
+    """A sampler of points (x, 2x + 1), for a network of one weight and one bias."""
+
+    batch = 4
+
+    def __init__(self, seed=0):
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __next__(self):
+        x = torch.rand(4, 1, 2, 2, generator=self.generator)
+        return x, 2 * x + 1
+
+    def state_dict(self):
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state):
+        self.generator.set_state(state["generator"])
+
+
+def trainer(folder, steps=20, lr=0.1, criterion=None, total=None, **settings):
+    torch.manual_seed(0)
+    network = nn.Conv2d(1, 1, 1)
+    optimizer = torch.optim.Adam(network.parameters(), lr=lr)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=total or steps)
+    settings = {"amp": False, "label": None, "log_every": 5, "checkpoint_seconds": 0, **settings}
+    return Trainer(
+        network, criterion or nn.MSELoss(), Lines(), optimizer, scheduler,
+        steps=steps, folder=folder, **settings,
+    )  # fmt: skip
+
+
+def test_it_learns_the_line(tmp_path):
+    network = trainer(tmp_path, steps=600).run()
+    assert network.weight.item() == pytest.approx(2, abs=0.02)
+    assert network.bias.item() == pytest.approx(1, abs=0.02)
+    assert not network.training
+
+
+def test_one_step_of_gradient_descent_by_hand(tmp_path):
+    # w = 0, b = 0: the mean squared error's gradient is -2 mean(x y) and -2 mean(y).
+    run = trainer(tmp_path, steps=1)
+    nn.init.zeros_(run.network.weight)
+    nn.init.zeros_(run.network.bias)
+    run.optimizer = torch.optim.SGD(run.network.parameters(), lr=0.1)
+    run.scheduler = torch.optim.lr_scheduler.ConstantLR(run.optimizer, 1)
+    x, y = next(Lines())
+    run.run()
+    assert run.network.weight.item() == pytest.approx(0.2 * (x * y).mean().item(), rel=1e-5)
+    assert run.network.bias.item() == pytest.approx(0.2 * y.mean().item(), rel=1e-5)
+    assert run.history[0]["loss"] == pytest.approx(y.square().mean().item(), rel=1e-5)
+
+
+def test_clipping_bounds_the_step(tmp_path):
+    run = trainer(tmp_path, steps=1, clip=0.01)
+    run.optimizer = torch.optim.SGD(run.network.parameters(), lr=1.0)
+    run.scheduler = torch.optim.lr_scheduler.ConstantLR(run.optimizer, 1)
+    before = torch.cat([p.detach().flatten() for p in run.network.parameters()])
+    run.run()
+    after = torch.cat([p.detach().flatten() for p in run.network.parameters()])
+    assert (after - before).norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_running_average_of_the_weights(tmp_path):
+    # The average starts at the first step's weights, then a <- decay a + (1 - decay) w.
+    run = trainer(tmp_path, steps=3, ema=0.5)
+    seen = []
+    run.optimizer.register_step_post_hook(lambda *_: seen.append(run.network.weight.item()))
+    averaged = run.run()
+    expected = 0.25 * seen[0] + 0.25 * seen[1] + 0.5 * seen[2]
+    assert averaged.weight.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"ema": 0.9}, {"clip": 0.1}])
+def test_a_continued_run_is_the_undisturbed_one_bit_for_bit(tmp_path, settings):
+    loss = {"criterion": AsymmetricLoss("mae", shuffle=True)}  # draws random numbers itself
+    loss["criterion"].validate = False
+    whole = trainer(tmp_path / "whole", steps=40, **settings, **loss)
+    whole.run()
+    first = trainer(tmp_path / "cut", steps=20, total=40, **settings, **loss)
+    first.run()
+    second = trainer(tmp_path / "cut", steps=40, **settings, **loss)
+    torch.rand(3)
+    network = second.run()
+    assert checkpoint.digest(network.state_dict()) == checkpoint.digest(whole.trained.state_dict())
+    assert [r["loss"] for r in second.history] == [r["loss"] for r in whole.history]
+
+
+def test_losses_of_one_seed_see_the_same_patches(tmp_path):
+    seen = {}
+    for name in ("mae", "mse"):
+        base = {"mae": nn.L1Loss(), "mse": nn.MSELoss()}[name]
+        run = trainer(tmp_path / name, steps=5, criterion=base)
+        inner, seen[name] = run.sampler, []
+
+        class Spy(Lines):
+            def __next__(self, inner=inner, kept=seen[name]):
+                batch = next(inner)
+                kept.append(batch[0])
+                return batch
+
+        run.sampler = Spy()
+        run.run()
+    for a, b in zip(seen["mae"], seen["mse"], strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+    class Breaks(nn.MSELoss):
+        calls = 0
+
+        def forward(self, output, label):
+            self.calls += 1
+            return super().forward(output, label) * (math.nan if self.calls > 12 else 1)
+
+    with pytest.raises(Diverged, match=r"no longer finite at step 13 .*smaller learning rate"):
+        trainer(tmp_path, criterion=Breaks()).run()
+    assert checkpoint.load(tmp_path / CHECKPOINT)["step"] == 12
+
+
+def test_history_has_a_line_each_interval_and_validation_where_asked(tmp_path):
+    run = trainer(tmp_path, steps=12, validate=lambda network: 30.125, validate_every=4)
+    run.run()
+    lines = (tmp_path / HISTORY).read_text().splitlines()
+    assert lines[0] == "step,loss,lr,val_psnr,patches_per_second,seconds"
+    assert [line.split(",")[0] for line in lines[1:]] == ["4", "5", "8", "10", "12"]
+    assert [line.split(",")[3] for line in lines[1:]] == ["30.125", "", "30.125", "", "30.125"]
+
+
+def test_another_runs_checkpoint_is_refused(tmp_path):
+    trainer(tmp_path, signature="one").run()
+    with pytest.raises(CheckpointError, match="belongs to a run with another configuration"):
+        trainer(tmp_path, signature="other").run()
+
+
+@pytest.mark.parametrize("key", ["criterion", "random", "step", "seconds", "history"])
+def test_a_checkpoint_that_lacks_something_is_refused(tmp_path, key):
+    trainer(tmp_path).run()
+    state = checkpoint.load(tmp_path / CHECKPOINT)
+    checkpoint.save(
+        tmp_path / CHECKPOINT, {k: v for k, v in state.items() if k not in ("format", key)}
+    )
+    with pytest.raises(CheckpointError, match=key):
+        trainer(tmp_path).run()
+
+
+def test_a_checkpoint_of_another_kind_of_device_is_refused(tmp_path):
+    trainer(tmp_path).run()
+    state = checkpoint.load(tmp_path / CHECKPOINT) | {"device": "cuda"}
+    checkpoint.save(tmp_path / CHECKPOINT, {k: v for k, v in state.items() if k != "format"})
+    with pytest.raises(CheckpointError, match="was begun on cuda; continue it with"):
+        trainer(tmp_path).run()
+
+
+def test_layers_with_a_learning_rate_of_their_own():
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 1, 1))
+    groups = parameter_groups(network, 1e-4, {"1.": 0.1})
+    assert [(len(g["params"]), g["lr"]) for g in groups] == [(2, 1e-4), (2, pytest.approx(1e-5))]
+    with pytest.raises(ValueError, match="no parameter of the network begins with 'tail'"):
+        parameter_groups(network, 1e-4, {"tail": 0.1})

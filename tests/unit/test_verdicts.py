@@ -1,0 +1,696 @@
+"""Statistics and verdicts on synthetic studies whose true effect is known."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from asyrepro.analysis import statistics
+from asyrepro.analysis import verdicts as v
+from asyrepro.paper import tables
+from asyrepro.report import verdicts_report
+from asyrepro.report.tables import MINUS
+from asyrepro.system import style
+from asyrepro.system.errors import DataError
+
+PAPER = tables()
+EFFECT = 0.08  # dB, the paper's for SRCNN with MAE
+SPREAD = (0.02, 0.03, 0.02)  # dB: standard deviation over seeds, over images, and of the rest
+
+
+def table_of_changes(rng, seeds=10, images=10, effect=0.0, spread=SPREAD):
+    """y[seed, image] = effect + seed effect + image effect + residual."""
+    over_seeds, over_images, rest = spread
+    return (
+        effect
+        + over_seeds * rng.normal(size=(seeds, 1))
+        + over_images * rng.normal(size=(1, images))
+        + rest * rng.normal(size=(seeds, images))
+    )
+
+
+def study(effects=None, seeds=10, images=10, seed=0, losses=None, table=2, spread=SPREAD):
+    """A tidy table of metrics: base losses, and the others with their true effects in dB."""
+    rng = np.random.default_rng(seed)
+    effects = effects or {}
+    losses = losses or ("mae", "asy_mae")
+    level = rng.normal(28, 2, size=(1, images)) + 0.03 * rng.normal(size=(seeds, 1))
+    frames = []
+    for loss in losses:
+        change = 0 if loss in ("mae", "mse") else table_of_changes(rng, seeds, images, 0, spread)
+        psnr = level + change + effects.get(loss, 0.0)
+        for k, i in itertools.product(range(seeds), range(images)):
+            error = 10 ** (-psnr[k, i] / 20)
+            frames.append(
+                {
+                    **{"table": table, "model": "srcnn", "dataset": "bsd300", "loss": loss},
+                    **{"seed": k, "image": f"{i + 3:02d}", "psnr": psnr[k, i]},
+                    **{"ssim": 1 - 3 * error, "rmse": error, "nrmse": error / 0.6},
+                    **{"testset": f"table{table}", "iterations": 1000},
+                }
+            )
+    return pd.DataFrame(frames)
+
+
+def row(found, metric="psnr", loss="asy_mae", against="mae"):
+    chosen = found[
+        (found["metric"] == metric) & (found["loss"] == loss) & (found["against"] == against)
+    ]
+    assert len(chosen) == 1
+    return chosen.iloc[0]
+
+
+# -------------------------------------------------------------------------------- statistics
+
+
+def test_standard_error_of_a_table_worked_by_hand():
+    # Mean squares: seeds 2 (1.5^2 + 1.5^2) = 9, images 2 (1 + 1) = 4, residual 4 (0.5^2) = 1;
+    # (9 + 4 - 1) / 4 = 3; Satterthwaite 12^2 / (9^2 + 4^2 + 1^2)
+    error, degrees = statistics.crossed_error(np.array([[1.0, 2.0], [3.0, 6.0]]))
+    assert error == pytest.approx(3**0.5)
+    assert degrees == pytest.approx(144 / 98)
+
+
+def test_resamples_draw_seeds_and_images_independently():
+    changes = np.array([[1.0, 2.0], [4.0, 8.0]])
+    pairs = list(itertools.product((0, 1), repeat=2))
+    exact = np.array([changes[np.ix_(s, i)].mean() for s in pairs for i in pairs])  # all 16
+    found = statistics.resampled_means(changes, 40_000)
+    assert set(found.round(9)) == set(exact.round(9))
+    for value in np.unique(exact):
+        share = np.isclose(found, value).mean()
+        assert share == pytest.approx((exact == value).mean(), abs=0.015)
+
+
+@pytest.mark.parametrize(("seeds", "effect"), [(3, 0.0), (6, 0.0), (10, 0.0), (10, EFFECT)])
+def test_interval_covers_the_true_effect_as_often_as_it_says(seeds, effect):
+    rng = np.random.default_rng(seeds)
+    hits = plain = 0
+    for _ in range(400):
+        changes = table_of_changes(rng, seeds, effect=effect)
+        found = statistics.crossed_interval(changes, draws=2000)
+        hits += found.lower <= effect <= found.upper
+        low, high = np.quantile(statistics.resampled_means(changes, 2000), [0.025, 0.975])
+        plain += low <= effect <= high
+    assert 0.92 <= hits / 400 <= 0.98  # 95 % with a standard error of 1.1 %
+    assert plain < hits  # what the stretching is for
+
+
+@pytest.mark.parametrize("spread", [(0.03, 0.005, 0.01), (0.003, 0.03, 0.01)])
+def test_interval_covers_when_seeds_or_images_dominate(spread):
+    rng = np.random.default_rng(7)
+    found = []
+    for _ in range(300):
+        found.append(
+            statistics.crossed_interval(table_of_changes(rng, 6, spread=spread), draws=2000)
+        )
+    assert 0.91 <= np.mean([one.lower <= 0 <= one.upper for one in found]) <= 0.985
+
+
+def test_interval_for_these_images_is_a_t_interval_over_seeds():
+    changes = np.array([[0.0, 2.0], [1.0, 3.0], [2.0, 7.0]])  # seed means 1, 2, 4.5
+    found = statistics.crossed_interval(changes)
+    half = 4.302653 * np.std([1, 2, 4.5], ddof=1) / 3**0.5  # t(0.975, 2) from a printed table
+    assert found.fixed_lower == pytest.approx(2.5 - half, abs=1e-5)
+    assert found.fixed_upper == pytest.approx(2.5 + half, abs=1e-5)
+
+
+def test_p_and_interval_agree_about_zero():
+    rng = np.random.default_rng(3)
+    found = [statistics.crossed_interval(table_of_changes(rng, 5, effect=0.02)) for _ in range(100)]
+    outside = [one.lower > 0 or one.upper < 0 for one in found]
+    assert [one.p < 0.05 for one in found] == outside
+    assert 10 < sum(outside) < 90
+    assert all(0 <= one.p <= 1 for one in found)
+
+
+def test_flipping_the_sign_flips_everything():
+    changes = table_of_changes(np.random.default_rng(1), effect=0.03)
+    one, other = statistics.crossed_interval(changes), statistics.crossed_interval(-changes)
+    assert other.flipped()[:5] == pytest.approx(one[:5], abs=2e-3)  # resamples are not symmetric
+    assert (other.worse, other.better, other.sign_p) == (one.better, one.worse, one.sign_p)
+
+
+def test_changes_without_any_spread():
+    assert statistics.crossed_interval(np.zeros((6, 4)))[:3] == (0, 0, 0)
+    assert statistics.crossed_interval(np.zeros((6, 4))).p == 1
+    constant = statistics.crossed_interval(np.full((6, 4), 0.1))
+    assert constant.lower == constant.upper == pytest.approx(0.1) and constant.p < 1e-6
+
+
+@pytest.mark.parametrize("bad", [np.zeros(3), np.zeros((0, 3)), np.array([[np.nan, 1.0]])])
+def test_interval_refuses_what_is_no_table(bad):
+    with pytest.raises(ValueError, match="finite"):
+        statistics.crossed_interval(bad)
+
+
+def test_sign_test_worked_by_hand():
+    nine = np.array([1, 2, 3, 4, 5, 6, 7, 8, 9, -1])
+    assert statistics.sign_test(nine) == (9, 1, pytest.approx(2 * (1 + 10) / 2**10))
+    assert statistics.sign_test(np.full(6, -0.1)) == (0, 6, pytest.approx(2 / 2**6))
+    # zero is not counted
+    assert statistics.sign_test(np.array([1.0, 1.0, 0.0])) == (2, 0, pytest.approx(0.5))
+    assert statistics.sign_test(np.zeros(4)) == (0, 0, 1.0)
+
+
+def test_holm_worked_by_hand():
+    assert statistics.holm(np.array([0.01, 0.04, np.nan, 0.03])) == pytest.approx(
+        [0.03, 0.06, np.nan, 0.06], nan_ok=True
+    )
+    assert statistics.holm(np.array([0.6, 0.9])).tolist() == [1.0, 1.0]
+
+
+# --------------------------------------------------------------------------------------- rules
+
+
+def interval(lower, upper, better=10, worse=0, sign_p=0.002):
+    middle = (lower + upper) / 2
+    return statistics.Interval(middle, lower, upper, lower, upper, 0.01, better, worse, sign_p)
+
+
+@pytest.mark.parametrize(
+    ("found", "seeds", "figure", "verdict"),
+    [
+        (interval(0.01, 0.05), 10, 0.08, "supported"),
+        (interval(0.01, 0.05, 7, 3, 0.34), 10, 0.08, "undecided"),  # seeds do not agree
+        (interval(-0.05, -0.01, 0, 10), 10, 0.08, "opposite"),
+        (interval(-0.05, -0.01, 3, 7, 0.34), 10, 0.08, "not supported"),
+        (interval(-0.02, 0.05, 7, 3, 0.34), 10, 0.08, "not supported"),
+        (interval(-0.02, 0.09, 7, 3, 0.34), 10, 0.08, "undecided"),  # holds both
+        (interval(-0.02, 0.05, 7, 3, 0.34), 10, None, "undecided"),  # no figure to exclude
+        (interval(0.01, 0.05, 5, 0, 0.0625), 5, 0.08, "undecided"),  # too few seeds
+        (interval(-0.02, 0.05, 3, 2, 1.0), 5, 0.08, "undecided"),
+        (interval(0.01, 0.05, 1, 0, 1.0), 1, 0.08, "no verdict possible"),
+    ],
+)
+def test_rule_for_changes(found, seeds, figure, verdict):
+    assert v.decide(found, seeds, figure)[0] == verdict
+
+
+def test_a_supported_change_is_held_against_the_papers():
+    assert "smaller than" in v.decide(interval(0.01, 0.05), 10, 0.08)[1]
+    assert "larger than" in v.decide(interval(0.09, 0.15), 10, 0.08)[1]
+    assert "not unlike" in v.decide(interval(0.05, 0.15), 10, 0.08)[1]
+
+
+def test_an_effect_of_the_papers_size_is_found_and_none_is_not():
+    rng = np.random.default_rng(11)
+
+    def verdict(effect):
+        found = statistics.crossed_interval(table_of_changes(rng, effect=effect), draws=2000)
+        return v.decide(found, 10, EFFECT)[0]
+
+    strong = [verdict(EFFECT) for _ in range(200)]
+    none = [verdict(0.0) for _ in range(200)]
+    worse = [verdict(-EFFECT) for _ in range(100)]
+    assert strong.count("supported") >= 195
+    assert none.count("supported") <= 8 and none.count("opposite") <= 8
+    assert none.count("not supported") >= 180  # nothing there, and the paper's effect excluded
+    assert worse.count("opposite") >= 97
+
+
+# ------------------------------------------------------------------------- whole comparisons
+
+
+@pytest.fixture(scope="module")
+def full():
+    """All losses for both bases; asy_mae better by its asymmetry, asy_mse worse."""
+    variants = ("", "_table1", "_normalized", "_shuffled", "_inverted")
+    losses = [*("mae", "mse"), *(f"asy_{b}{n}" for b in ("mae", "mse") for n in variants)]
+    effects = {"asy_mae": 0.1, "asy_mae_normalized": 0.1, "asy_mae_inverted": -0.1}
+    return study(effects | {"asy_mse": -0.1}, losses=losses, seed=2)
+
+
+@pytest.fixture(scope="module")
+def compared(full):
+    return v.verdicts(full, PAPER)
+
+
+def test_improvement_is_supported_in_every_metric(compared):
+    for metric, sign in (("psnr", 1), ("ssim", 1), ("nrmse", -1)):
+        found = row(compared, metric)
+        assert found["verdict"] == "supported"
+        assert sign * found["change"] > 0  # raw: NRMSE falls
+        assert found["lower"] < found["change"] < found["upper"]
+        assert found["fixed_lower"] < found["change"] < found["fixed_upper"]
+        assert sign * found["paper_change"] > 0
+        assert (found["seeds_better"], found["seeds_worse"]) == (10, 0)
+        assert (found["seeds"], found["images"]) == (10, 10)
+
+
+def test_deterioration_is_the_opposite_in_every_metric(compared):
+    for metric, sign in (("psnr", 1), ("ssim", 1), ("nrmse", -1)):
+        found = row(compared, metric, "asy_mse", "mse")
+        assert found["verdict"] == "opposite" and sign * found["change"] < 0
+        assert (found["seeds_better"], found["images_better"]) == (0, 0)
+
+
+def test_numbers_are_those_of_the_rows(full, compared):
+    wide = full.pivot(index=["seed", "image"], columns="loss", values="nrmse")
+    found = row(compared, "nrmse")
+    assert found["change"] == pytest.approx((wide["asy_mae"] - wide["mae"]).mean())
+    assert found["against_mean"] == pytest.approx(wide["mae"].mean())
+    assert found["paper_change"] == pytest.approx(-0.000532, abs=1e-6)  # Table 2, printed RMSE
+
+
+def test_yardstick_is_the_difference_of_two_base_seeds(full, compared):
+    means = full[full["loss"] == "mae"].groupby("seed")["psnr"].mean().to_numpy()
+    pairs = [(a - b) ** 2 for a, b in itertools.combinations(means, 2)]
+    assert row(compared)["noise"] == pytest.approx(np.mean(pairs) ** 0.5)
+
+
+def test_controls_tell_asymmetry_from_loss_scale(compared):
+    shuffled = row(compared, loss="asy_mae", against="asy_mae_shuffled")
+    normalized = row(compared, loss="asy_mae", against="asy_mae_normalized")
+    assert shuffled["verdict"] == "better"
+    assert normalized["verdict"] in ("no change shown", "undecided")
+    assert row(compared, loss="asy_mae_normalized")["verdict"] == "better"
+    assert row(compared, loss="asy_mae_inverted")["verdict"] == "worse"
+    sources = v.attribution(compared).set_index(["base", "metric"])
+    assert sources.loc[("mae", "psnr"), ["effect", "source"]].tolist() == [
+        "better",
+        "the asymmetry",
+    ]
+
+
+def test_effect_of_the_loss_scale_is_called_that():
+    losses = ("mae", "asy_mae", "asy_mae_normalized", "asy_mae_shuffled")
+    frame = study({"asy_mae": 0.15, "asy_mae_shuffled": 0.15}, losses=losses, seed=5)
+    sources = v.attribution(v.verdicts(frame, PAPER)).set_index("metric")
+    assert sources.loc["psnr", "source"] == "the smaller loss scale"
+
+
+def test_holm_runs_over_one_kind(compared):
+    main = compared[compared["kind"] == "claim"]
+    assert main["p_holm"].to_numpy() == pytest.approx(statistics.holm(main["p"].to_numpy()))
+    assert set(compared["kind"]) == {"claim", "reading", "control", "contrast"}
+
+
+def test_order_of_rows_does_not_matter(full, compared):
+    mixed = full.sample(frac=1, random_state=1)
+    pd.testing.assert_frame_equal(v.verdicts(mixed, PAPER), compared)
+
+
+@pytest.mark.parametrize("metric", ["psnr", "ssim", "nrmse"])
+def test_no_effect_is_not_supported_where_the_papers_is_excluded(metric):
+    larger = PAPER.copy()  # a paper with ten times the change, in every metric
+    asymmetric = larger["loss"] == "asy_mae"
+    base = larger["loss"] == "mae"
+    for name in ("psnr", "ssim", "rmse"):
+        before = larger.loc[base, name].to_numpy()
+        larger.loc[asymmetric, name] = before + 10 * (larger.loc[asymmetric, name] - before)
+    found = row(v.verdicts(study(seed=6), larger), metric)
+    assert found["verdict"] == "not supported"
+    assert abs(found["paper_change"]) > 10 * abs(found["change"])
+
+
+def test_one_seed_gives_no_verdict():
+    frame = study({"asy_mae": 0.5}, seeds=1)
+    found = v.verdicts(frame, PAPER)
+    assert set(found["verdict"]) == {"no verdict possible"}
+    assert found[["lower", "upper", "p", "noise"]].isna().all(axis=None)
+    body = verdicts_report.markdown("one", found, v.claim_verdicts(found, frame))
+    assert "With one seed no verdict is possible" in body
+
+
+def test_few_seeds_are_undecided_whatever_the_effect():
+    found = v.verdicts(study({"asy_mae": 0.5}, seeds=4), PAPER)
+    assert set(found["verdict"]) == {"undecided"}
+    assert found["lower"].notna().all()
+
+
+def test_runs_without_a_partner_are_left_out_and_named():
+    frame = study({"asy_mae": 0.1}, seeds=9)
+    frame = frame[~((frame["loss"] == "mae") & (frame["seed"] == 4))]  # a missing run
+    frame = frame[
+        ~((frame["loss"] == "asy_mae") & (frame["seed"] == 2) & (frame["image"] == "05"))
+    ]  # an unfinished one
+    frame.loc[(frame["loss"] == "mae") & (frame["seed"] == 7), "iterations"] = 500
+    found = row(v.verdicts(frame, PAPER))
+    assert found["seeds"] == 6 and found["images"] == 10
+    assert "seeds 2, 4" in found["reason"] and "different lengths: seeds 7" in found["reason"]
+
+
+@pytest.mark.parametrize(
+    ("column", "one", "other", "what"),
+    [
+        ("device", "cpu", "NVIDIA H100", "on other devices"),
+        ("precision", "float32", "bfloat16", "in different precision"),
+    ],
+)
+def test_runs_of_different_devices_or_precision_are_no_pair(column, one, other, what):
+    frame = study({"asy_mae": 0.1}, seeds=9).assign(**{column: one})
+    frame.loc[(frame["loss"] == "mae") & (frame["seed"] == 3), column] = other
+    frame.loc[frame["seed"] == 5, column] = other  # both
+    found = row(v.verdicts(frame, PAPER))
+    assert found["seeds"] == 8 and f"left out, trained {what}: seeds 3" in found["reason"]
+
+
+def test_unknown_lengths_of_training_do_not_matter():
+    frame = study({"asy_mae": 0.1}, seeds=6)
+    unknown = frame.assign(iterations=pd.array([None] * len(frame), dtype="Int64"))
+    pd.testing.assert_frame_equal(v.verdicts(unknown, PAPER), v.verdicts(frame, PAPER))
+
+
+def test_baselines_and_other_test_sets_play_no_part():
+    frame = study({"asy_mae": 0.1})
+    other = frame.assign(table=np.nan, testset="set5", psnr=0.0)
+    baseline = frame[frame["seed"] == 0].assign(loss="bicubic", seed=np.nan)
+    both = pd.concat([frame, other, baseline], ignore_index=True)
+    pd.testing.assert_frame_equal(v.verdicts(both, PAPER), v.verdicts(frame, PAPER))
+
+
+def test_without_the_paper_nothing_is_excluded():
+    found = row(v.verdicts(study(seed=4), None))
+    assert np.isnan(found["paper_change"]) and found["verdict"] == "undecided"
+
+
+def test_damaged_tables_are_refused():
+    frame = study(seeds=2)
+    with pytest.raises(DataError, match=r"twice.*image 03"):
+        v.verdicts(pd.concat([frame, frame.iloc[:1]]), PAPER)
+    broken = frame.copy()
+    broken.loc[3, "psnr"] = np.inf
+    with pytest.raises(DataError, match=r"finite.*image 06"):
+        v.verdicts(broken, PAPER)
+    with pytest.raises(DataError, match="nrmse"):
+        v.verdicts(frame.drop(columns="nrmse"), PAPER)
+
+
+# --------------------------------------------------------------------------- the other claims
+
+
+def test_up_to():
+    frame = study({"asy_mae": 0.0}, spread=(0.01, 0.01, 0.01))
+    lucky = (frame["image"] == "07") & (frame["loss"] == "asy_mae")
+    frame.loc[lucky, "psnr"] *= 1.006
+    found = v.up_to(frame, "psnr", 0.5)
+    assert (found["verdict"], found["image"]) == ("supported", "07")
+    assert found["lower"] < found["measured"] < found["upper"]
+    assert found["measured"] == pytest.approx(0.6, abs=0.1)
+    wide = frame[frame["image"] == "07"].pivot(index="seed", columns="loss", values="psnr")
+    error = (100 * wide["asy_mae"] / wide["mae"]).std(ddof=1) / 10**0.5
+    # ten images: t(1 - 0.025 / 10, 9 degrees of freedom) = 3.690 in printed tables
+    assert found["measured"] - found["lower"] == pytest.approx(3.690 * error, rel=1e-3)
+    assert v.up_to(frame, "psnr", 1.7)["verdict"] == "not supported"
+    assert v.up_to(frame[frame["seed"] < 4], "psnr", 0.5)["verdict"] == "undecided"
+    assert v.up_to(frame[frame["seed"] < 1], "psnr", 0.5)["verdict"] == "no verdict possible"
+    assert v.up_to(study({"asy_mae": -1.0}), "nrmse", 1.7)["verdict"] == "opposite"
+    assert v.up_to(frame.assign(table=4), "psnr", 0.5) is None
+
+
+def step_times(factor, repetitions=20, noise=0.02):
+    rng = np.random.default_rng(0)
+    rows = []
+    for repetition in range(repetitions):
+        slow = rng.lognormal(0, 0.3)  # the machine's mood, shared by what took turns
+        for loss, mean in (("mae", 10.0), ("asy_mae", 10.0 * factor)):
+            time = slow * mean * rng.lognormal(0, noise)
+            rows.append({"loss": loss, "step_ms": time, "repetition": repetition})
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"), [(1.0, "supported"), (1.2, "not supported"), (1.05, "undecided")]
+)
+def test_step_time(factor, verdict):
+    found = v.step_time_summary(step_times(factor)).iloc[0]
+    assert found["verdict"] == verdict
+    assert found["lower"] <= found["ratio"] <= found["upper"]
+    assert found["ratio"] == pytest.approx(factor, rel=0.02)
+    assert (found["loss"], found["against"], found["repetitions"]) == ("asy_mae", "mae", 20)
+
+
+def test_step_time_worked_by_hand_and_its_errors():
+    frame = pd.DataFrame(
+        {
+            "loss": ["mae", "asy_mae", "mae", "asy_mae", "mae", "asy_mae"],
+            "step_ms": [10, 11, 20, 24, 5, 5],  # ratios 1.1, 1.2, 1.0
+            "repetition": [0, 0, 1, 1, 2, 2],
+        }
+    )
+    found = v.step_time_summary(frame).iloc[0]
+    assert (found["ratio"], found["base_ms"], found["loss_ms"]) == (pytest.approx(1.1), 10, 11)
+    assert found["verdict"] == "undecided" and "fewer" in found["reason"]
+    with pytest.raises(DataError, match="positive"):
+        v.step_time_summary(frame.assign(step_ms=0))
+    with pytest.raises(DataError, match="repetition"):
+        v.step_time_summary(frame.drop(columns="repetition"))
+
+
+def test_claims_get_the_verdicts_of_their_rules(full, compared):
+    times = v.step_time_summary(step_times(1.0))
+    found = v.claim_verdicts(compared, full, times=times).set_index("claim")
+    assert found.loc["table2-mae-nrmse", "verdict"] == "supported"
+    assert found.loc["table2-mse-psnr", "verdict"] == "opposite"
+    assert found.loc["training-time-mae", "verdict"] == "supported"
+    assert found.loc["srcnn-up-to-ssim", "seeds"] == 10
+    assert not any(name.startswith(("table3", "table4", "sharper")) for name in found.index)
+
+
+def test_each_network_of_a_study_is_named_beside_its_step_time(full, compared):
+    times = step_times(1.0)
+    times = pd.concat([times.assign(model="edsr"), times.assign(model="dncnn")])
+    found = v.claim_verdicts(compared, full, times=v.step_time_summary(times))
+    shown = found.loc[found["claim"] == "training-time-mae", "quantity"]
+    assert list(shown) == [
+        "step time, asymmetric over plain MAE, DnCNN",
+        "step time, asymmetric over plain MAE, EDSR",
+    ]
+
+
+# -------------------------------------------------------------------------------------- output
+
+
+def test_written_files_are_the_same_bytes_whatever_the_order(tmp_path):
+    frame = study({"asy_mae": 0.1}, losses=("mae", "asy_mae", "asy_mae_shuffled"))
+    contents = []
+    for number, rows in enumerate((frame, frame.sample(frac=1, random_state=3))):
+        folder = tmp_path / str(number) / "trial"
+        folder.mkdir(parents=True)
+        step_times(1.0).to_csv(folder / "step_times.csv", index=False)
+        paths = verdicts_report.write(folder, rows, PAPER)
+        contents.append({path.relative_to(folder).as_posix(): path.read_bytes() for path in paths})
+    assert contents[0] == contents[1]
+    assert set(contents[0]) == {
+        *("verdicts.md", "verdicts.csv", "claims.csv"),
+        *("figures/forest_table2.png", "figures/forest_table2.pdf"),
+    }
+    body = contents[0]["verdicts.md"].decode()
+    assert "| table2-mae-psnr |" in body and "**supported**" in body and "10 seeds" in body
+    assert "Not tested in this study: table2-mse-psnr" in body and "stand-in" not in body
+    assert "Training time" in body
+
+
+def test_stand_in_data_is_named_in_every_heading(compared, full):
+    frame = study({"asy_mae": 0.1}).assign(dataset="bundled")
+    found = v.verdicts(frame, PAPER)
+    body = verdicts_report.markdown("trial", found, v.claim_verdicts(found, frame), stand_in=True)
+    titles = [line for line in body.splitlines() if line.startswith(("# ", "## "))]
+    assert len(titles) == 4
+    assert all("bundled stand-in data" in title for title in titles[:-1])  # but for the method
+
+
+def test_forest_shows_every_comparison_and_the_paper(compared):
+    figure = verdicts_report.forest(compared, "title")
+    axes = figure.axes
+    assert len(axes) == 3
+    labels = [label.get_text() for label in axes[0].get_yticklabels()]
+    assert labels[0] == "Asy_MAE" and len(labels) == 10
+    diamonds = [line for line in axes[0].lines if line.get_marker() == "D"]
+    assert [line.get_xdata()[0] for line in diamonds] == pytest.approx([0.079848, 0.048564])
+
+
+def test_overview_has_a_line_for_each_table_and_base_loss(tmp_path):
+    losses = ("mae", "asy_mae", "mse", "asy_mse")
+    frame = pd.concat([study(losses=losses), study(losses=losses, table=4, seeds=6)])
+    verdicts_report.write(tmp_path, frame, PAPER)
+    assert (tmp_path / "figures" / "overview.png").is_file()
+    found = v.verdicts(frame, PAPER)
+    claims = found[(found["kind"] == "claim") & (found["metric"] == "psnr")]
+    (ax,) = verdicts_report.overview(claims, "title").axes
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert names == [
+        *("SRCNN, Asy_MAE (10 seeds)", "SRCNN, Asy_MSE (10 seeds)"),
+        *("SRCNN, Asy_MAE (6 seeds)", "SRCNN, Asy_MSE (6 seeds)"),
+    ]
+    at = dict(zip(ax.get_yticks(), (0.079848, 0.048564, 0.118, 0.147), strict=True))
+    drawn = {x.get_ydata()[0]: x.get_xdata()[0] for x in ax.lines if x.get_marker() == "D"}
+    beyond = {t.xy[1]: float(t.get_text().replace(MINUS, "-")) for t in ax.texts}
+    found = {**drawn, **beyond}  # as diamonds, or as numbers at the border
+    assert found.keys() == at.keys()
+    assert all(found[place] == pytest.approx(value, abs=6e-3) for place, value in at.items())
+
+
+@pytest.mark.parametrize("seeds", [1, 10])
+def test_forest_explains_what_it_shows_and_nothing_else(full, seeds):
+    table = v.verdicts(full[full["seed"] < seeds], PAPER)
+    (legend,) = verdicts_report.forest(table, "title").legends
+    words = " | ".join(text.get_text() for text in legend.get_texts())
+    assert "asymmetric loss" in words and "the paper's change" in words
+    assert "off the axis" not in words  # no arrow is drawn
+    for many in ("95 % over seeds", "95 % on these images", "two base runs"):
+        assert (many in words) == (seeds > 1)
+
+
+def test_forest_has_room_for_the_noise_and_far_off_changes_get_an_arrow(compared):
+    rows = compared.assign(change=0.01, lower=0.005, upper=0.015, noise=0.03)
+    for far, inside in ((0.04, True), (0.4, False)):
+        ax = verdicts_report.forest(rows.assign(paper_change=far), "title").axes[0]
+        low, high = ax.get_xlim()
+        assert low < -0.03 and high > 0.03 and (high > far) == inside
+        assert any(line.get_marker() == ">" for line in ax.lines) != inside
+        assert [text.get_text() for text in ax.texts] == [] if inside else ["+0.40", "+0.40"]
+    alone = rows.assign(lower=np.nan, upper=np.nan, noise=np.nan, paper_change=0.15)  # one seed
+    assert verdicts_report.forest(alone, "title").axes[0].get_xlim()[1] > 0.15
+
+
+def test_one_far_change_of_the_paper_leaves_room_for_the_others_in_the_overview(compared):
+    rows = compared[(compared["metric"] == "psnr") & (compared["kind"] == "claim")].head(2)
+    rows = rows.assign(change=0.1, lower=np.nan, upper=np.nan, noise=np.nan)  # one seed
+    (ax,) = verdicts_report.overview(rows.assign(paper_change=[0.15, 1.847]), "title").axes
+    assert ax.spines["bottom"].get_bounds()[1] < 0.2
+    assert [text.get_text() for text in ax.texts] == ["+1.85"]
+
+
+def test_forest_of_a_failed_training_writes_its_large_numbers_out(compared):
+    """Else the axis' common factor, 1e10, is drawn over its label."""
+    large = compared.assign(**{name: compared[name] * 1e9 for name in ("change", "lower", "upper")})
+    figure = verdicts_report.forest(large, "title")
+    figure.canvas.draw()
+    for ax in figure.axes:
+        assert ax.xaxis.get_offset_text().get_text() == ""
+
+
+@pytest.mark.parametrize("seeds", [1, 10])
+def test_a_change_off_the_axis_stands_beyond_its_end_and_over_no_data(full, seeds):
+    rows = v.verdicts(full[full["seed"] < seeds], PAPER)
+    far_off = rows["metric"].map({"psnr": 50, "ssim": 0.5, "nrmse": 0.5})
+    for far, marker in ((1, ">"), (-1, "<")):
+        figure = verdicts_report.forest(rows.assign(paper_change=far * far_off), "title")
+        figure.canvas.draw()
+        for ax in figure.axes:
+            low, high = ax.spines["bottom"].get_bounds()
+            arrows = [line for line in ax.lines if line.get_marker() in "<>"]
+            assert [line.get_marker() for line in arrows] == [marker] * 2
+            assert {line.get_color() for line in arrows} == {style.BLACK}
+            assert {line.get_xdata()[0] for line in arrows} == {ax.get_xlim()[far > 0]}
+            assert not any(line.get_marker() == "D" for line in ax.lines)
+            ends = ax.transData.transform([(low, 0), (high, 0)])[:, 0]
+            for text in ax.texts:
+                assert text.get_text().startswith("+" if far > 0 else MINUS)
+                box = text.get_window_extent()
+                assert box.x0 > ends[1] if far > 0 else box.x1 < ends[0]
+                own = ax.get_window_extent()
+                assert own.x0 <= box.x0 and box.x1 <= own.x1
+            drawn = [x for line in ax.lines if line not in arrows for x in line.get_xdata()[:2]]
+            bands = [part.get_datalim(ax.transData) for part in ax.collections]
+            drawn += [edge for band in bands for edge in (band.x0, band.x1)]
+            drawn = [x for x in drawn if np.isfinite(x)]
+            assert low <= min(drawn) and max(drawn) <= high
+            assert low <= min(ax.get_xticks()) and max(ax.get_xticks()) <= high
+        words = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert "the paper's, off the axis" in words and "the paper's change" not in words
+
+
+def test_the_papers_diamond_is_black_and_hides_no_dot(compared):
+    """Where both are at the same place, as in a failed training beside a small change."""
+    same = compared.assign(paper_change=compared["change"])
+    figure = verdicts_report.forest(same, "title")
+    figure.canvas.draw()
+    for ax in figure.axes:
+        diamonds = [line for line in ax.lines if line.get_marker() == "D"]
+        assert {line.get_color() for line in diamonds} == {style.BLACK}
+        for diamond in diamonds:
+            at = diamond.get_xdata()[0], diamond.get_ydata()[0]
+            below = ax.transData.transform(at) - diamond.get_transform().transform(at)
+            points = below * 72 / figure.dpi
+            half = (diamond.get_markersize() * 2**0.5 + 4) / 2  # its own height's and the dot's
+            assert points[0] == pytest.approx(0, abs=1e-9) and points[1] > half
+    assert style.VERMILLION not in {line.get_color() for ax in figure.axes for line in ax.lines}
+
+
+def test_forest_says_how_many_seeds_and_whose_images(compared):
+    def about(**columns):
+        _, found = verdicts_report.forest(compared.assign(**columns), "title").texts
+        return found.get_text()
+
+    assert "10 seeds" in about() and "does not name the test images of Table 2" in about()
+    assert "1 seed." in about(seeds=1)
+    assert "does not name" not in about(table=4)
+    assert "6 to 10 seeds" in about(seeds=[6, *[10] * (len(compared) - 1)])
+    both = pd.concat([compared, compared.assign(table=3), compared.assign(table=5)])
+    claims = both[(both["kind"] == "claim") & (both["metric"] == "psnr")]
+    said = verdicts_report.overview(claims, "title").texts[1].get_text()
+    assert said == "The paper does not name the test images of Tables 2 and 3: these are others."
+
+
+# ------------------------------------------------------------------------------ the paper's changes
+
+
+@pytest.mark.parametrize(
+    ("table", "mae", "mse"),
+    [(2, 0.080, 0.049), (3, 1.847, 3.727), (4, 0.118, 0.147), (5, 0.153, 0.143)],
+)
+def test_the_papers_mean_changes_of_psnr(table, mae, mse):
+    # as published, three decimals
+    losses = ("mae", "asy_mae", "mse", "asy_mse")
+    found = v.verdicts(study(seeds=1, losses=losses, table=table), PAPER)
+    for loss, against, change in (("asy_mae", "mae", mae), ("asy_mse", "mse", mse)):
+        assert round(row(found, loss=loss, against=against)["paper_change"], 3) == change
+
+
+def test_the_papers_changes_against_columns_typed_from_it():
+    # Table 2, PSNR under MAE and Asy_MAE, and Table 5, SSIM under MSE and Asy_MSE
+    mae = [28.92492, 29.22410, 24.58361, 29.34065, 25.27809]
+    mae += [29.41628, 29.06536, 31.98799, 23.43703, 26.07676]
+    asy_mae = [29.03716, 29.23325, 24.60460, 29.46290, 25.34343]
+    asy_mae += [29.49005, 29.18247, 32.13706, 23.46459, 26.17776]
+    mse = [0.86228, 0.89098, 0.93252, 0.82345, 0.85225, 0.87443, 0.86539, 0.82429, 0.81272, 0.85461]
+    asy = [0.86291, 0.89102, 0.93323, 0.82600, 0.85345, 0.87563, 0.86670, 0.82540, 0.81362, 0.85463]
+    of_two = row(v.verdicts(study(seeds=1), PAPER))
+    assert of_two["paper_change"] == pytest.approx((sum(asy_mae) - sum(mae)) / 10, abs=1e-6)
+    of_five = v.verdicts(study(seeds=1, losses=("mse", "asy_mse"), table=5), PAPER)
+    change = row(of_five, "ssim", "asy_mse", "mse")["paper_change"]
+    assert change == pytest.approx((sum(asy) - sum(mse)) / 10, abs=1e-6)
+
+
+# ------------------------------------------------------------------------------------------ power
+
+
+def test_simulated_studies_have_the_mean_and_the_variances_of_the_observed_one():
+    random = np.random.default_rng(5)
+    parts = 0.3 * random.normal(size=(40, 1)), 0.2 * random.normal(size=(1, 50))
+    observed = 7 + sum(parts) + 0.1 * random.normal(size=(40, 50))
+    found = statistics.simulated(observed, 0.5, 2000)
+    assert found.shape == (2000, 40, 50)
+    assert found.mean() == pytest.approx(0.5, abs=0.01)
+    of_seeds = found.mean(axis=2).var(axis=1, ddof=1).mean()  # 0.3^2 + 0.1^2 / 50
+    of_images = found.mean(axis=1).var(axis=1, ddof=1).mean()
+    assert of_seeds == pytest.approx(np.var(observed.mean(axis=1), ddof=1), rel=0.03)
+    assert of_images == pytest.approx(np.var(observed.mean(axis=0), ddof=1), rel=0.03)
+    assert (statistics.simulated(observed, 0.5, 2000) == found).all()
+
+
+def test_power_of_six_seeds_by_student_and_sign():
+    """Seeds alone vary, the change is twice their standard deviation.
+
+    Then "supported" asks for six changes above zero, 0.977^6 = 0.87, and for |t| above 2.57, which
+    nearly all of these have.
+    """
+    changes = np.repeat(np.array([[-1.2], [-0.7], [-0.1], [0.2], [0.8], [1.0]]), 10, axis=1)
+    changes += np.random.default_rng(0).normal(0, 1e-3, changes.shape)
+    deviation = changes.mean(axis=1).std(ddof=1)
+    assert v.power(changes, 2 * deviation) == pytest.approx(0.87, abs=0.05)
+    assert v.power(changes, 20 * deviation) == 1
+    assert v.power(changes, 0.01 * deviation) < 0.06
+
+
+def test_power_is_given_where_the_paper_has_a_gain_and_the_seeds_suffice(full):
+    table = v.verdicts(full, PAPER, with_power=True)
+    claimed = table["kind"].isin(["claim", "reading"])
+    assert table.loc[claimed, "power"].between(0, 1).all()
+    assert table.loc[~claimed, "power"].isna().all()
+    few = v.verdicts(full[full["seed"] < 5], PAPER, with_power=True)
+    assert few["power"].isna().all()
