@@ -7,8 +7,8 @@ in ``asyrepro/report/templates`` make HTML of it.
 
 Two sections appear when their file is in the study's folder: ``goals.csv`` (see
 :mod:`asyrepro.analysis.goals`) and ``failure.md`` (headings, paragraphs, tables, and pictures of
-the folder on lines of their own, ``![what it shows](figures/name.png)``), which stands first where the
-study has one table only.
+the folder on lines of their own, ``![what it shows](figures/name.png)``), which stands first where
+the study has one table only.
 """
 
 from __future__ import annotations
