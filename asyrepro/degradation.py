@@ -1,9 +1,8 @@
 """How a high-quality image (the label) is degraded into a network's input.
 
-Bicubic resampling uses the kernel with a = -0.5 and antialiasing in both directions, as MATLAB's
-``imresize`` does: on Set5 and Set14 the PSNR of enlarged images agrees with MATLAB's to 0.002 dB.
-PyTorch's default for enlarging (a = -0.75) differs by 0.2-0.3 dB and is comparable with no
-published number.
+Bicubic resampling is that of MATLAB's ``imresize``: the kernel with a = -0.5, antialiasing, and the
+image continued by its mirror image. PyTorch's default for enlarging (a = -0.75) differs by
+0.2-0.3 dB and is comparable with no published number.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SCALES = (2, 3, 4)
+BORDERS = ("mirror", "renormalise")  # what bicubic resampling takes pixels beyond the image for
 
 
 def check_scale(scale: int) -> int:
@@ -33,8 +33,18 @@ def check_sigma(sigma: float) -> float:
     return float(sigma)
 
 
+def check_border(border: str) -> str:
+    """Return ``border`` if it is one of :data:`BORDERS`; raise ValueError otherwise."""
+    if border not in BORDERS:
+        raise ValueError(f"border is {border!r}; it must be one of {', '.join(BORDERS)}")
+    return border
+
+
 def bicubic(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resample (N, C, H, W) float images to ``size`` = (height, width); values may overshoot."""
+    """Resize (N, C, H, W) float images to ``size`` = (height, width); values may overshoot.
+
+    Beyond the image there is nothing: the kernel's weights inside are scaled to a sum of 1.
+    """
     return F.interpolate(images, size=size, mode="bicubic", antialias=True, align_corners=False)
 
 
@@ -44,20 +54,54 @@ def crop_to_multiple(image: Tensor, scale: int) -> Tensor:
     return image[..., : height - height % scale, : width - width % scale]
 
 
-def downsample(image: Tensor, scale: int) -> Tensor:
-    """Bicubic 1/scale reduction of an 8-bit image, rounded to 8 bits again.
+def reduce(images: Tensor, scale: int, border: str = "mirror") -> Tensor:
+    """Bicubic reduction of (N, C, H, W) float images to (N, C, H/scale, W/scale).
+
+    H and W are multiples of ``scale``. ``border`` is what the outermost 2 pixels of the result
+    depend on: "mirror" as MATLAB's imresize, or "renormalise", see :func:`bicubic`.
+    """
+    height, width = images.shape[-2:]
+    return _resize(images, (height // scale, width // scale), 2 * scale, border)
+
+
+def downsample(image: Tensor, scale: int, border: str = "mirror") -> Tensor:
+    """:func:`reduce` for an 8-bit image, rounded to 8 bits again.
 
     Shape (C, H, W), uint8, H and W multiples of ``scale`` -> (C, H/scale, W/scale), uint8.
     """
-    height, width = image.shape[-2:]
-    small = bicubic(image[None].float(), (height // scale, width // scale))[0]
+    small = reduce(image[None].float(), scale, border)[0]
     return small.round().clamp(0, 255).to(torch.uint8)
 
 
-def enlarge(images: Tensor, scale: int) -> Tensor:
-    """Bicubic enlargement of (N, C, h, w) float images to (N, C, scale*h, scale*w)."""
+def enlarge(images: Tensor, scale: int, border: str = "mirror") -> Tensor:
+    """Bicubic enlargement of (N, C, h, w) float images to (N, C, scale*h, scale*w).
+
+    ``border`` as in :func:`reduce`; the outermost 3/2 ``scale`` pixels depend on it.
+    """
     height, width = images.shape[-2:]
-    return bicubic(images, (height * scale, width * scale))
+    return _resize(images, (height * scale, width * scale), 2, border)
+
+
+def _resize(images: Tensor, size: tuple[int, int], reach: int, border: str) -> Tensor:
+    """:func:`bicubic` of the image itself, or of the image and ``reach`` mirrored pixels around it.
+
+    ``reach`` is as far as the kernel sees, and a whole number of pixels of the result.
+    """
+    if check_border(border) == "renormalise":
+        return bicubic(images, size)
+    height, (rows, columns) = images.shape[-2], size
+    for axis in (-2, -1):
+        images = _mirrored(images, axis, reach)
+    cut = reach * rows // height
+    wide = bicubic(images, (rows + 2 * cut, columns + 2 * cut))
+    return wide[..., cut : cut + rows, cut : cut + columns]
+
+
+def _mirrored(images: Tensor, axis: int, pixels: int) -> Tensor:
+    """Continued on both ends of an axis by the mirror image, its outermost line repeated."""
+    length = images.shape[axis]
+    index = torch.arange(-pixels, length + pixels, device=images.device) % (2 * length)
+    return images.index_select(axis, torch.minimum(index, 2 * length - 1 - index))
 
 
 def add_noise(images: Tensor, sigma: float, generator: torch.Generator | None = None) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from asyrepro import degradation
-from asyrepro.degradation import check_scale, check_sigma
+from asyrepro.degradation import check_border, check_scale, check_sigma
 from asyrepro.metrics import WINDOW
 from asyrepro.system.errors import DataError
 
@@ -75,35 +75,50 @@ class SuperResolution(Task):
         mode: "luma" for SRCNN, "rgb" for EDSR.
         enlarged: True if the network takes the bicubically enlarged image (SRCNN), False if it
             takes the small one and enlarges it itself (EDSR).
+        border: "mirror" as MATLAB's imresize and the published numbers have it; "renormalise" as
+            runs made before this option existed, whose stored configurations do not name it.
     """
 
     baseline = "bicubic"
 
-    def __init__(self, scale: int = 3, mode: str = "luma", enlarged: bool = True):
+    def __init__(
+        self,
+        scale: int = 3,
+        mode: str = "luma",
+        enlarged: bool = True,
+        border: str = "renormalise",
+    ):
         self.scale = check_scale(scale)
         self.mode = check_mode(mode)
         self.enlarged = enlarged
+        self.border = check_border(border)
         self.margin = MARGIN if enlarged else 0
 
     def label(self, image: Tensor) -> Tensor:
         return degradation.crop_to_multiple(image, self.scale)
 
     def stored(self, label: Tensor) -> Tensor:
-        return degradation.downsample(label, self.scale)
+        return degradation.downsample(label, self.scale, self.border)
 
     def inputs(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        inputs, border = self.prepared(stored), self.margin * self.scale
-        return inputs[..., border:-border, border:-border] if border else inputs
+        if not self.enlarged:
+            return stored
+        inputs = degradation.enlarge(stored, self.scale, "renormalise")  # whose border is cut off
+        margin = self.margin * self.scale
+        return inputs[..., margin:-margin, margin:-margin]
 
     def test_pair(self, image: Tensor, name: str) -> tuple[Tensor, Tensor]:
         label = check_size(self.label(image), name)
         return self.prepared(to_float(self.stored(label))[None]), to_float(label)[None]
 
     def prepared(self, degraded: Tensor) -> Tensor:
-        return degradation.enlarge(degraded, self.scale) if self.enlarged else degraded
+        return self._bicubic(degraded) if self.enlarged else degraded
 
     def degraded(self, inputs: Tensor) -> Tensor:
-        return inputs if self.enlarged else degradation.enlarge(inputs, self.scale)
+        return inputs if self.enlarged else self._bicubic(inputs)
+
+    def _bicubic(self, small: Tensor) -> Tensor:
+        return degradation.enlarge(small, self.scale, self.border)
 
 
 class Denoising(Task):

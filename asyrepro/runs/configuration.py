@@ -44,6 +44,7 @@ def resolve(cfg: DictConfig, folder: Path | str | None = None) -> DictConfig:
             nothing to offer; or the stand-in was taken before, and the real one can be had now.
     """
     cfg = settings.resolved(cfg)
+    _keep_border(cfg, folder)
     settings.check(cfg)
     device = devices.choose(cfg.runtime.device)
     if cfg.benchmarks is None:
@@ -108,16 +109,33 @@ def _have_all(cfg: DictConfig) -> None:
         have(name, cfg.runtime)
 
 
+def _keep_border(cfg: DictConfig, folder: Path | str | None) -> None:
+    """Runs are compared with runs: a cell's bicubic border is that of what was begun in it."""
+    if cfg.task.get("border") != "mirror":
+        return
+    begun = _begun(folder)
+    if begun is not None and begun.task.get("border", "renormalise") == "renormalise":
+        cfg.task.border = "renormalise"
+
+
 def _begun_with(folder: Path | str | None) -> str | None:
     """The training set in the cell's folder, else in that of another loss or seed; None if new."""
+    begun = _begun(folder)
+    return None if begun is None else str(begun.dataset.name)
+
+
+def _begun(folder: Path | str | None) -> DictConfig | None:
+    """The configuration in the cell's folder, else in that of another loss or seed."""
     if folder is None:
         return None
     folder = Path(folder)
     others = folder.parents[1].glob("*/seed*/config.yaml")
     for path in [folder / "config.yaml", *sorted(others)]:
         try:
-            return str(OmegaConf.load(path).dataset.name)
-        except (OSError, YAMLError, OmegaConfBaseException):  # check_folder tells of damage
+            begun = OmegaConf.load(path)
+            if begun.dataset.name and begun.task:
+                return begun
+        except (OSError, YAMLError, AttributeError, OmegaConfBaseException):  # of check_folder
             continue
     return None
 
@@ -165,6 +183,8 @@ def identity(cfg: DictConfig) -> str:
 def _decisive(cfg: DictConfig) -> dict:
     plain = OmegaConf.to_container(cfg, resolve=True)
     plain["loss"].pop("base", None)  # what the report compares the loss with
+    if plain["task"].get("border") == "renormalise":
+        del plain["task"]["border"]  # the same run as before this setting existed
     return {key: plain[key] for key in IDENTITY}
 
 

@@ -6,6 +6,9 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parents[2] / "scripts"))
 
 import guards
+from hydra import compose, initialize_config_dir
+
+from asyrepro.runs import configuration, settings
 
 SAMPLE = {"mae", "asy_mse", "asy_mae_table1"}
 
@@ -18,3 +21,15 @@ def test_composed_configurations_keep_their_identity():
 
 def test_committed_runs_are_recognised():
     assert guards.committed() == []
+
+
+def test_a_run_begun_before_the_border_was_an_option_keeps_it_and_a_new_one_gets_matlabs(tmp_path):
+    study = guards.ROOT / "results" / "srcnn-seeds"
+    begun = sorted(study.glob("table2/mae/seed0"))[0]
+    names = ["experiment=table2_srcnn", "profile=srcnn_seeds", "loss=mae"]
+    with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
+        cfg = compose("train", names)
+    assert configuration.check_folder(configuration.resolve(cfg, begun), begun)
+    # The same table's next seed, whose folder is not there yet.
+    assert configuration.resolve(cfg, begun.with_name("seed99")).task.border == "renormalise"
+    assert configuration.resolve(cfg, tmp_path / "a" / "mae" / "seed0").task.border == "mirror"

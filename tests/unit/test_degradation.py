@@ -24,9 +24,9 @@ def smooth_image(height=48, width=60, channels=1):
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_downsample_agrees_with_pillow(scale):
-    # Pillow's bicubic has a = -0.5 and antialiasing too.
+    # Pillow's bicubic has a = -0.5, antialiasing, and nothing beyond the image.
     image = smooth_image()
-    ours = degradation.downsample(image, scale)
+    ours = degradation.downsample(image, scale, "renormalise")
     theirs = Image.fromarray(image[0].numpy()).resize(
         (image.shape[2] // scale, image.shape[1] // scale), Image.Resampling.BICUBIC
     )
@@ -48,12 +48,68 @@ def test_enlarging_a_step_shows_the_kernel_with_a_half():
     assert enlarged[5].item() == pytest.approx(keys(0.75) + keys(1.75), abs=1e-6)
 
 
+def imresize(image, size):
+    """MATLAB's ``imresize`` of (H, W), its function ``contributions`` in float64."""
+
+    def keys(x):
+        x = np.abs(x)
+        near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+        return np.where(x <= 1, near, np.where(x <= 2, far, 0))
+
+    for axis, length in enumerate(size):
+        before = image.shape[axis]
+        scale = length / before
+        stretch = min(scale, 1)  # antialiasing: a wider kernel where the image becomes smaller
+        centre = np.arange(1, length + 1) / scale + 0.5 * (1 - 1 / scale)
+        taps = np.arange(math.ceil(4 / stretch) + 2)
+        index = np.floor(centre - 2 / stretch)[:, None] + taps
+        weights = stretch * keys(stretch * (centre[:, None] - index))
+        weights /= weights.sum(axis=1, keepdims=True)
+        mirror = np.r_[0:before, before - 1 : -1 : -1]
+        index = mirror[np.mod(index.astype(int) - 1, 2 * before)]
+        lines = np.moveaxis(image, axis, 0)
+        image = np.moveaxis(np.einsum("ot,ot...->o...", weights, lines[index]), 0, axis)
+    return image
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("size", [(20, 16), (15, 21), (7, 1), (1, 2)])
+def test_bicubic_is_matlabs_everywhere(scale, size):
+    small = np.random.default_rng(scale).uniform(0, 1, size)
+    tensor = torch.from_numpy(small).float()[None, None]
+    large = degradation.enlarge(tensor, scale)
+    expected = imresize(small, (size[0] * scale, size[1] * scale))
+    np.testing.assert_allclose(large[0, 0].numpy(), expected, atol=1e-5)
+    again = degradation.reduce(torch.from_numpy(expected).float()[None, None], scale)
+    np.testing.assert_allclose(again[0, 0].numpy(), imresize(expected, size), atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_borders_differ_in_the_outermost_pixels_only(scale):
+    image = torch.rand(1, 1, 15 * scale, 12 * scale, generator=torch.Generator().manual_seed(0))
+    edge = 3 * scale // 2
+    for resize, width in ((degradation.reduce, 2), (degradation.enlarge, edge)):
+        mirrored, renormalised = (resize(image, scale, border) for border in degradation.BORDERS)
+        inside = (..., slice(width, -width), slice(width, -width))
+        assert torch.allclose(mirrored[inside], renormalised[inside], atol=1e-5)
+        assert not torch.allclose(mirrored, renormalised, atol=1e-2)
+
+
+def test_training_pairs_of_super_resolution_are_those_of_the_whole_image():
+    task = SuperResolution(3, border="mirror")
+    whole, _ = task.test_pair(smooth_image(60, 63), "x")
+    stored = task.stored(smooth_image(60, 63))[None].float() / 255
+    assert torch.allclose(task.inputs(stored), whole[..., 6:-6, 6:-6], atol=1e-6)
+
+
 def test_scale_and_sigma_are_checked():
     with pytest.raises(ValueError, match=r"scale is 5; it must be one of 2, 3, 4"):
         SuperResolution(5)
     for sigma in (-1, 1e9, math.nan):
         with pytest.raises(ValueError, match=r"sigma is .*; it must lie in \[0, 255\]"):
             Denoising(sigma)
+    with pytest.raises(ValueError, match="border"):
+        SuperResolution(3, border="zeros")
     with pytest.raises(ValueError, match="mode is 'gray'; it must be one of rgb, grey, luma"):
         Denoising(25, mode="gray")
 
