@@ -17,6 +17,7 @@ import csv
 import io
 import math
 import platform
+from collections.abc import Collection
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -114,7 +115,10 @@ def _load_kept(cfg: DictConfig, folder: Path, network: nn.Module, data: dict[str
     if (folder / CHECKPOINT).is_file() or not path.is_file() or "data" not in record:
         return False
     state = checkpoint.load(path)
-    if configuration.identity(checkpoint.configuration(state, path)) != configuration.identity(cfg):
+    named = [node["_target_"] for node in (cfg.model.network, cfg.task)]  # by this very command
+    if configuration.identity(checkpoint.configuration(state, path, named)) != (
+        configuration.identity(cfg)
+    ):
         raise CheckpointError(f"{path} is of another configuration; delete it to train anew")
     checkpoint.load_weights(network, state.get("network"), path)
     validated = f"test {cfg.validation and catalogue.short(cfg.validation)}"
@@ -220,8 +224,13 @@ def _check_same(folder: Path, name: str, key: str, fingerprint: str) -> None:
             )
 
 
-def load(path: Path | str, device: torch.device | str = "cpu"):
+def load(path: Path | str, device: torch.device | str = "cpu", trusted: Collection[str] = ()):
     """A trained network from its weights file.
+
+    Args:
+        path: the file.
+        device: where the network goes.
+        trusted: see :func:`asyrepro.training.checkpoint.configuration`.
 
     Returns:
         (network in evaluation mode, task, configuration).
@@ -230,7 +239,7 @@ def load(path: Path | str, device: torch.device | str = "cpu"):
         CheckpointError: see :func:`asyrepro.training.checkpoint.load`.
     """
     state = checkpoint.load(path, device)
-    cfg = checkpoint.configuration(state, path)
+    cfg = checkpoint.configuration(state, path, trusted)
     weights = state.get("network")
     try:
         with torch.device("meta"):  # without memory, which a stranger's file may ask for at will
@@ -289,7 +298,10 @@ def _trainer(cfg, folder, network, task, device, data, sampler) -> Trainer:
 
     torch.manual_seed(cfg.seed)  # for losses that draw (shuffled weights)
     criterion = make(cfg.loss.criterion).to(device)
-    distributed.check(recipe.batch, criterion)
+    black = torch.zeros(
+        1, 3 if task.mode == "rgb" else 1, recipe.patch, recipe.patch, device=device
+    )
+    distributed.check(recipe.batch, lambda: criterion(black, black))
     return Trainer(
         network,
         criterion,

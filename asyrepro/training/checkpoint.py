@@ -1,8 +1,8 @@
-"""Saving and loading checkpoints and weights.
+"""Saving and loading checkpoints and weights, atomically.
 
-They are written atomically. A file may come from a stranger: it is read with ``weights_only=True``,
-its checksums are checked, and of the configuration in it only networks and tasks of this program
-are ever made, so that it can hold tensors and numbers, never code.
+A file may come from a stranger: torch reads it with ``weights_only=True``, its checksums are
+checked, and of the configuration in it only networks and tasks of this program are ever made, so
+that it can hold tensors and numbers, never code.
 """
 
 from __future__ import annotations
@@ -11,31 +11,34 @@ import hashlib
 import io
 import pickle
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import torch
 import yaml
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from asyrepro.runs.settings import CONFIGS
+from asyrepro import models, tasks
 from asyrepro.system.errors import CheckpointError, shown
 from asyrepro.system.files import write_bytes
 
 FORMAT = 1
 NEEDED = (
-    "model.name",
-    "model.network",
-    "task",
-    "dataset.name",
-    "loss.name",
-    "seed",
-    "channels_last",
+    *("model.name", "model.network", "task", "dataset.name", "loss.name"),
+    *("seed", "channels_last"),
 )
-
+OURS = {
+    "model.network": {f"asyrepro.models.{name}" for name in models.__all__},
+    "task": {
+        f"asyrepro.tasks.{name}"
+        for name, value in vars(tasks).items()
+        if isinstance(value, type) and issubclass(value, tasks.Task)
+    },
+}
 LARGEST = 1024  # layers, channels or whatever else a network may have
+OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch's files began until 1.6
+WRAPPERS = ("params_ema", "params", "state_dict", "model", "network")  # which hold a state dict
 
 
 def save(path: Path | str, state: dict) -> None:
@@ -55,8 +58,48 @@ def load(path: Path | str, device: torch.device | str = "cpu", needs: Iterable[s
 
     Raises:
         CheckpointError: the file is missing, damaged, holds something other than tensors and
-            plain values, was written by a newer version of this program, or lacks a key.
+            plain values, is another program's or a newer version's, or lacks a key.
     """
+    state, path = _read(path, device), shown(path)
+    version = state.get("format") if isinstance(state, dict) else None
+    if type(version) is not int or abs(version) > 1_000_000:
+        raise CheckpointError(
+            f"{path} is not a checkpoint of this program; asyrepro convert takes weights of others"
+        )
+    if version != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {version}, this program reads {FORMAT}: update asyrepro"
+        )
+    missing = [key for key in needs if key not in state]
+    if missing:
+        raise CheckpointError(f"{path} has no {missing[0]!r}: it is another kind of checkpoint")
+    return state
+
+
+def state_dict(path: Path | str) -> dict[str, torch.Tensor]:
+    """The weights in a file of any program: bare, or in the usual wrappers (``WRAPPERS``).
+
+    ``module.``, which torch's parallel wrappers put before each name, is taken away.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, holds something other than tensors and
+            plain values, or no weights.
+    """
+    found = _read(path)
+    while inside := [k for k in WRAPPERS if isinstance(found, dict) and k in found]:
+        found = found[inside[0]]
+    if not isinstance(found, dict):
+        found = {}
+    weights = {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
+    if not weights or len(weights) < len(found) or not all(isinstance(k, str) for k in weights):
+        raise CheckpointError(f"{shown(path)} holds no weights of a network")
+    if all(name.startswith("module.") for name in weights):
+        weights = {name.removeprefix("module."): value for name, value in weights.items()}
+    return weights
+
+
+def _read(path: Path | str, device: torch.device | str = "cpu") -> object:
+    """What a file of torch holds, in today's format (zip) or in that of before version 1.6."""
     file, path = Path(path), shown(path)
     if not file.is_file():
         raise CheckpointError(f"there is no checkpoint at {path}")
@@ -65,8 +108,9 @@ def load(path: Path | str, device: torch.device | str = "cpu", needs: Iterable[s
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
     try:
-        _check_archive(content)
-        state = torch.load(content, map_location=device, weights_only=True)
+        if not content.getvalue().startswith(OLD_FORMAT):
+            _check_archive(content)
+        return torch.load(content, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds more than tensors and plain values, or is damaged; it was not loaded"
@@ -78,17 +122,6 @@ def load(path: Path | str, device: torch.device | str = "cpu", needs: Iterable[s
         raise CheckpointError(
             f"{path} is damaged or not a checkpoint ({_reason(error)}); copy it again or delete it"
         ) from error
-    version = state.get("format") if isinstance(state, dict) else None
-    if type(version) is not int or abs(version) > 1_000_000:
-        raise CheckpointError(f"{path} is not a checkpoint of this program")
-    if version != FORMAT:
-        raise CheckpointError(
-            f"{path} has format {version}, this program reads {FORMAT}: update asyrepro"
-        )
-    missing = [key for key in needs if key not in state]
-    if missing:
-        raise CheckpointError(f"{path} has no {missing[0]!r}: it is another kind of checkpoint")
-    return state
 
 
 def _check_archive(content: io.BytesIO) -> None:
@@ -104,11 +137,16 @@ def _check_archive(content: io.BytesIO) -> None:
     content.seek(0)
 
 
-def configuration(state: dict, path: Path | str) -> DictConfig:
+def configuration(state: dict, path: Path | str, trusted: Collection[str] = ()) -> DictConfig:
     """The configuration that a weights file holds as YAML, safe to be made into network and task.
 
-    Hydra calls whatever function a ``_target_`` names. In the nodes ``model.network`` and ``task``
-    only classes that asyrepro.models and asyrepro.tasks themselves define are let through.
+    Hydra calls whatever function a ``_target_`` names. In ``model.network`` and ``task`` only this
+    program's networks and tasks are let through, and what the user trusts.
+
+    Args:
+        state: what :func:`load` returned.
+        path: the file, for messages.
+        trusted: dotted names of further classes, or of packages and modules that hold them.
 
     Raises:
         CheckpointError: there is no configuration, it cannot be read, or it names something else.
@@ -127,21 +165,22 @@ def configuration(state: dict, path: Path | str) -> DictConfig:
         ) from error
     if lacking:
         raise CheckpointError(f"{path} holds a configuration without {lacking[0]}; copy it again")
-    for name, package in (("model.network", "asyrepro.models"), ("task", "asyrepro.tasks")):
-        found = _items(OmegaConf.select(cfg, name))
-        special = [v for k, v in found if isinstance(k, str) and k.startswith("_")]
-        if len(special) != 1 or not _defined_in(package, special[0]):
-            strange = next((v for v in special if not _defined_in(package, v)), None)
+    for name, ours in OURS.items():
+        values = list(_items(OmegaConf.to_container(OmegaConf.select(cfg, name))))
+        special = [v for k, v in values if isinstance(k, str) and k.startswith("_")]
+        strange = [v for v in special if not (isinstance(v, str) and _known(v, ours, trusted))]
+        if len(special) != 1 or strange:
+            asked = _brief(strange[0]) if strange and isinstance(strange[0], str) else "something"
             raise CheckpointError(
-                f"{path} asks for {_brief(strange) if isinstance(strange, str) else 'something'} "
-                f"as its {name}, which is not of this program; it was not made"
+                f"{path} asks for {asked} as its {name}, which is not of this program; it was not "
+                "made"
             )
-    for key, value in _items(cfg.model.network):
-        if isinstance(value, int | float) and not abs(value) <= LARGEST:  # NaN neither
-            raise CheckpointError(
-                f"{path} describes a network whose {_brief(str(key))} is above {LARGEST:,}; it was "
-                "not made"
-            )
+        for key, value in values:
+            if isinstance(value, int | float) and not abs(value) <= LARGEST:  # NaN neither
+                raise CheckpointError(
+                    f"{path} describes a {name.rpartition('.')[2]} whose {_brief(str(key))} is "
+                    f"above {LARGEST:,}; it was not made"
+                )
     return cfg
 
 
@@ -152,37 +191,24 @@ def _parsed(text: str) -> DictConfig:
 
 
 def _items(node: object) -> Iterator[tuple]:
-    """All keys and values of a configuration's node, those further inside included."""
-    if OmegaConf.is_dict(node):
-        pairs = list(node.items())
-    else:
-        pairs = list(enumerate(node)) if OmegaConf.is_list(node) else []
-    for key, value in pairs:
-        yield key, value
-        yield from _items(value)
+    """All keys and values of a dictionary or list, those further inside included."""
+    if isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield key, value
+            yield from _items(value)
 
 
-def _defined_in(package: str, name: object) -> bool:
-    """Whether a dotted name is that of a class which a package of this program defines, or of a
-    network that a YAML file in configs/model/ names: these are this machine's user's own."""
-    if not isinstance(name, str):
+def _known(name: str, ours: set[str], trusted: Collection[str]) -> bool:
+    """Whether a dotted name is one of ours, one that is trusted, or a trusted package's class."""
+    if name in ours or name in trusted:
+        return True
+    if not name.startswith(tuple(f"{package}." for package in trusted)):
         return False
-    if not name.startswith(f"{package}."):
-        return package == "asyrepro.models" and name in _own_networks()
     try:
-        return get_class(name).__module__.startswith(package)
+        found = get_class(name)  # not what a trusted package has imported from elsewhere
     except Exception:  # no such module or class
         return False
-
-
-def _own_networks() -> set[str]:
-    found = set()
-    for path in (CONFIGS / "model").glob("*.yaml"):
-        try:
-            found.add(OmegaConf.select(OmegaConf.load(path), "network._target_"))
-        except (OSError, yaml.YAMLError, OmegaConfBaseException):
-            continue  # who chooses it is told
-    return found
+    return f"{found.__module__}.".startswith(tuple(f"{package}." for package in trusted))
 
 
 def _reason(error: Exception) -> str:

@@ -1,11 +1,11 @@
-"""Several processes: cells side by side on one machine, and one training over several GPUs.
+"""One run over several processes, as torchrun starts them, and runs side by side on several GPUs.
 
-Side by side, as Hydra's launchers start them, each process takes a GPU of its own.
-
-One training (``torchrun --nproc-per-node N -m asyrepro train ...``): every process draws the same
-whole batch and trains on its part of it, and DistributedDataParallel averages the gradients, so N
+One run (``torchrun --nproc-per-node N -m asyrepro train ...``): every process draws the same whole
+batch and trains on its part of it, and DistributedDataParallel averages the gradients, so N
 processes compute what one would. The first process alone reads and writes the run's folder; what it
 finds there, errors included, all get from :func:`on_main`. With one process all this does nothing.
+
+Side by side, as Hydra's launchers start them, each process takes a GPU of its own.
 """
 
 from __future__ import annotations
@@ -32,18 +32,14 @@ from torch import Tensor, nn
 from asyrepro.system.errors import ConfigError, UserError
 from asyrepro.training import stopping
 
-PLUGINS = {  # hydra/launcher=NAME needs hydra-PLUGIN-launcher
-    "joblib": "joblib",
-    "processes": "joblib",
-    "slurm": "submitit",
-    "slurm_local": "submitit",
-    "submitit_local": "submitit",
-    "submitit_slurm": "submitit",
+LAUNCHERS = {  # hydra/launcher=... -> the package that it needs
+    **dict.fromkeys(("joblib", "processes"), "hydra-joblib-launcher"),
+    **dict.fromkeys(
+        ("slurm", "slurm_local", "submitit_local", "submitit_slurm"), "hydra-submitit-launcher"
+    ),
 }
 TIMEOUT = timedelta(hours=12)  # the others wait while the first process evaluates
 ASKED_EVERY = 10  # steps between two questions whether one of the processes has to end
-
-_store: dist.Store | None = None
 
 OmegaConf.register_new_resolver("processes", lambda: torch.cuda.device_count() or -1, replace=True)
 
@@ -52,14 +48,13 @@ def check_launcher(arguments: list[str]) -> None:
     """ConfigError if the command line asks for a launcher whose plugin is not installed."""
     for item in arguments:
         key, _, launcher = item.partition("=")
-        plugin = PLUGINS.get(launcher) if key == "hydra/launcher" else None
-        if plugin is None:
+        if key != "hydra/launcher" or launcher not in LAUNCHERS:
             continue
         try:
-            version(f"hydra-{plugin}-launcher")
+            version(LAUNCHERS[launcher])
         except PackageNotFoundError:
             raise ConfigError(
-                f"{item} needs a plugin that is not installed: pip install hydra-{plugin}-launcher"
+                f"{item} needs a plugin that is not installed: pip install {LAUNCHERS[launcher]}"
             ) from None
 
 
@@ -87,32 +82,31 @@ def _free_gpu() -> int:
     A process holds a place on a GPU by a lock in the temporary folder. First places go first, so
     processes share a GPU only when there are more of them than GPUs.
     """
-    if torch.cuda.device_count() == 1:
+    count = torch.cuda.device_count()
+    if count == 1:
         return 0
     folder = Path(tempfile.gettempdir()) / f"asyrepro-{os.getuid()}"
     folder.mkdir(exist_ok=True)
-    for place in itertools.count():
-        for index in range(torch.cuda.device_count()):
-            name = getattr(torch.cuda.get_device_properties(index), "uuid", index)
-            lock = os.open(folder / f"gpu-{name}.{place}.lock", os.O_CREAT | os.O_RDWR)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return index  # the lock stays open, and ours
-            except BlockingIOError:
-                os.close(lock)
+    for place, index in itertools.product(itertools.count(), range(count)):
+        name = getattr(torch.cuda.get_device_properties(index), "uuid", index)
+        lock = os.open(folder / f"gpu-{name}.{place}.lock", os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return index  # the lock stays open, and ours
+        except BlockingIOError:
+            os.close(lock)
 
 
 @contextmanager
 def started():
     """Within this, the processes that torchrun has started work together."""
-    global _store
     if not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
         yield
         return
     # Messages between the processes go over gloo, gradients on GPUs over NCCL.
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    _store, rank, world = next(dist.rendezvous("env://"))
-    dist.init_process_group(backend, store=_store, rank=rank, world_size=world, timeout=TIMEOUT)
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT
+    )
     yield
     dist.destroy_process_group()  # not after an error: the others may be waiting for this process
 
@@ -121,7 +115,7 @@ def leave(status: int | None) -> None:
     """End a process that torchrun has started at once, without Python's cleaning up.
 
     The gloo threads outlive the process group. One that still has an object of Python to give back
-    while Python cleans up aborts the process, and with it a training that is done.
+    while Python cleans up aborts the process, and with it a run that is done.
     """
     if dist.is_torchelastic_launched():
         sys.stdout.flush()
@@ -141,7 +135,7 @@ def main() -> bool:
 
 def says(text: str) -> bool:
     """Whether this process is the one to print a message that others may have as well."""
-    return size() == 1 or _store.add(f"said: {text}", 1) == 1
+    return size() == 1 or dist.distributed_c10d._get_default_store().add(text, 1) == 1
 
 
 def on_main(function: Callable[[], Any]) -> Any:
@@ -159,12 +153,9 @@ def on_main(function: Callable[[], Any]) -> Any:
             error = caught
     found = [value, error]
     dist.broadcast_object_list(found)
-    if main() and error is not None:
+    if error := error or found[1]:
         raise error
-    value, error = found
-    if error is not None:
-        raise error
-    return value
+    return found[0] if value is None else value
 
 
 def part(batch: Tensor) -> Tensor:
@@ -200,8 +191,11 @@ def _largest(number: int) -> int:
     return int(found)
 
 
-def check(batch: int, criterion: nn.Module) -> None:
-    """ConfigError if a loss or a batch size cannot be shared between the processes."""
+def check(batch: int, loss: Callable[[], object]) -> None:
+    """ConfigError if a batch size or a loss cannot be shared between the processes.
+
+    ``loss`` computes the loss of any image once, which shows whether it draws random numbers.
+    """
     if size() == 1:
         return
     if batch % size():
@@ -210,11 +204,19 @@ def check(batch: int, criterion: nn.Module) -> None:
             f"{size()} processes cannot share a batch of {batch} equally; "
             f"start as many as divide it ({good}), or change recipe.batch"
         )
-    if getattr(criterion, "weight_options", {}).get("shuffle"):
+    before = _random_states()
+    with torch.random.fork_rng():
+        loss()
+        after = _random_states()
+    if not all(map(torch.equal, before, after)):
         raise ConfigError(
             "this loss draws random numbers for the whole batch, so several processes would not "
             "compute what one does: train it with one process"
         )
+
+
+def _random_states() -> list[Tensor]:
+    return [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
 
 
 def parallel(network: nn.Module) -> nn.Module:

@@ -733,6 +733,7 @@ def broken(value):
 BIAS = "map.bias"
 OTHER = "PATH holds the weights of another network than SRCNN as it is configured (first ...: {})"
 LOST = "PATH is damaged or not a checkpoint (...); copy it again or delete it"
+ALIEN = "PATH is not a checkpoint of this program; asyrepro convert takes weights of others"
 FOREIGN = "PATH holds more than tensors and plain values, or is damaged; it was not loaded"
 STRANGE = "PATH asks for {1} as its {0}, which is not of this program; it was not made"
 ALIASES = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n"
@@ -747,16 +748,16 @@ CHECKPOINTS = {
     "compressed": (compressed, LOST.replace("...", "it is compressed, which no checkpoint is")),
     "another program's": (
         lambda path: torch.save({"weights": torch.ones(2)}, path),
-        "PATH is not a checkpoint of this program",
+        ALIEN,
     ),
-    "a list": (lambda path: torch.save([1], path), "PATH is not a checkpoint of this program"),
+    "a list": (lambda path: torch.save([1], path), ALIEN),
     "format that is no number": (
         lambda path: torch.save({"format": torch.ones(2)}, path),
-        "PATH is not a checkpoint of this program",
+        ALIEN,
     ),
     "format of 600 digits": (
         lambda path: torch.save({"format": 10**600}, path),
-        "PATH is not a checkpoint of this program",
+        ALIEN,
     ),
     "newer format": (
         lambda path: torch.save({"format": 99}, path),

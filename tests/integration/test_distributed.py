@@ -84,11 +84,11 @@ def as_two_processes(root):
             raise ConfigError(f"refused by {rank}")
 
         seen["errors"] = []
-        shuffled = AsymmetricLoss("mae", shuffle=True)
+        shuffled, black = AsymmetricLoss("mae", shuffle=True), torch.zeros(1, 1, 4, 4)
         for attempt in (
             lambda: distributed.on_main(refuse),
-            lambda: distributed.check(3, nn.MSELoss()),
-            lambda: distributed.check(4, shuffled),
+            lambda: distributed.check(3, lambda: nn.MSELoss()(black, black)),
+            lambda: distributed.check(4, lambda: shuffled(black, black)),
             lambda: trainer(root / "norm", norm=True).run(),
         ):
             try:
@@ -207,7 +207,7 @@ def test_torchrun_trains_a_cell_like_one_process(network, tmp_path):
 def test_a_process_of_torchrun_ends_without_cleaning_up():
     # Python's cleaning up is where a gloo thread that is still at work aborts the process.
     code = (
-        "import atexit; from asyrepro import distributed\n"
+        "import atexit; from asyrepro.training import distributed\n"
         "atexit.register(print, 'cleaned'); print('kept'); distributed.leave(3)"
     )
     plain = {k: v for k, v in os.environ.items() if not k.startswith("TORCHELASTIC_")}

@@ -1,5 +1,7 @@
 """Files are whole or absent. What is refused, code from strangers above all: test_bad_input.py."""
 
+import os
+
 import pytest
 import torch
 from torch import nn
@@ -35,20 +37,72 @@ def test_digest_sees_a_single_bit():
     assert checkpoint.digest(weights) != checkpoint.digest(other)
 
 
-def test_networks_that_the_users_own_configurations_name_are_made(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "CONFIGS", tmp_path)
-    (tmp_path / "model").mkdir()
-    config = """
-        model: {name: mine, network: {_target_: torch.nn.Conv2d, in_channels: 1}}
-        task: {_target_: asyrepro.tasks.Denoising, sigma: 25}
-        loss: {name: mae}
-        dataset: {name: bsd300}
-        seed: 0
-        channels_last: true
-    """
-    state = {"config": config}
-    with pytest.raises(CheckpointError, match="which is not of this program"):
+CONFIG = """
+    model: {{name: mine, network: {{_target_: {}, in_channels: 1}}}}
+    task: {{_target_: asyrepro.tasks.Denoising, sigma: 25}}
+    loss: {{name: mae}}
+    dataset: {{name: bsd300}}
+    seed: 0
+    channels_last: true
+"""
+
+
+@pytest.mark.parametrize("trusted", ["torch.nn.Conv2d", "torch.nn", "torch"])
+def test_a_network_of_ones_own_is_let_through_where_it_is_trusted(trusted):
+    state = {"config": CONFIG.format("torch.nn.Conv2d")}
+    with pytest.raises(CheckpointError, match=r"torch\.nn\.Conv2d"):
         checkpoint.configuration(state, "weights.pt")
-    (tmp_path / "model" / "mine.yaml").write_text("network: {_target_: torch.nn.Conv2d}")
-    (tmp_path / "model" / "broken.yaml").write_text("network: [")
-    assert checkpoint.configuration(state, "weights.pt").model.name == "mine"
+    assert checkpoint.configuration(state, "weights.pt", [trusted]).model.name == "mine"
+
+
+@pytest.mark.parametrize("name", ["torch.nnx.Conv2d", "torch.serialization.os.mkdir"])
+def test_what_a_trusted_package_does_not_define_is_not_trusted_with_it(name):
+    with pytest.raises(CheckpointError, match=name):
+        state = {"config": CONFIG.format(name)}
+        checkpoint.configuration(state, "weights.pt", ["torch.nn", "torch.serialization"])
+
+
+WEIGHTS = {"a.weight": torch.ones(2, 3), "a.bias": torch.zeros(2)}
+MODULE = {f"module.{name}": value for name, value in WEIGHTS.items()}
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize(
+    "content",
+    [
+        WEIGHTS,
+        MODULE,
+        {"params": WEIGHTS},
+        {"params": {}, "params_ema": WEIGHTS},
+        {"state_dict": MODULE, "epoch": 3},
+        {"model": {"state_dict": WEIGHTS}, "optimizer": {}},
+    ],
+)
+def test_weights_of_other_programs_are_found_in_their_wrappers(tmp_path, content, old):
+    torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=not old)
+    found = checkpoint.state_dict(tmp_path / "w.pth")
+    assert checkpoint.digest(found) == checkpoint.digest(WEIGHTS)
+
+
+class Evil:
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_weights_of_other_programs_run_no_code(tmp_path, old):
+    content = {"state_dict": WEIGHTS, "made": Evil(tmp_path / "evil")}
+    torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=not old)
+    with pytest.raises(CheckpointError):
+        checkpoint.state_dict(tmp_path / "w.pth")
+    assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.parametrize("content", [[1], {}, {"state_dict": {}}, {"a": torch.ones(1), "b": 2}])
+def test_a_file_without_weights_says_so(tmp_path, content):
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="no weights"):
+        checkpoint.state_dict(tmp_path / "w.pth")
