@@ -18,7 +18,9 @@ from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio
 
 from asyrepro import paper
 from asyrepro.data import bundled
-from asyrepro.paper import audit, audit_figures
+from asyrepro.paper import audit_figures, failed_column
+from asyrepro.paper import printed as audit
+from asyrepro.paper.noise import PUBLISHED_DNCNN, SIGMAS, implied_sigma, noise_level
 from asyrepro.system import style
 
 # %matplotlib inline
@@ -183,19 +185,19 @@ print(f"eq. (1) fits for {stretched['minmax_fits'].sum()}; {full.sum()} spans [0
 # %%
 best = printed[printed["table"].isin([4, 5])].groupby(["table", "image"])["psnr"].max()
 best = best.groupby("table").mean()
-start = pd.Series({sigma: -20 * np.log10(sigma / 255) for sigma in audit.SIGMAS})
+start = pd.Series({sigma: -20 * np.log10(sigma / 255) for sigma in SIGMAS})
 gains = pd.DataFrame({f"gain, Table {table}": psnr - start for table, psnr in best.items()})
 gains.insert(0, "noisy PSNR", start)
 gains.rename_axis("sigma").round(2)
 
 # %% [markdown]
 # For Table 4 the published DnCNN, on the same ten images of Set12, tells what is to be expected
-# at each level (figures entered without the article at hand; see `asyrepro/paper/audit.py`):
+# at each level (figures entered without the article at hand; see `asyrepro/paper/noise.py`):
 
 # %%
 table4 = printed[printed["table"] == 4].groupby("image")["psnr"].max().to_numpy()
 rows = {}
-for sigma, psnr in audit.PUBLISHED_DNCNN.items():
+for sigma, psnr in PUBLISHED_DNCNN.items():
     difference = np.array(psnr) - table4
     rows[sigma] = {"published minus paper": difference.mean(), "spread": difference.std(ddof=1)}
 pd.DataFrame(rows).T.rename_axis("sigma").round(2)
@@ -209,8 +211,8 @@ noise = pd.read_csv(AUDIT / "noise_images.csv", dtype={"image": str})
 Image(audit_figures.noise_figure(noise, folder / "noise")[0], width=800)
 
 # %%
-levels = audit.noise_level(noise)
-implied = audit.implied_sigma(levels)
+levels = noise_level(noise)
+implied = implied_sigma(levels)
 print("the sigma at which the reference scores what the paper prints:")
 print(*[f"  Table {table}: {sigma:.1f}" for table, sigma in implied.items()], sep="\n")
 levels[["table", "sigma", "reference", "paper_psnr", "difference", "deviation"]].round(2)
@@ -273,7 +275,7 @@ bicubic = pd.read_csv(AUDIT / "bicubic.csv", dtype={"image": str})
 Image(audit_figures.spread_figure(printed, bicubic, folder / "spread")[0], width=800)
 
 # %%
-spread = audit.column_spread()
+spread = failed_column.column_spread()
 failed = spread.query("table == 3 and loss == 'mse'").iloc[0]
 worst = bicubic.query("scale == 3")["psnr"]
 Markdown(

@@ -17,15 +17,15 @@ def main(arguments: list[str] | None = None) -> int:
         "ASYREPRO_DATA or data/ and says which parts it had to leave out without them.",
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("results/audit"), metavar="FOLDER",
-        help="where to write Markdown, CSV and figures (default: results/audit)",
+        "--output", type=Path, default=Path("audit"), metavar="FOLDER",
+        help="where to write Markdown, CSV and figures (default: audit)",
     )  # fmt: skip
     options = parser.parse_args(arguments)
     return exit_status(_audit, options.output)
 
 
 def _audit(output: Path) -> None:
-    from asyrepro.paper.audit_report import write
+    from asyrepro.paper.audit import write
 
     if output.exists() and not output.is_dir():
         raise UserError(f"{output} is a file; give a folder with --output")

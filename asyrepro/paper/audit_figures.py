@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from asyrepro.paper.audit import SIGMAS, leads
+from asyrepro.paper.noise import SIGMAS, leads
 from asyrepro.paper.tables import LOSSES, TABLES
 from asyrepro.system import style
 
@@ -133,7 +133,7 @@ def noise_figure(images: pd.DataFrame, stem: Path) -> list[Path]:
 
 
 def spread_figure(cells: pd.DataFrame, floor: pd.DataFrame | None, stem: Path) -> list[Path]:
-    """All printed PSNRs by column; bicubic enlargement's beside those of super-resolution."""
+    """All printed PSNRs by column; bicubic upsampling's beside those of super-resolution."""
     with style.context():
         fig = style.figure(2.7)
         axis = fig.subplots()

@@ -56,7 +56,7 @@ class Scan:
         values: RMS in [0, 1], float64 (len(names), len(VARIANTS), len(CROPS)), NaN where a crop
             does not fit.
         copies: name of an image -> names of others that measure exactly the same.
-        damaged: (name, reason) of each file that could not be read.
+        damaged: of each file that could not be read, its name and a sentence that says why.
     """
 
     names: list[str]
@@ -101,8 +101,7 @@ def scan(
             bar.update()
     if not names:
         raise DataError(
-            f"none of the {len(files)} images in {folder} can be read; the first, "
-            f"{damaged[0][0]}: {damaged[0][1]}"
+            f"none of the {len(files)} images in {folder} can be read; the first: {damaged[0][1]}"
         )
     found = collect(names, np.array(values))
     found.damaged = damaged
@@ -278,13 +277,17 @@ def density(values: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def at_least(count: int, probabilities: np.ndarray) -> float:
-    """Probability that at least ``count`` of independent events with these probabilities occur."""
+    """Probability that at least ``count`` of independent events with these probabilities occur.
+
+    Given to nine digits, so that which of two settings is better does not hang on the last bit,
+    which differs between processors.
+    """
     distribution = np.zeros(len(probabilities) + 1)
     distribution[0] = 1.0
     for p in probabilities:
         distribution[1:] = distribution[1:] * (1 - p) + distribution[:-1] * p
         distribution[0] *= 1 - p
-    return float(min(1.0, distribution[count:].sum()))
+    return float(f"{min(1.0, distribution[count:].sum()):.9g}")
 
 
 #: Variants in words.
@@ -313,7 +316,7 @@ def describe(found: Scan, sets: pd.DataFrame, matches: pd.DataFrame) -> str:
         lines[0] += f" ({copies} more are exact copies of these)"
     if found.damaged:
         lines.append(f"{len(found.damaged)} could not be read and were left out:")
-        lines += [f"  {name}: {reason}" for name, reason in found.damaged]
+        lines += [f"  {reason}" for _, reason in found.damaged]
     for row in sets.itertuples():
         title = f"{'Tables' if '-' in row.tables else 'Table'} {row.tables}"
         lines += ["", f"{title}: {'FOUND' if row.significant else 'not found'}"]

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from asyrepro.data.images import FORMATS, check_depth, deep_grey, eight_bits, white_is_zero
+from asyrepro.data.images import deep_grey, eight_bits, read_bytes, verified, white_is_zero
+from asyrepro.system.errors import DataError
 
 #: How the pixels were read. "grey" is ITU-R 601 luma rounded to 8 bits (Pillow's ``convert("L")``),
 #: "luma" MATLAB's rgb2ycbcr Y in [16, 235] rounded to 8 bits, "grey709" scikit-image's
@@ -91,20 +92,12 @@ def measure_file(path: Path) -> tuple[np.ndarray | None, str]:
     """As :func:`measure`, of a file: (values, "") or (None, why it could not be read)."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata and large images
-            with Image.open(path, formats=FORMATS) as image:
-                if image.format == "PNG":
-                    image.verify()  # the checksums, which reading the pixels skips
-            with Image.open(path, formats=FORMATS) as image:
-                check_depth(image, path)
+            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata
+            with verified(read_bytes(path), path) as image:
                 image.load()
                 return measure(image), ""
-    except Image.UnidentifiedImageError:
-        return None, "not an image, or one that Pillow cannot read"
-    except MemoryError:
-        return None, "too large for the memory"
-    except Exception as error:  # decoders raise a dozen kinds of exception on damaged files
-        return None, " ".join(str(error).replace(str(path), path.name).split()) or repr(error)
+    except DataError as error:
+        return None, str(error)
 
 
 def _squares(pixels: np.ndarray) -> np.ndarray:

@@ -20,19 +20,6 @@ TABLES = (2, 3, 4, 5)
 MODELS = {2: "srcnn", 3: "edsr", 4: "dncnn", 5: "dphsir"}
 LOSSES = ("mae", "mse", "asy_mae", "asy_mse")
 
-_TEST_IMAGES = {
-    # Table 4: Set12 without its first two images.
-    4: ("set12", [f"{number:02d}" for number in range(3, 13)]),
-    # Table 5: ten images of the BSD300 test split, grey.
-    5: (
-        "bsd300",
-        [
-            *("227092", "143090", "302008", "123074", "103070"),
-            *("167062", "14037", "253055", "241004", "126007"),
-        ],
-    ),
-}
-
 
 @cache
 def _read() -> pd.DataFrame:
@@ -57,23 +44,17 @@ def test_images(table: int) -> list[str]:
     Known for Table 4 (Set12) and Table 5 (BSD300 test split, grey); Tables 2 and 3 share ten
     images that are not known, and raise a ``ValueError``.
     """
-    if table not in _TEST_IMAGES:
+    from asyrepro.data.catalogue import TABLE4, TABLE5  # slow to import
+
+    if table not in (4, 5):
         raise ValueError(
             f"the test images of Table {table} are not known; ask for table 4 or 5 "
             "(`asyrepro identify FOLDER` searches a folder for those of Tables 2 and 3)"
         )
-    return list(_TEST_IMAGES[table][1])
+    return list(TABLE4 if table == 4 else TABLE5)
 
 
 test_images.__test__ = False  # not a test, whatever its name makes pytest think
-
-
-def test_set_name(table: int) -> str:
-    """The data set that Table 4's or 5's test images come from: "set12" or "bsd300"."""
-    return _TEST_IMAGES[table][0]
-
-
-test_set_name.__test__ = False
 
 
 def ratios(frame: pd.DataFrame | None = None) -> pd.DataFrame:

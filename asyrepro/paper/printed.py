@@ -1,0 +1,184 @@
+"""What the paper's printed numbers show by themselves, without any image.
+
+Every function returns a DataFrame of :func:`asyrepro.paper.tables`' numbers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from asyrepro.paper.tables import LOSSES, constants, ratios, tables
+
+METRICS = ("psnr", "ssim", "rmse")
+BASES = ("mae", "mse")
+#: What the abstract says of SRCNN: "up to about", per cent.
+ABSTRACT = {"psnr": 0.5, "ssim": 0.3, "rmse": 1.7}
+
+
+def rmse_column() -> pd.DataFrame:
+    """The printed RMSE against eq. (9), cell by cell.
+
+    The columns of :func:`asyrepro.paper.tables.ratios`, and ``agrees``: whether eq. (9), worked
+    from the printed PSNR with MAX = 1, gives the printed RMSE within rounding (k = 1).
+    """
+    frame = ratios()
+    frame["agrees"] = (frame["low"] <= 1) & (frame["high"] >= 1)
+    return frame
+
+
+def image_constants() -> pd.DataFrame:
+    """k of each image under each loss, and what they have in common.
+
+    Returns:
+        One row an image: ``table``, ``no``, ``k_mae`` ... ``k_asy_mse``, ``k`` (their mean),
+        ``spread`` (largest over smallest, less 1), ``rms`` (mean 1/k), ``low``, ``high`` (the
+        values of 1/k that the rounding of all eight numbers allows) and ``constant``: whether
+        there are such values, so that one and the same k stands behind all four losses.
+    """
+    cells = ratios()
+    wide = cells.pivot(index=["table", "image"], columns="loss", values="k")[list(LOSSES)]
+    groups = cells.groupby(["table", "image"])
+    low, high = groups["low"].max(), groups["high"].min()
+    frame = wide.add_prefix("k_")
+    frame["k"] = wide.mean(axis=1)
+    frame["spread"] = wide.max(axis=1) / wide.min(axis=1) - 1
+    frame["rms"] = groups["rms"].mean()
+    frame["low"], frame["high"] = low, high
+    frame["constant"] = low <= high
+    frame = frame.reset_index().rename(columns={"image": "no"})
+    frame.columns.name = None
+    return frame
+
+
+def shared_images() -> pd.DataFrame:
+    """Whether Tables 2 and 3 were measured on the same ten images: 1/k of both, and the gap.
+
+    ``gap`` is the distance between the two tables' intervals of 1/k, 0 where they overlap.
+    """
+    two, three = constants(2), constants(3)
+    gap = np.maximum(two["low"] - three["high"], three["low"] - two["high"]).clip(lower=0)
+    together = constants((2, 3))["value"]
+    frame = pd.DataFrame({"table2": two["value"], "table3": three["value"], "both": together})
+    frame["gap"] = gap
+    return frame.reset_index().rename(columns={"image": "no"})
+
+
+def changes() -> pd.DataFrame:
+    """Asymmetric minus base, image by image.
+
+    Returns:
+        One row an image and base loss: ``table``, ``model``, ``no``, ``base``, and for each metric
+        ``<metric>_base``, ``<metric>_asy``, ``<metric>_change`` and ``<metric>_percent``.
+    """
+    wide = tables().pivot(index=["table", "model", "image"], columns="loss", values=list(METRICS))
+    parts = []
+    for base in BASES:
+        part = pd.DataFrame(index=wide.index)
+        part["base"] = base
+        for metric in METRICS:
+            before, after = wide[metric][base], wide[metric][f"asy_{base}"]
+            part[f"{metric}_base"], part[f"{metric}_asy"] = before, after
+            part[f"{metric}_change"] = (after - before).round(6)  # no digits beyond the printed
+            part[f"{metric}_percent"] = 100 * (after / before - 1)
+        parts.append(part)
+    frame = pd.concat(parts).reset_index().rename(columns={"image": "no"})
+    frame["base"] = pd.Categorical(frame["base"], BASES)
+    return frame.sort_values(["table", "base", "no"], ignore_index=True).astype({"base": str})
+
+
+def summary() -> pd.DataFrame:
+    """What the paper claims, in numbers: means over the ten images, per table and base loss.
+
+    ``psnr_change_min`` and ``_max`` are over the images; ``rmse_fall_max`` is the largest fall of
+    the RMSE column in per cent; ``<metric>_worse`` counts the images that do not improve.
+    """
+    rows = []
+    for (table, base), part in changes().groupby(["table", "base"]):
+        rows.append(
+            {
+                "table": table,
+                "model": part["model"].iloc[0],
+                "base": base,
+                "psnr_base": part["psnr_base"].mean(),
+                "psnr_asy": part["psnr_asy"].mean(),
+                "psnr_change": part["psnr_change"].mean(),
+                "psnr_change_min": part["psnr_change"].min(),
+                "psnr_change_max": part["psnr_change"].max(),
+                "ssim_base": part["ssim_base"].mean(),
+                "ssim_asy": part["ssim_asy"].mean(),
+                "ssim_change": part["ssim_change"].mean(),
+                "rmse_change": part["rmse_change"].mean(),
+                "rmse_fall_max": -part["rmse_percent"].min(),
+                "psnr_worse": int((part["psnr_change"] <= 0).sum()),
+                "ssim_worse": int((part["ssim_change"] <= 0).sum()),
+                "rmse_worse": int((part["rmse_change"] >= 0).sum()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def not_winning() -> pd.DataFrame:
+    """Every printed pair in which the asymmetric loss is not better: worse, or the same.
+
+    Columns ``table``, ``model``, ``no``, ``base``, ``metric``, ``before``, ``after``, ``what``.
+    """
+    rows = []
+    for metric in METRICS:
+        better = -1 if metric == "rmse" else 1
+        frame = changes()
+        frame = frame[better * frame[f"{metric}_change"] <= 0]
+        for row in frame.to_dict("records"):
+            change = row[f"{metric}_change"]
+            rows.append(
+                {
+                    **{key: row[key] for key in ("table", "model", "no", "base")},
+                    "metric": metric,
+                    "before": row[f"{metric}_base"],
+                    "after": row[f"{metric}_asy"],
+                    "what": "the same" if change == 0 else "worse",
+                }
+            )
+    columns = ["table", "model", "no", "base", "metric", "before", "after", "what"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.sort_values(["table", "base", "no"], ignore_index=True)
+
+
+def abstract() -> pd.DataFrame:
+    """The abstract's "up to about" percentages for SRCNN against Table 2's largest ones.
+
+    Columns ``metric``, ``abstract``, ``largest`` (improvement over either base loss, per cent),
+    ``no``, ``base`` (where it is found), ``mean_mae``, ``mean_mse`` (change of the ten images'
+    mean, per cent) and ``reaches``: whether the largest rounds to the abstract's figure.
+    """
+    frame = changes()
+    frame = frame[frame["table"] == 2].reset_index(drop=True)
+    rows = []
+    for metric, said in ABSTRACT.items():
+        sign = -1 if metric == "rmse" else 1
+        percent = sign * frame[f"{metric}_percent"]
+        where = frame.loc[percent.idxmax()]
+        row = {"metric": metric, "abstract": said, "largest": percent.max()}
+        row |= {"no": where["no"], "base": where["base"]}
+        for base in BASES:
+            part = frame[frame["base"] == base]
+            ratio = part[f"{metric}_asy"].mean() / part[f"{metric}_base"].mean()
+            row[f"mean_{base}"] = sign * 100 * (ratio - 1)
+        row["reaches"] = bool(round(percent.max(), 1) >= said)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def redundancy() -> pd.DataFrame:
+    """The RMSE column's changes as the PSNR column alone predicts them.
+
+    With k the same before and after, RMSE falls by the factor 10^(-change of PSNR / 20): the
+    column repeats PSNR. ``predicted`` and ``printed`` are that factor; ``agrees``: within rounding.
+    """
+    frame = changes()
+    result = frame[["table", "model", "no", "base"]].copy()
+    result["predicted"] = 10 ** (-frame["psnr_change"] / 20)
+    result["printed"] = frame["rmse_asy"] / frame["rmse_base"]
+    tolerance = 0.5e-5 * (1 / frame["rmse_asy"] + 1 / frame["rmse_base"]) + 1e-6
+    result["agrees"] = (result["printed"] / result["predicted"] - 1).abs() <= tolerance
+    return result

@@ -1,0 +1,156 @@
+"""The test images behind the printed numbers: found in the data sets at hand, and examined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from asyrepro.paper.identify import Scan, nearest, scan_arrays, search
+from asyrepro.paper.measure import CROPS, VARIANTS
+from asyrepro.paper.tables import constants, test_images
+from asyrepro.system.errors import DataError
+
+
+@dataclass
+class Images:
+    """The images of one data set, uint8 (3, H, W) or (1, H, W), by name.
+
+    ``tests`` are the names of those that are test images, where the set has both kinds.
+    """
+
+    name: str
+    title: str
+    arrays: dict[str, np.ndarray]
+    tests: list[str]
+
+
+def load_images(log: Callable[[str], None] = lambda line: None) -> tuple[list[Images], list[str]]:
+    """The data sets at hand (``ASYREPRO_DATA`` or ``data/``; nothing is downloaded).
+
+    Returns:
+        (those found, the titles of those missing). ``log`` is told why a set is left out.
+
+    Raises:
+        DataError: ``ASYREPRO_DATA`` names no folder.
+    """
+    from asyrepro.data.catalogue import available, test_set, training_set
+
+    available("set5")  # complains if ASYREPRO_DATA names no folder
+    wanted = {
+        "Set5": [(test_set, "set5")],
+        "Set12": [(test_set, "set12")],
+        "Set14": [(test_set, "set14")],
+        "BSD300": [(test_set, "bsd300"), (training_set, "bsd300")],
+        "BSDS500 test": [(training_set, "bsd400")],
+    }
+    found: dict[str, Images] = {}
+    missing = []
+    for title, parts in wanted.items():
+        try:
+            loaded = [
+                load(name, mode="grey" if name == "set12" else "rgb", download=False)
+                for load, name in parts
+            ]
+        except DataError as error:
+            log(f"{title} is left out: {error}")
+            missing.append(title)
+            continue
+        arrays = {
+            name: image.numpy()
+            for data in loaded
+            for name, image in zip(data.names, data.images, strict=True)
+        }
+        found[title] = Images(parts[0][1], title, arrays, list(loaded[0].names))
+    if {"BSD300", "BSDS500 test"} <= set(found):  # the other half is BSD300's training split
+        for name in found["BSD300"].arrays:
+            found["BSDS500 test"].arrays.pop(name, None)
+    for data in found.values():
+        data.title += f" ({len(data.arrays)} images)"
+    return list(found.values()), missing
+
+
+def measure_sets(sets: list[Images]) -> dict[str, Scan]:
+    """Each data set's images measured under all variants and crops, by the set's name."""
+    return {data.name: scan_arrays(data.arrays) for data in sets}
+
+
+def sets_searched(sets: list[Images], scans: dict[str, Scan]) -> pd.DataFrame:
+    """Which tables' test sets each data set holds: ``set`` and the columns of ``search``."""
+    parts = []
+    for data in sets:
+        frame, _ = search(scans[data.name])
+        frame.insert(0, "set", data.title)
+        parts.append(frame)
+    return pd.concat(parts, ignore_index=True)
+
+
+def recovered(scans: dict[str, Scan]) -> pd.DataFrame:
+    """The test images of Tables 4 and 5: each constant, the nearest image and the next.
+
+    Searched for as whole grey images in all of Set12 and all of BSD300.
+
+    Returns:
+        ``table``, ``no``, ``expected`` (the image this project takes), then as ``matches`` of
+        :func:`asyrepro.paper.identify.search` with ``tries`` = 1, and ``inside``: whether the
+        image's RMS lies within what the rounding of the printed numbers allows, exactly.
+    """
+    parts = []
+    for table, name in ((4, "set12"), (5, "bsd300")):
+        if name not in scans:
+            continue
+        values = scans[name].values[:, VARIANTS.index("grey"), CROPS.index("whole")]
+        frame = nearest(scans[name].names, values, constants(table), tries=1)
+        frame.insert(0, "table", table)
+        frame.insert(2, "expected", test_images(table))
+        frame["inside"] = (frame["rms"] >= frame["low"]) & (frame["rms"] <= frame["high"])
+        parts.append(frame.drop(columns="chance_any"))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def grey_images(sets: list[Images]) -> dict[int, dict[str, np.ndarray]]:
+    """The ten grey images in [0, 1], float64 (H, W), of Tables 4 and 5, as far as at hand."""
+    from PIL import Image
+
+    by_name = {data.name: data.arrays for data in sets}
+    result = {}
+    for table, name in ((4, "set12"), (5, "bsd300")):
+        if name not in by_name:
+            continue
+        result[table] = {}
+        for image in test_images(table):
+            array = by_name[name][image]
+            if array.shape[0] == 3:
+                grey = Image.fromarray(np.ascontiguousarray(np.moveaxis(array, 0, -1))).convert("L")
+                array = np.asarray(grey)
+            result[table][image] = np.squeeze(array) / 255.0
+    return result
+
+
+def normalisation(greys: dict[int, dict[str, np.ndarray]]) -> pd.DataFrame:
+    """Were the images min-max normalised (eq. 1) before they were measured?
+
+    Returns:
+        One row an image: ``table``, ``no``, ``image``, ``low``, ``high`` (what the printed numbers
+        allow), ``minimum``, ``maximum``, ``scaled`` (RMS of pixel/255), ``minmax`` (RMS after
+        eq. 1), and whether each lies within: ``scaled_fits``, ``minmax_fits``.
+    """
+    rows = []
+    for table, images in greys.items():
+        wanted = constants(table)
+        for (no, value), (name, pixels) in zip(wanted.iterrows(), images.items(), strict=True):
+            low, high = value["low"], value["high"]
+            minimum, maximum = pixels.min(), pixels.max()
+            rms = float(np.sqrt((pixels**2).mean()))
+            minmax = float(np.sqrt((((pixels - minimum) / (maximum - minimum)) ** 2).mean()))
+            rows.append(
+                {
+                    **{"table": table, "no": no, "image": name, "low": low, "high": high},
+                    **{"minimum": minimum, "maximum": maximum, "scaled": rms, "minmax": minmax},
+                    "scaled_fits": low <= rms <= high,
+                    "minmax_fits": low <= minmax <= high,
+                }
+            )
+    return pd.DataFrame(rows)
