@@ -100,7 +100,7 @@ def literature(reference: Image, output: Image, border: int) -> dict[str, float]
     Both images are clipped to [0, 1] and rounded to 8 bits. RGB is then converted to luma and
     rounded again; an image of one channel is taken to be that luma already. (Set14's bridge is
     one of RGB here, as the program makes R = G = B of a grey file; papers take it as it is:
-    :func:`asyrepro.runs.results.published_psnr`.) ``border`` pixels,
+    :func:`asyrepro.analysis.summary.published_psnr`.) ``border`` pixels,
     usually the scale, are cut on each side. SSIM has a Gaussian window of 11 x 11 px, sigma 1.5,
     population covariance, and averages over windows that lie wholly inside the image.
 

@@ -16,9 +16,11 @@ import pandas as pd
 from IPython.display import Image, Markdown
 
 from asyrepro import paper
-from asyrepro.analysis import mechanism, verdicts
+from asyrepro.analysis import verdicts
+from asyrepro.analysis.summary import summarise
 from asyrepro.paper import claims
 from asyrepro.report import figures, tables, verdicts_report
+from asyrepro.report import mechanism as mechanism_report
 from asyrepro.runs import results
 from asyrepro.system import style
 
@@ -43,7 +45,7 @@ studies[STUDIES[0]].query("loss == 'mae'")[columns].head(4)
 # %%
 published = paper.tables()
 summaries = {
-    (study, table): results.summarise(rows, table, published)
+    (study, table): summarise(rows, table, published)
     for study, rows in studies.items()
     for table in sorted(rows["table"].dropna().unique())
 }
@@ -230,7 +232,9 @@ verdicts.attribution(comparisons).drop(columns=["model", "dataset"])
 STUDY, TABLE = "srcnn-seeds", 2
 
 places = pd.read_csv(f"../results/{STUDY}/mechanism.csv")
-mechanism.plot(places[places["table"] == TABLE], f"{STUDY}, Table {TABLE}: where the error changes")
+mechanism_report.plot(
+    places[places["table"] == TABLE], f"{STUDY}, Table {TABLE}: where the error changes"
+)
 
 # %%
 regions = pd.read_csv(f"../results/{STUDY}/regions.csv")

@@ -15,8 +15,11 @@ import numpy as np
 import pandas as pd
 
 from asyrepro import paper
+from asyrepro.analysis import titles
+from asyrepro.analysis.summary import Summary, published_psnr
+from asyrepro.analysis.titles import loss_title
 from asyrepro.runs import results
-from asyrepro.runs.results import BASES, Summary, loss_title
+from asyrepro.runs.results import BASES
 from asyrepro.system import files
 
 LITERATURE = "psnr_y"  # luma, borders cut, 8 bits, as published for super-resolution
@@ -74,7 +77,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
         evaluated have no rows.
     """
     rows = results.plain(frame)
-    rows = rows[rows["loss"].isin(BASES) & rows["dataset"].isin(results.DATASET_TITLES)]
+    rows = rows[rows["loss"].isin(BASES) & rows["dataset"].isin(titles.DATASET_TITLES)]
     measured = set(rows.loc[rows["table"].isna(), "model"])
     made = []
     for goal in goals():
@@ -82,12 +85,12 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
         if mine.empty or goal.model not in measured:
             continue
         if goal.column == LITERATURE:
-            mine = mine.assign(**{LITERATURE: results.published_psnr(mine)})
+            mine = mine.assign(**{LITERATURE: published_psnr(mine)})
         means = mine.groupby("loss")[goal.column].mean()
         best = means.idxmax()
         made.append(
             {
-                "network": f"{results.model_title(goal.model)}, {_trained(mine)}",
+                "network": f"{titles.model_title(goal.model)}, {_trained(mine)}",
                 "test": goal.title,
                 "goal": f"{goal.psnr:.2f}",
                 "anchor": goal.anchor,
@@ -100,7 +103,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _trained(rows: pd.DataFrame) -> str:
-    names = [results.DATASET_TITLES.get(name, name).split(" (")[0] for name in set(rows["dataset"])]
+    names = [titles.DATASET_TITLES.get(name, name).split(" (")[0] for name in set(rows["dataset"])]
     return " and ".join(sorted(names))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from asyrepro.analysis import titles
 from asyrepro.analysis.statistics import DRAWS, Interval, crossed_interval, holm, simulated
 from asyrepro.paper.claims import (
     CLAIMS,
@@ -570,7 +571,7 @@ def claim_verdicts(
             for line in times[times["loss"] == claim.loss].to_dict("records"):
                 part = {name: line[name] for name in (*_SHARED, "model")}
                 if line["model"]:
-                    title = results.model_title(line["model"])
+                    title = titles.model_title(line["model"])
                     part["quantity"] = f"{claim.quantity}, {title}"
                 part["measured"] = line["ratio"]
                 part["reason"] += f"; {line['repetitions']} repetitions"

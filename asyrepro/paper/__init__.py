@@ -6,6 +6,15 @@
 - :mod:`.claims`: the paper's claims, each with its place and how it is tested.
 """
 
-from .tables import LOSSES, MODELS, TABLES, constants, tables, test_images
+from .tables import DATASETS, LOSSES, MODELS, TABLES, constants, known_images, tables, test_images
 
-__all__ = ["LOSSES", "MODELS", "TABLES", "constants", "tables", "test_images"]
+__all__ = [
+    "DATASETS",
+    "LOSSES",
+    "MODELS",
+    "TABLES",
+    "constants",
+    "known_images",
+    "tables",
+    "test_images",
+]

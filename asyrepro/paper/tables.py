@@ -18,6 +18,7 @@ import pandas as pd
 
 TABLES = (2, 3, 4, 5)
 MODELS = {2: "srcnn", 3: "edsr", 4: "dncnn", 5: "dphsir"}
+DATASETS = {2: "bsd300", 3: "bsd300", 4: "div2k", 5: "div2k"}  # trained on
 LOSSES = ("mae", "mse", "asy_mae", "asy_mse")
 
 
@@ -55,6 +56,12 @@ def test_images(table: int) -> list[str]:
 
 
 test_images.__test__ = False  # not a test, whatever its name makes pytest think
+
+
+@cache
+def known_images() -> dict[int, tuple[str, ...]]:
+    """The test images of the tables whose images are known, in the paper's order."""
+    return {table: tuple(test_images(table)) for table in (4, 5)}
 
 
 def ratios(frame: pd.DataFrame | None = None) -> pd.DataFrame:

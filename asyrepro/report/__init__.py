@@ -3,16 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from asyrepro.analysis.summary import Summary, summarise
+from asyrepro.analysis.titles import loss_title
 from asyrepro.report import figures, tables, wording
-from asyrepro.runs.results import (
-    PAPER_LOSSES,
-    STAND_IN,
-    Summary,
-    collect,
-    load,
-    loss_title,
-    summarise,
-)
+from asyrepro.runs.results import PAPER_LOSSES, STAND_IN, collect, load
 
 __all__ = ["build", "collect", "load", "rows", "summarise"]
 

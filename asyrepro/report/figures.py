@@ -17,10 +17,12 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from asyrepro.analysis.summary import Summary, summarise
+from asyrepro.analysis.titles import TASK_TITLES, loss_title
 from asyrepro.losses import LUMA
 from asyrepro.report import wording
 from asyrepro.report.tables import CELL, DECIMALS, PAIRS, notes
-from asyrepro.runs.results import STAND_IN, TASK_TITLES, Summary, loss_title, summarise
+from asyrepro.runs.results import STAND_IN
 from asyrepro.system import style
 
 RADAR_TITLES = {

@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from asyrepro import report
-from asyrepro.analysis import changes, goals
+from asyrepro import paper, report
+from asyrepro.analysis import goals
 from asyrepro.data import catalogue
-from asyrepro.report import page, verdicts_report
+from asyrepro.report import changes, page, verdicts_report
 from asyrepro.runs import cell, evaluation, profiles, provenance, results
-from asyrepro.runs.results import PAPER_MODELS
 from asyrepro.system.errors import CheckpointError, DataError, say
 
 MODES = {2: "luma", 3: "rgb", 4: "grey", 5: "grey"}
@@ -33,7 +32,7 @@ def build(study: Path | str, log=say) -> None:
     whole = report.rows(study, log=lambda _: None)
     frame = results.plain(whole)
     bundled = set(frame.loc[frame["dataset"] == "bundled", "table"].dropna())
-    known = {"", "bundled", *(f"table{table}" for table in PAPER_MODELS)}
+    known = {"", "bundled", *(f"table{table}" for table in paper.MODELS)}
     own = set(frame.loc[~frame["testset"].isin(known), "table"].dropna())
     report.build(
         study,
@@ -75,7 +74,7 @@ def _restored(study: Path, table: int, loss: str, seed: int, image: str):
     except CheckpointError:
         return None
     images = _test_images(table, cfg.testset == "bundled", task.mode)
-    if images is None or image not in images.names or cfg.model.name != PAPER_MODELS[table]:
+    if images is None or image not in images.names or cfg.model.name != paper.MODELS[table]:
         return None
     found = images.images[images.names.index(image)]
     trio = evaluation.restore(network, task, found, image)

@@ -11,22 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from asyrepro import paper
 from asyrepro.analysis import goals
+from asyrepro.analysis.summary import Summary, summarise
+from asyrepro.analysis.titles import DATASET_TITLES, TASK_TITLES, loss_title
 from asyrepro.report import wording
 from asyrepro.report.wording import MINUS, NOTHING
-from asyrepro.runs.results import (
-    BASES,
-    CONTROLS,
-    DATASET_TITLES,
-    METRICS,
-    PAPER_DATASETS,
-    PAPER_LOSSES,
-    STAND_IN,
-    TASK_TITLES,
-    Summary,
-    loss_title,
-    summarise,
-)
+from asyrepro.runs.results import BASES, CONTROLS, METRICS, PAPER_LOSSES, STAND_IN
 from asyrepro.system.files import write_csv, write_text
 
 CELL = ("psnr", "ssim", "nrmse")
@@ -90,7 +81,7 @@ def title(summary: Summary) -> str:
 def notes(summary: Summary) -> list[str]:
     """What a reader must know of the numbers, a sentence each."""
     trained = DATASET_TITLES.get(summary.dataset, summary.dataset)
-    meant = PAPER_DATASETS[summary.table]
+    meant = paper.DATASETS[summary.table]
     instead = "" if summary.dataset == meant else f", in place of the paper's {meant.upper()}"
     lines = [f"Trained on {trained}{instead}; {_steps(summary)}; {_seeds(summary)}."]
     if summary.stand_in:

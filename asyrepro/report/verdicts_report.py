@@ -12,7 +12,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
-from asyrepro.analysis import mechanism
+from asyrepro import paper
+from asyrepro.analysis import titles
 from asyrepro.analysis.verdicts import (
     CONTRASTS,
     CONTROLS,
@@ -25,7 +26,7 @@ from asyrepro.analysis.verdicts import (
 )
 from asyrepro.paper.claims import CLAIMS, DIRECTION, MINIMUM_SEEDS, RULES
 from asyrepro.paper.tables import tables as paper_tables
-from asyrepro.report import wording
+from asyrepro.report import mechanism, wording
 from asyrepro.report.tables import DECIMALS
 from asyrepro.report.wording import MINUS
 from asyrepro.runs import results
@@ -68,7 +69,7 @@ def forest(table: pd.DataFrame, title: str):
             scale = "" if _SCALE[metric] == 1 else f" x {_SCALE[metric]}"
             better = "more" if DIRECTION[metric] > 0 else "less"
             ax.set_xlabel(f"{_TITLES[metric]}{scale}: {better} is better")
-        axes[0].set_yticks(list(height.values()), [results.loss_title(loss) for _, loss in height])
+        axes[0].set_yticks(list(height.values()), [titles.loss_title(loss) for _, loss in height])
         seeds = wording.seeds(table["seeds"])
         about = f"Change against the base loss, {seeds}. {_other_images(table)}"
         _forest_frame(fig, table, title, about, left=0.18)
@@ -84,7 +85,7 @@ def overview(rows: pd.DataFrame, title: str):
     """
     rows = rows.sort_values(["table", "dataset", "base"], kind="stable")
     names = [
-        f"{results.model_title(row.model)}, {results.loss_title(row.loss)} "
+        f"{titles.model_title(row.model)}, {titles.loss_title(row.loss)} "
         f"({wording.seeds([row.seeds])})"
         for row in rows.itertuples()
     ]
@@ -140,7 +141,7 @@ def _wrapped(name: str) -> str:
 
 def _other_images(table: pd.DataFrame) -> str:
     """Of which tables the paper does not name the test images; nothing if it names all."""
-    unknown = sorted(set(table["table"].astype(int)) - set(results.PAPER_IMAGES))
+    unknown = sorted(set(table["table"].astype(int)) - set(paper.known_images()))
     if not unknown:
         return ""
     which = wording.tables(unknown)
@@ -306,8 +307,8 @@ def _change_lines(table: pd.DataFrame) -> list[str]:
         rows.append(
             [
                 row.metric.upper(),
-                results.loss_title(row.loss),
-                results.loss_title(row.against),
+                titles.loss_title(row.loss),
+                titles.loss_title(row.against),
                 _number(row.against_mean, digits),
                 _number(row.change, digits, True),
                 _span(row.lower, row.upper, digits),
@@ -368,7 +369,7 @@ def markdown(
     """verdicts.md as text; the arguments are what the functions above return.
 
     Args:
-        mechanism: lines that :func:`asyrepro.analysis.mechanism.markdown` made, or None.
+        mechanism: lines that :func:`asyrepro.report.mechanism.markdown` made, or None.
         stand_in: whether the study was made from the bundled stand-in data.
     """
     mark = f" ({results.STAND_IN})" if stand_in else ""
@@ -412,8 +413,8 @@ def _note(claims: pd.DataFrame):
 
 
 def _heading(table: int, model: str, dataset: str) -> str:
-    trained = results.DATASET_TITLES.get(dataset, dataset)
-    return f"Table {table}: {results.model_title(model)}, trained on {trained}"
+    trained = titles.DATASET_TITLES.get(dataset, dataset)
+    return f"Table {table}: {titles.model_title(model)}, trained on {trained}"
 
 
 def _table_lines(keys, group: pd.DataFrame, sources: pd.DataFrame, mark: str) -> list[str]:
@@ -438,7 +439,7 @@ def _table_lines(keys, group: pd.DataFrame, sources: pd.DataFrame, mark: str) ->
             for name, meaning in CONTRASTS.items():
                 if f"asy_{base}_{name}" in set(contrasts["against"]):
                     lines += [
-                        f"- {name} ({CONTROLS[name]}): {results.loss_title(f'asy_{base}')} minus "
+                        f"- {name} ({CONTROLS[name]}): {titles.loss_title(f'asy_{base}')} minus "
                         f"this control leaves {meaning}."
                     ]
             lines += ["", *_change_lines(contrasts)]
@@ -452,8 +453,8 @@ def _table_lines(keys, group: pd.DataFrame, sources: pd.DataFrame, mark: str) ->
 def _time_lines(times: pd.DataFrame) -> list[str]:
     rows = [
         [
-            results.model_title(row.model) or "-",
-            results.loss_title(row.loss),
+            titles.model_title(row.model) or "-",
+            titles.loss_title(row.loss),
             f"{row.base_ms:.2f}",
             f"{row.loss_ms:.2f}",
             f"{row.ratio:.3f} [{row.lower:.3f}, {row.upper:.3f}]",
@@ -473,7 +474,7 @@ def write(
 
     verdicts.md (everything), verdicts.csv (all comparisons), claims.csv (a verdict a claim),
     figures/forest_table<t>.{png,pdf}, and figures/overview.{png,pdf} if there are several tables;
-    and, if the study has a profiles.csv, what :func:`asyrepro.analysis.mechanism.write` makes of
+    and, if the study has a profiles.csv, what :func:`asyrepro.report.mechanism.write` makes of
     it. A step_times.csv (columns of :func:`step_time_summary`) in the study is read if there.
 
     The same input files give the same bytes.

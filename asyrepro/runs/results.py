@@ -1,20 +1,16 @@
 """The tidy table of a study, ``results/<study>/metrics.csv``: one row = one image of one run.
 
-Every table, figure and page is made from this file and the paper's own numbers, by way of
-:func:`summarise`, which averages the seeds of one of the paper's tables.
+Its schema, reading and writing. Every table, figure and page is made from this file
+(:mod:`asyrepro.analysis`) and the paper's own numbers.
 """
 
 import csv
-import math
 import re
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from asyrepro import paper
 from asyrepro.system.errors import DataError
 from asyrepro.system.files import write_csv
 
@@ -38,55 +34,7 @@ CONTROLS = tuple(
 )
 LOSS_ORDER = (*BASELINES, *PAPER_LOSSES, *CONTROLS)
 
-MODEL_TITLES = {"srcnn": "SRCNN", "edsr": "EDSR", "dncnn": "DnCNN", "dphsir": "DPHSIR"}
-TASK_TITLES = {
-    2: "Super-resolution",
-    3: "Super-resolution",
-    4: "Denoising",
-    5: "Denoising",
-}
-PAPER_MODELS = paper.MODELS
-PAPER_DATASETS = {2: "bsd300", 3: "bsd300", 4: "div2k", 5: "div2k"}
-DATASET_TITLES = {
-    "bsd300": "BSD300",
-    "bsd400": "BSD400 (train and test images of BSDS500)",
-    "div2k": "DIV2K",
-    "bundled": "bundled stand-in data",
-}
-TEST_SETS = {"set5": "Set5", "set14": "Set14", "set12": "Set12", "bsd68": "BSD68"}  # in order
 STAND_IN = "bundled stand-in data"
-
-PAPER_IMAGES = {table: tuple(paper.test_images(table)) for table in (4, 5)}  # in its order
-
-
-# A file of one channel is here R = G = B, whose luma has 219 of its 255 grey values; papers score
-# such a file as it is. Set14 has one, which raises the mean over its 14 images by 0.09 dB.
-ONE_CHANNEL = {"set14": "bridge"}
-LUMA_RANGE_DB = 20 * math.log10(255 / 219)  # 1.32 dB
-
-
-def published_psnr(rows: pd.DataFrame) -> pd.Series:
-    """PSNR (dB) of luma as super-resolution papers have it: psnr_y, less LUMA_RANGE_DB where due.
-
-    Args:
-        rows: with the columns testset, image and psnr_y.
-    """
-    grey = rows["testset"].map(ONE_CHANNEL) == rows["image"]
-    return rows["psnr_y"] - LUMA_RANGE_DB * grey
-
-
-def model_title(model: str) -> str:
-    """``edsr`` -> ``EDSR``, as the paper writes it; a network of one's own keeps its name."""
-    return MODEL_TITLES.get(model, model)
-
-
-def loss_title(loss: str) -> str:
-    """``asy_mae`` -> ``Asy_MAE``, as the paper's column heads are written; Bicubic, Noisy."""
-    if loss in BASELINES:
-        return loss.capitalize()
-    words = loss.split("_")
-    upper = {"mae": "MAE", "mse": "MSE", "asy": "Asy"}
-    return "_".join(upper.get(word, word) for word in words)
 
 
 def loss_rank(loss: str) -> tuple[int, str]:
@@ -306,92 +254,6 @@ def _line(wrong: pd.Series) -> int:
     return int(np.flatnonzero(wrong.to_numpy())[0]) + 2
 
 
-# ------------------------------------------------------------------------------- one table's data
-
-
-@dataclass(frozen=True)
-class Summary:
-    """One of the paper's tables as a study measured it, seeds averaged.
-
-    Attributes:
-        table: 2 ... 5.
-        model, dataset: network, and training set.
-        images: names in the paper's order.
-        losses: the losses present, canonical order, baseline excluded.
-        baseline: "bicubic", "noisy", or None if absent.
-        seeds: seeds of each loss (ascending).
-        iterations: the distinct training lengths, ascending.
-        stand_in: whether bundled stand-in data was trained or tested on.
-        same_images: whether ``images`` are those that the paper's table was measured on.
-        paper: the paper's numbers, or None; index like ``images`` (by name where the images are the
-            same, else by position), columns (loss, metric) with metric psnr, ssim, nrmse.
-        rows: the tidy rows behind it.
-    """
-
-    table: int
-    model: str
-    dataset: str
-    images: tuple[str, ...]
-    losses: tuple[str, ...]
-    baseline: str | None
-    seeds: dict[str, tuple[int, ...]]
-    iterations: tuple[int, ...]
-    stand_in: bool
-    same_images: bool
-    paper: pd.DataFrame | None
-    rows: pd.DataFrame
-
-    @property
-    def controls(self) -> tuple[str, ...]:
-        """The losses beyond the paper's four."""
-        return tuple(loss for loss in self.losses if loss not in PAPER_LOSSES)
-
-    def base_of(self, loss: str) -> str:
-        """The loss that another one is compared with."""
-        return bases(self.rows)[loss]
-
-    @property
-    def model_title(self) -> str:
-        return model_title(self.model)
-
-    @cached_property
-    def _wide(self) -> pd.DataFrame:
-        """Images x (metric, loss, seed)."""
-        rows = self.rows.assign(seed=self.rows["seed"].fillna(-1).astype(int))
-        wide = rows.pivot(index="image", columns=["loss", "seed"], values=list(METRICS))
-        return wide.reindex(self.images)
-
-    def per_seed(self, loss: str, metric: str) -> pd.DataFrame:
-        """Images x seeds; NaN where a seed lacks an image. Baselines have one column, -1."""
-        if loss not in (*self.losses, self.baseline):
-            return pd.DataFrame(index=self.images, dtype=float)
-        return self._wide[metric][loss]
-
-    def values(self, loss: str, metric: str) -> np.ndarray:
-        """Mean over seeds, one value per image in the order of ``images``; NaN where missing."""
-        return self.per_seed(loss, metric).mean(axis=1).to_numpy(dtype=float)
-
-    def change(self, loss: str, base: str, metric: str) -> np.ndarray:
-        """``loss - base`` per image, averaged over the seeds that both have (runs are paired)."""
-        return self.change_per_seed(loss, base, metric).mean(axis=1).to_numpy(dtype=float)
-
-    def change_per_seed(self, loss: str, base: str, metric: str) -> pd.DataFrame:
-        """``loss - base``, images x common seeds."""
-        ours, theirs = self.per_seed(loss, metric), self.per_seed(base, metric)
-        common = [seed for seed in ours.columns if seed in theirs.columns]
-        return ours[common] - theirs[common]
-
-    def mean(self, loss: str, metric: str) -> float:
-        """Mean over the images; NaN unless all of them are there."""
-        return float(self.values(loss, metric).mean())
-
-    def paper_values(self, loss: str, metric: str) -> np.ndarray:
-        """The paper's numbers in the order of ``images``; NaN where it has none."""
-        if self.paper is None or (loss, metric) not in self.paper.columns:
-            return np.full(len(self.images), np.nan)
-        return self.paper[(loss, metric)].to_numpy(dtype=float)
-
-
 def plain(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of the experiments as they are configured, without a sweep's variants of them.
 
@@ -419,90 +281,3 @@ def bases(rows: pd.DataFrame) -> dict[str, str]:
         declared = rows[rows["base"].fillna("") != ""]
         found |= dict(zip(declared["loss"], declared["base"], strict=True))
     return found
-
-
-def summarise(
-    frame: pd.DataFrame, table: int, published: pd.DataFrame | None = None
-) -> Summary | None:
-    """Gather one of the paper's tables from the tidy table, or None if it has no rows.
-
-    Args:
-        frame: as :func:`load` returns it.
-        table: 2 ... 5.
-        published: the paper's numbers (``asyrepro.paper.tables()``: columns table, image 1 ... 10,
-            loss, psnr, ssim and rmse, which is NRMSE in truth), or None.
-
-    Raises:
-        DataError: the table's rows mix networks or training sets, which no mean may hide.
-    """
-    rows = plain(frame)
-    rows = rows[(rows["table"] == table).fillna(False)]
-    if rows.empty:
-        return None
-    networks = rows[~rows["loss"].isin(BASELINES)]
-    described = rows if networks.empty else networks
-    for column in ("model", "dataset"):
-        found = sorted(set(described[column]))
-        if len(found) > 1:
-            raise DataError(
-                f"table {table} mixes the {'networks' if column == 'model' else 'training sets'} "
-                f"{', '.join(found)}: give each a study of its own."
-            )
-    model, dataset = described["model"].iloc[0], described["dataset"].iloc[0]
-    rows = rows[rows["model"] == model]
-    _refuse_twice(rows, table)
-
-    images = tuple(dict.fromkeys(rows["image"]))
-    stand_in = of_stand_in(rows)
-    own = set(rows["testset"]) - {f"table{table}", "", None}
-    same = not stand_in and not own and set(images) <= set(PAPER_IMAGES.get(table, ()))
-    if same:
-        images = tuple(image for image in PAPER_IMAGES[table] if image in images)
-    present = sorted(set(rows["loss"]), key=loss_rank)
-    baselines = [loss for loss in present if loss in BASELINES]
-    losses = tuple(loss for loss in present if loss not in BASELINES)
-    return Summary(
-        table=table,
-        model=model,
-        dataset=dataset,
-        images=images,
-        losses=losses,
-        baseline=baselines[0] if baselines else None,
-        seeds={
-            loss: tuple(sorted(int(s) for s in set(rows.loc[rows["loss"] == loss, "seed"])))
-            for loss in losses
-        },
-        iterations=tuple(sorted(int(i) for i in set(networks["iterations"].dropna()))),
-        stand_in=stand_in,
-        same_images=same,
-        paper=_paper_rows(published, table, images, same),
-        rows=rows,
-    )
-
-
-def _refuse_twice(rows: pd.DataFrame, table: int) -> None:
-    twice = rows.duplicated(["loss", "seed", "image"])
-    if twice.any():
-        row = rows[twice].iloc[0]
-        raise DataError(
-            f"table {table} has two results for loss {row['loss']}, seed {row['seed']}, image "
-            f"{row['image']} (on other test sets?): give each a study of its own."
-        )
-
-
-def _paper_rows(published, table: int, images: tuple[str, ...], same: bool) -> pd.DataFrame | None:
-    if published is None:
-        return None
-    rows = published[published["table"].astype(int) == table]
-    if rows.empty:
-        return None
-    rows = rows.assign(number=rows["image"].astype(int)).rename(columns={"rmse": "nrmse"})
-    wide = rows.pivot(index="number", columns="loss", values=["psnr", "ssim", "nrmse"])
-    wide = wide.swaplevel(axis=1)
-    if same:
-        numbers = [PAPER_IMAGES[table].index(image) + 1 for image in images]
-    else:
-        numbers = range(1, len(images) + 1)
-    wide = wide.reindex(numbers)
-    wide.index = pd.Index(images, name="image")
-    return wide

@@ -31,7 +31,7 @@ def rows(table=4, seeds=(0, 1), images=None, dataset="bsd400", steps=500):
     """Tidy rows with made-up metrics; a baseline first."""
     random = np.random.default_rng(table)
     images = images or paper.test_images(4)
-    model = results.PAPER_MODELS[table]
+    model = paper.MODELS[table]
     baseline = "bicubic" if table < 4 else "noisy"
     for loss in (baseline, *LOSSES):
         for seed in [""] if loss == baseline else seeds:
@@ -390,7 +390,7 @@ def claims_of(folder, changes):
         known = power[0] if power else ""
         spread = f"{measured - 0.01},{measured + 0.01}" if seeds > 1 else ","
         lines.append(
-            f"table{table}-{base}-psnr,here,{table},{results.PAPER_MODELS[table]},bsd300,{base},"
+            f"table{table}-{base}-psnr,here,{table},{paper.MODELS[table]},bsd300,{base},"
             f"change,0.08,{measured},{spread},dB,{seeds},{verdict},{reason},{known}"
         )
     folder.mkdir(parents=True, exist_ok=True)

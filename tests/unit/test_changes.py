@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from asyrepro.analysis import changes, statistics
+from asyrepro.report import changes as report
 from asyrepro.report import page
 from asyrepro.runs import results
 
@@ -75,7 +76,7 @@ def test_what_a_loss_is_compared_with(tmp_path):
     assert table["against"].to_dict() == {"mine": "mse", "other": "mae", "third": "charbonnier"}
     assert table.at["mine", "change"] == pytest.approx(29.315 - 28)
     assert table.at["third", "seeds"] == 0 and "charbonnier" in table.at["third", "reason"]
-    text = changes.markdown("study", table.reset_index())
+    text = report.markdown("study", table.reset_index())
     assert re.search(r"third \| charbonnier \|.*no runs of charbonnier", text)
 
 
@@ -114,7 +115,7 @@ def test_infinite_values_are_left_out_and_told_of(tmp_path):
     table = changes.changes(tidy(tmp_path, rows("mae", flat), rows("asy_mae", ASY)))
     row = table.iloc[0]
     assert row["images"] == 1 and row["change"] == pytest.approx((0.5 + 0.2) / 2)
-    text = changes.markdown("study", table)
+    text = report.markdown("study", table)
     assert "no verdict possible (one image: no interval" in text and "infinite" in row["notes"]
 
 
@@ -123,7 +124,7 @@ def test_what_was_left_out_is_shown(tmp_path):
     mine = [rows("asy_mae", [value], seeds=[k]) for k, value in enumerate([*ASY, ASY[0]])]
     mine[2] = ({**row, "device": "NVIDIA H100"} for row in mine[2])
     frame = tidy(tmp_path, rows("mae", [*MAE, MAE[0]], seeds=seeds), *mine)
-    text = changes.markdown("study", changes.changes(frame))
+    text = report.markdown("study", changes.changes(frame))
     assert "| 2 of 2 | 1 of 2 | undecided (left out, trained on other devices: seeds 2) |" in text
 
 
@@ -148,7 +149,7 @@ def test_folders_of_one_name_are_told_apart(tmp_path):
 def test_long_settings_have_a_figure(tmp_path):
     variant = ",".join(f"recipe.optimizer.setting{k}=0.12345" for k in range(8))
     made = [rows(x, values, variant=variant) for x, values in (("mae", MAE), ("asy_mae", ASY))]
-    changes.write(tmp_path, tidy(tmp_path, *made))
+    report.write(tmp_path, tidy(tmp_path, *made))
     assert (tmp_path / "figures" / "changes.png").is_file()
 
 
@@ -173,7 +174,7 @@ def test_a_sweep_has_a_page_with_its_means_and_changes(tmp_path):
         for loss, values in (("mae", MAE), ("asy_mae", ASY))
         for scale in (2, 3)
     ]
-    changes.write(tmp_path, tidy(tmp_path, *made))
+    report.write(tmp_path, tidy(tmp_path, *made))
     assert (tmp_path / "figures" / "changes.png").is_file()
     page.write(tmp_path)
     text = html.unescape((tmp_path / "index.html").read_text(encoding="utf-8"))
@@ -191,7 +192,7 @@ def test_a_loss_may_have_any_name(tmp_path):
     sweep = {"variant": "task.scale=2", "testset": "set5"}
     mine = [[30.4, 28.4], [30.2, 28.2]]
     made = [rows("mae", MAE, **sweep), rows("table", mine, **sweep), rows("variant", mine, **sweep)]
-    changes.write(tmp_path, tidy(tmp_path, *made))
+    report.write(tmp_path, tidy(tmp_path, *made))
     page.write(tmp_path)
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
     cells = re.findall(r'<td class="number">(\S+)</td>', text.partition('id="variants"')[2])
@@ -225,21 +226,21 @@ def test_the_page_does_not_repeat_what_the_verdicts_have(tmp_path, testset):
     made = [
         rows(loss, values, testset=testset) for loss, values in (("mae", MAE), ("asy_mae", ASY))
     ]
-    changes.write(tmp_path, tidy(tmp_path, *made))
+    report.write(tmp_path, tidy(tmp_path, *made))
     page.write(tmp_path)
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert ('<section id="changes"' in text) == (testset == "set5")
 
 
 def test_nothing_to_compare_leaves_nothing(tmp_path):
-    changes.write(tmp_path, tidy(tmp_path, rows("mae", MAE), rows("asy_mae", ASY)))
+    report.write(tmp_path, tidy(tmp_path, rows("mae", MAE), rows("asy_mae", ASY)))
     assert (tmp_path / "changes.md").is_file()
-    changes.write(tmp_path, tidy(tmp_path, rows("mine", ASY, base="mse")))
+    report.write(tmp_path, tidy(tmp_path, rows("mine", ASY, base="mse")))
     assert "no runs of MSE" in (tmp_path / "changes.md").read_text()
     assert not list(tmp_path.glob("figures/*"))
     page.write(tmp_path)
     assert "no runs of MSE" in (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert changes.write(tmp_path, tidy(tmp_path, rows("mae", MAE))) == []
+    assert report.write(tmp_path, tidy(tmp_path, rows("mae", MAE))) == []
     assert not [path for path in tmp_path.rglob("changes*")]
 
 

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from asyrepro import degradation
+from asyrepro.analysis.summary import published_psnr
 from asyrepro.data import catalogue
 from asyrepro.metrics import literature
 from asyrepro.runs.evaluation import evaluate_baseline
-from asyrepro.runs.results import published_psnr
 from asyrepro.tasks import Denoising, SuperResolution
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from asyrepro import paper
 from asyrepro.analysis import goals
-from asyrepro.runs import results
-from asyrepro.runs.results import COLUMNS, summarise
+from asyrepro.analysis.summary import summarise
+from asyrepro.runs.results import COLUMNS
 
 
 def rows(model, table, testset, loss, values, column="psnr", dataset="bsd400"):
@@ -78,7 +78,7 @@ def published():
     theirs = theirs[theirs["table"].astype(int) == 4]
     made = []
     for row in theirs.itertuples():
-        name = results.PAPER_IMAGES[4][int(row.image) - 1]
+        name = paper.known_images()[4][int(row.image) - 1]
         made.append(
             dict.fromkeys(COLUMNS)
             | {"table": 4, "model": "dncnn", "dataset": "bsd400", "testset": "table4"}

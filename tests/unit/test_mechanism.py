@@ -6,6 +6,7 @@ import pytest
 
 from asyrepro.analysis import mechanism as m
 from asyrepro.analysis import verdicts
+from asyrepro.report import mechanism as report
 from asyrepro.runs.profiles import COLUMNS, save
 
 # ------------------------------------------------------------------------------------- changes
@@ -161,7 +162,7 @@ def test_written_files_are_the_same_bytes_and_reach_the_verdicts(tmp_path):
     for number, rows in enumerate((frame, frame.sample(frac=1, random_state=1))):
         folder = tmp_path / str(number)
         save(rows, folder / "profiles.csv")
-        claims, text, paths = m.write(folder, _metrics(), PAPER, stand_in=True)
+        claims, text, paths = report.write(folder, _metrics(), PAPER, stand_in=True)
         contents.append({path.relative_to(folder).as_posix(): path.read_bytes() for path in paths})
     assert contents[0] == contents[1]
     assert set(contents[0]) == {
@@ -182,7 +183,7 @@ def _metrics():
 
 
 def test_plot_shows_both_kinds_and_the_share_of_pixels():
-    figure = m.plot(m.bin_changes(profiles(dark=-4, seeds=3, images=3)), "title")
+    figure = report.plot(m.bin_changes(profiles(dark=-4, seeds=3, images=3)), "title")
     assert len(figure.axes) == 4  # one base loss, and the shares below
     line = next(a for a in figure.axes[0].lines if "asymmetric" in a.get_label())
     assert line.get_ydata()[:3] == pytest.approx([-4] * 3, abs=0.7)
@@ -190,7 +191,7 @@ def test_plot_shows_both_kinds_and_the_share_of_pixels():
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_plot_names_a_band_only_where_there_is_one(seeds):
-    figure = m.plot(m.bin_changes(profiles(dark=-4, seeds=seeds, images=3)), "title")
+    figure = report.plot(m.bin_changes(profiles(dark=-4, seeds=seeds, images=3)), "title")
     words = [text.get_text() for text in figure.legends[0].get_texts()]
     assert ("asymmetric (band: 95 %)" in words) == (seeds > 1)
     assert ("asymmetric" in words) == (seeds == 1)
@@ -198,18 +199,18 @@ def test_plot_names_a_band_only_where_there_is_one(seeds):
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_plot_of_one_seed_says_that_it_has_no_interval(seeds):
-    figure = m.plot(m.bin_changes(profiles(dark=-4, seeds=seeds, images=3)), "title")
+    figure = report.plot(m.bin_changes(profiles(dark=-4, seeds=seeds, images=3)), "title")
     assert figure.get_suptitle() == ("title (1 seed: no interval)" if seeds == 1 else "title")
 
 
 @pytest.mark.parametrize(("percent", "failed"), [(900, False), (1100, True)])
 def test_failed_trainings_have_no_chart_and_an_older_one_goes(tmp_path, percent, failed):
     save(profiles(seeds=2, images=2), tmp_path / "profiles.csv")
-    m.write(tmp_path, _metrics(), PAPER)
+    report.write(tmp_path, _metrics(), PAPER)
     drawn = {tmp_path / "figures" / f"mechanism_table2.{ending}" for ending in ("png", "pdf")}
     assert set((tmp_path / "figures").iterdir()) == drawn
     save(profiles(dark=percent, seeds=2, images=2), tmp_path / "profiles.csv")
-    _, text, paths = m.write(tmp_path, _metrics(), PAPER)
+    _, text, paths = report.write(tmp_path, _metrics(), PAPER)
     left = set() if failed else drawn
     assert set((tmp_path / "figures").iterdir()) == left == drawn & set(paths)
     assert any(line.startswith("No figure of Table 2, SRCNN") for line in text) == failed

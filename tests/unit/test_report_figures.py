@@ -13,6 +13,7 @@ from PIL import Image
 
 import asyrepro.report
 from asyrepro import paper
+from asyrepro.analysis.summary import summarise
 from asyrepro.data import catalogue
 from asyrepro.report import figures, tables
 from asyrepro.runs import results
@@ -26,7 +27,7 @@ def as_measured(table=4, seeds=(0,), images=None, dataset="bsd400", losses=resul
     """A tidy table made of the paper's own numbers, PSNR shifted by PSNR_SHIFT."""
     rows = paper.tables()
     rows = rows[(rows["table"] == table) & rows["loss"].isin(losses)]
-    images = images or results.PAPER_IMAGES.get(table) or [f"10{k}0" for k in range(10)]
+    images = images or paper.known_images().get(table) or [f"10{k}0" for k in range(10)]
     frames = []
     for seed in seeds:
         frame = rows.assign(
@@ -133,8 +134,8 @@ def test_radar_spokes_and_rings(chart):
         np.testing.assert_allclose(np.degrees(spokes), np.arange(0, 361, 36), atol=1e-9)
         drawn = [text.get_text() for text in change.texts]
         assert "0" in drawn
-        assert [name for name in drawn if name in results.PAPER_IMAGES[4]] == list(
-            results.PAPER_IMAGES[4]
+        assert [name for name in drawn if name in paper.known_images()[4]] == list(
+            paper.known_images()[4]
         )
 
 
@@ -185,7 +186,7 @@ def test_radar_with_gaps(unsaved):
     frame = frame[(frame["loss"] != "mse") & ~((frame["loss"] == "mae") & (frame["image"] == "05"))]
     fig = figures.radar(frame, 4, "unused", paper.tables())
     values = radii(panel(fig, "values psnr"), "mae")
-    assert np.isnan(values[results.PAPER_IMAGES[4].index("05")])
+    assert np.isnan(values[paper.known_images()[4].index("05")])
     assert np.isnan(values).sum() == 1
     assert np.isnan(radii(panel(fig, "change ssim"), "asy_mse")).all()
     fig.canvas.draw()
@@ -270,7 +271,7 @@ def test_radar_lines_that_coincide_are_both_seen(unsaved):
 
 @pytest.mark.parametrize(("table", "number"), [(2, 4), (3, 7), (4, 9), (5, 10)])
 def test_radar_names_the_papers_figure(table, number):
-    title = figures.radar_title(results.summarise(as_measured(table), table))
+    title = figures.radar_title(summarise(as_measured(table), table))
     assert title.startswith(f"The paper's Fig. {number}, remade: ")
     assert f"(Table {table})" in title
 
@@ -279,7 +280,7 @@ def test_radar_means_are_rounded_as_the_tables_are(unsaved):
     frame = as_measured(5)
     fig = figures.radar(frame, 5, "unused", paper.tables())
     means = [text.get_text() for text in panel(fig, "change ssim").texts if "mean" in str(text)]
-    theirs = tables.markdown(results.summarise(frame, 5, paper.tables()))
+    theirs = tables.markdown(summarise(frame, 5, paper.tables()))
     row = [line for line in theirs.splitlines() if "**Mean**" in line and "+0.0" in line][-1]
     ours = [cell.split("/")[1] for cell in row.split("|")[3:-1]]
     assert means == [f"mean: MAE {ours[0]}, MSE {ours[2]}"]

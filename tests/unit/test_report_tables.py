@@ -9,6 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from asyrepro import paper
+from asyrepro.analysis.summary import summarise
 from asyrepro.report import tables
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError, UserError
@@ -21,7 +22,7 @@ def row(loss, image, psnr, ssim=0.8, nrmse=0.05, *, seed=0, table=4, **more):
     """One row of metrics.csv; RMSE is half of NRMSE (a label whose RMS is 0.5)."""
     return {
         "table": table,
-        "model": results.PAPER_MODELS[table],
+        "model": paper.MODELS[table],
         "dataset": "bsd400",
         "loss": loss,
         "seed": seed,
@@ -77,7 +78,7 @@ def change_part(text):
 
 
 def test_cells_means_and_bold_by_hand(tmp_path):
-    text = tables.markdown(results.summarise(tidy(tmp_path, SMALL), 4))
+    text = tables.markdown(summarise(tidy(tmp_path, SMALL), 4))
     assert cells(text, "| No.") == [
         *("No.", "Image", "", "Noisy"),
         *("MAE", "MSE", r"Asy\_MAE", r"Asy\_MSE"),
@@ -106,7 +107,7 @@ def test_cells_means_and_bold_by_hand(tmp_path):
 
 
 def test_changes_by_hand(tmp_path):
-    text = change_part(tables.markdown(results.summarise(tidy(tmp_path, SMALL), 4)))
+    text = change_part(tables.markdown(summarise(tidy(tmp_path, SMALL), 4)))
     assert cells(text, "| 1 | 03 |")[2:] == [
         f"+0.500/+0.00100/{MINUS}0.00100",
         f"{MINUS}0.250/0.00000/+0.00500",
@@ -138,7 +139,7 @@ def test_best_cells(values, metric, best):
 def test_papers_numbers_stand_beside_by_image_name(tmp_path):
     # Table 4's No. 4 is Set12's 06; a study of 06 and 03 alone, in the wrong order
     rows = [row(x, i, 30 + k) for i in ("06", "03") for k, x in enumerate(results.PAPER_LOSSES)]
-    text = tables.markdown(results.summarise(tidy(tmp_path, rows), 4, paper.tables()))
+    text = tables.markdown(summarise(tidy(tmp_path, rows), 4, paper.tables()))
     lines = text.splitlines()
     position = next(k for k, line in enumerate(lines) if line.startswith("| 2 | 06 |"))
     assert lines[position - 2].startswith("| 1 | 03 |")
@@ -152,7 +153,7 @@ def test_papers_numbers_stand_beside_by_image_name(tmp_path):
 
 def test_unknown_images_are_marked_as_other_images(tmp_path):
     rows = [row(x, i, 30, table=2, dataset="bsd300") for x in ("mae", "mse") for i in "ab"]
-    text = tables.markdown(results.summarise(tidy(tmp_path, rows), 2, paper.tables()))
+    text = tables.markdown(summarise(tidy(tmp_path, rows), 2, paper.tables()))
     assert "not the same image" in text
     assert cells(text, "|  |  | paper")[2] == r"paper\*"
     assert cells(text, "|  |  | paper")[3] == "28.925/0.83519/0.05455"  # Table 2, row 1
@@ -161,7 +162,7 @@ def test_unknown_images_are_marked_as_other_images(tmp_path):
 
 def test_training_set_steps_and_seeds_are_stated(tmp_path):
     rows = [dict(r, seed=s) for r in SMALL[:8] for s in (0, 1, 2)]
-    text = tables.markdown(results.summarise(tidy(tmp_path, rows), 4))
+    text = tables.markdown(summarise(tidy(tmp_path, rows), 4))
     assert "BSD400" in text
     assert "in place of the paper's DIV2K" in text
     assert "500 steps" in text
@@ -171,7 +172,7 @@ def test_training_set_steps_and_seeds_are_stated(tmp_path):
 def test_stand_in_data_are_named_in_every_title(tmp_path):
     rows = [dict(r, dataset="bundled") for r in SMALL]
     rows += [dict(r, loss="asy_mae_shuffled") for r in rows if r["loss"] == "asy_mae"]
-    summary = results.summarise(tidy(tmp_path, rows), 4, paper.tables())
+    summary = summarise(tidy(tmp_path, rows), 4, paper.tables())
     assert [results.STAND_IN in grid.title for grid in tables.grids(summary)] == [True] * 3
     headings = [line for line in tables.markdown(summary).splitlines() if line.startswith("#")]
     assert len(headings) == 3
@@ -184,7 +185,7 @@ def test_stand_in_data_are_named_in_every_title(tmp_path):
 
 
 def test_real_data_are_not_called_stand_ins(tmp_path):
-    summary = results.summarise(tidy(tmp_path, SMALL), 4, paper.tables())
+    summary = summarise(tidy(tmp_path, SMALL), 4, paper.tables())
     assert "stand-in" not in tables.markdown(summary) + tables.latex(summary)
 
 
@@ -197,7 +198,7 @@ def test_seeds_are_averaged_and_changes_are_paired(tmp_path):
         row("mae", "03", 32.0, seed=1),
         row("asy_mae", "03", 32.5, seed=1),
     ]
-    summary = results.summarise(tidy(tmp_path, rows), 4)
+    summary = summarise(tidy(tmp_path, rows), 4)
     assert summary.values("mae", "psnr").tolist() == [31.0]
     assert summary.change("asy_mae", "mae", "psnr").tolist() == [0.5]  # seed 1 alone has both
     assert summary.seeds == {"mae": (0, 1), "asy_mae": (1,)}
@@ -206,7 +207,7 @@ def test_seeds_are_averaged_and_changes_are_paired(tmp_path):
 
 def test_missing_cells_are_dashes_and_their_mean_too(tmp_path):
     rows = [r for r in SMALL if r["loss"] != "mse" and (r["loss"], r["image"]) != ("mae", "04")]
-    summary = results.summarise(tidy(tmp_path, rows), 4, paper.tables())
+    summary = summarise(tidy(tmp_path, rows), 4, paper.tables())
     text = tables.markdown(summary)
     assert cells(text, "| 1 | 03 |")[4:6] == ["30.000/0.80000/0.05000", DASH]
     assert cells(text, "| 2 | 04 |")[4:6] == [DASH, DASH]
@@ -222,14 +223,14 @@ def test_controls_have_a_table_of_their_own(tmp_path):
         row("asy_mse_shuffled", "03", 31.5, 0.9, 0.04),
         row("asy_mse_shuffled", "04", 28.25, 0.71, 0.06),
     ]
-    text = tables.markdown(results.summarise(tidy(tmp_path, rows), 4))
+    text = tables.markdown(summarise(tidy(tmp_path, rows), 4))
     main, controls = text.split("Other losses")
     assert "shuffled" not in main
     assert cells(controls, "| No.")[2:] == [r"Asy\_MSE\_shuffled"]
     # against MSE: (31.5 - 31 + 28.25 - 28.5) / 2
     assert cells(controls, "|  | Mean change")[2].startswith("+0.125/0.00000/")
     assert "Not in the paper: eq. (2) shuffled over the pixels (shuffled)." in controls
-    plain = tables.markdown(results.summarise(tidy(tmp_path, SMALL), 4))
+    plain = tables.markdown(summarise(tidy(tmp_path, SMALL), 4))
     assert "Other losses" not in plain
 
 
@@ -238,7 +239,7 @@ def test_a_loss_of_ones_own_is_compared_with_the_base_that_it_declares(tmp_path)
     for base, change in (("mse", 0.125), ("mae", 0.875)):  # means: MSE 29.75, MAE 29, mine 29.875
         frame = tidy(tmp_path, rows).assign(base="")
         frame.loc[frame["loss"] == "mine", "base"] = base
-        summary = results.summarise(frame, 4)
+        summary = summarise(frame, 4)
         text = tables.markdown(summary).split("Other losses")[1]
         assert cells(text, "|  | Mean change")[2].startswith(f"+{change:.3f}/")
         assert f"Compared are mine with {base.upper()}." in text
@@ -261,7 +262,7 @@ def test_csv_holds_all_numbers(tmp_path):
 
 def test_markdown_rows_have_as_many_cells_as_their_head(tmp_path):
     rows = [dict(r, image=r["image"] + "|x") for r in SMALL]
-    text = tables.markdown(results.summarise(tidy(tmp_path, rows), 4, paper.tables()))
+    text = tables.markdown(summarise(tidy(tmp_path, rows), 4, paper.tables()))
     for block in text.split("# ")[1:]:
         counts = {
             line.replace("\\|", "").count("|")
@@ -286,7 +287,7 @@ def test_latex_compiles(tmp_path):
         pytest.skip("pdflatex is not installed")
     rows = [dict(r, image=r["image"] + r"_&%#{}$~^\x", dataset="my_set & more") for r in SMALL]
     rows += [dict(r, loss="asy_mae_shuffled") for r in rows if r["loss"] == "asy_mae"]
-    text = tables.latex(results.summarise(tidy(tmp_path, rows), 4, paper.tables()))
+    text = tables.latex(summarise(tidy(tmp_path, rows), 4, paper.tables()))
     head = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n"
     (tmp_path / "x.tex").write_text(head + text + "\\end{document}\n", encoding="utf-8")
     done = subprocess.run(
@@ -299,7 +300,7 @@ def test_latex_compiles(tmp_path):
 
 
 def test_latex_marks_the_best_and_uses_booktabs(tmp_path):
-    text = tables.latex(results.summarise(tidy(tmp_path, SMALL), 4))
+    text = tables.latex(summarise(tidy(tmp_path, SMALL), 4))
     assert r"\textbf{31.000}/\textbf{0.90000}/\textbf{0.04000}" in text
     assert r"Asy\_MAE" in text
     for name in ("toprule", "midrule", "bottomrule"):
@@ -388,7 +389,7 @@ def test_collect_adds_the_base_that_a_loss_declares(tmp_path):
         (mine / "config.yaml").write_text(OmegaConf.to_yaml(settings))
         frame = results.collect(tmp_path)
         assert results.bases(frame)["asy_mae"] == base
-        assert results.summarise(frame, 5).base_of("asy_mae") == base
+        assert summarise(frame, 5).base_of("asy_mae") == base
 
 
 def test_image_names_keep_their_zeros(tmp_path):
@@ -450,8 +451,8 @@ def test_damaged_tables_are_refused_with_their_place(tmp_path, content, message)
 def test_mixed_training_sets_are_refused(tmp_path):
     rows = [SMALL[0], dict(SMALL[1], dataset="div2k")]
     with pytest.raises(DataError, match="mixes the training sets bsd400, div2k"):
-        results.summarise(tidy(tmp_path, rows), 4)
+        summarise(tidy(tmp_path, rows), 4)
 
 
 def test_a_table_without_rows_is_none(tmp_path):
-    assert results.summarise(tidy(tmp_path, SMALL), 5) is None
+    assert summarise(tidy(tmp_path, SMALL), 5) is None

@@ -24,12 +24,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from asyrepro import paper
-from asyrepro.analysis import changes
+from asyrepro.analysis import changes, titles
+from asyrepro.analysis.summary import Summary, summarise
+from asyrepro.analysis.titles import loss_title
 from asyrepro.paper.claims import MINIMUM_SEEDS
 from asyrepro.report import RADAR_FIGURES, wording
 from asyrepro.report.page import crops, curves, numbers, runs
 from asyrepro.runs import results
-from asyrepro.runs.results import Summary, loss_title, summarise
 from asyrepro.system.errors import DataError
 from asyrepro.system.files import write_text
 
@@ -222,7 +223,7 @@ def _other_figures(folder: Path) -> list[dict]:
     for stem, title in OTHER_FIGURES.items():
         paths = [folder / f"{stem}.png", *folder.glob(f"{stem}_*.png")]
         paths = {_drawn(stem, path): path for path in paths if path.is_file()}
-        order = ["picture", *results.MODEL_TITLES.values()]
+        order = ["picture", *titles.MODEL_TITLES.values()]
         order = sorted(paths, key=lambda of, order=order: numbers.place(of, order))
         files = [{"name": paths[of].name, "of": of, "pdf": _pdf(paths[of])} for of in order]
         if files:
@@ -234,7 +235,7 @@ def _drawn(stem: str, path: Path) -> str:
     """What a file shows: the network of Fig. 5 and 6 (SRCNN's has no suffix), or a table."""
     suffix = path.stem.removeprefix(stem).removeprefix("_")
     if stem in ("fig5", "fig6"):
-        return results.model_title(suffix or "srcnn")
+        return titles.model_title(suffix or "srcnn")
     return re.sub(r"table(\d)", r"Table \1", suffix) or "picture"
 
 
@@ -351,7 +352,7 @@ def _audit(path: Path) -> list[dict]:
     return [
         {
             "table": row["table"],
-            "network": results.model_title(row["model"]),
+            "network": titles.model_title(row["model"]),
             "base": loss_title(row["base"]),
             "cells": [wording.number(row[c], d, "change" in c) for c, d in digits.items()],
         }

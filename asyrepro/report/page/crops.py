@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from asyrepro.analysis.summary import Summary
 from asyrepro.report.figures import picture
 from asyrepro.runs import results
-from asyrepro.runs.results import Summary
 from asyrepro.system.errors import DataError
 from asyrepro.system.files import write_bytes, write_csv
 

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
+from asyrepro.analysis.titles import loss_title
 from asyrepro.report.wording import MINUS
 from asyrepro.runs import results
-from asyrepro.runs.results import BASES, PAPER_LOSSES, loss_title
+from asyrepro.runs.results import BASES, PAPER_LOSSES
 from asyrepro.system.files import write_csv
 
 HISTORY = ["step", "loss", "val_psnr", "seconds"]  # what is taken of a run's history.csv

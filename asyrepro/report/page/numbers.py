@@ -6,8 +6,11 @@ import math
 
 import pandas as pd
 
+from asyrepro import paper
 from asyrepro.analysis import changes as changes_of
-from asyrepro.analysis import goals
+from asyrepro.analysis import goals, titles
+from asyrepro.analysis.summary import Summary, published_psnr
+from asyrepro.analysis.titles import loss_title
 from asyrepro.paper.claims import (
     CLAIMS,
     IMPOSSIBLE,
@@ -21,7 +24,7 @@ from asyrepro.report import tables, wording
 from asyrepro.report.tables import CELL, DECIMALS, LARGER_IS_BETTER, PAIRS
 from asyrepro.report.wording import MINUS, NOTHING, number
 from asyrepro.runs import results
-from asyrepro.runs.results import PAPER_LOSSES, Summary, loss_title
+from asyrepro.runs.results import PAPER_LOSSES
 
 METRIC_TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "nrmse": "NRMSE"}
 VERDICT_KINDS = {SUPPORTED: "good", OPPOSITE: "bad", NOT_SUPPORTED: "bad"}  # others: open
@@ -64,7 +67,7 @@ def answer(claims: pd.DataFrame, summaries: list[Summary]) -> dict | None:
         "rows": [
             {
                 "table": int(row.table),
-                "network": models.get(row.table, results.model_title(row.model)),
+                "network": models.get(row.table, titles.model_title(row.model)),
                 "base": loss_title(row.base),
                 "paper": number(row.paper, 3, sign=True),
                 "measured": number(row.measured, 3, sign=True),
@@ -285,8 +288,8 @@ def changes(rows: pd.DataFrame) -> list[dict]:
     """Cells of the table of changes, from :func:`asyrepro.analysis.changes.shown`."""
     return [
         {
-            "network": results.model_title(row.model),
-            "trained": results.DATASET_TITLES.get(row.dataset, row.dataset).split(" (")[0],
+            "network": titles.model_title(row.model),
+            "trained": titles.DATASET_TITLES.get(row.dataset, row.dataset).split(" (")[0],
             "place": row.place,
             "loss": loss_title(row.loss),
             "against": loss_title(row.against),
@@ -313,13 +316,13 @@ def variants(frame: pd.DataFrame) -> list[dict]:
         means = {}
         for where, part in group.groupby(list(changes_of.WHERE[2:])):
             luma = part["psnr_y"].notna().any()
-            psnr = results.published_psnr(part) if luma else part["psnr"]
+            psnr = published_psnr(part) if luma else part["psnr"]
             means[where] = psnr.groupby(part["loss"]).mean()
         losses = sorted(set(group["loss"]), key=results.loss_rank)
         made.append(
             {
-                "model": results.model_title(model),
-                "trained": results.DATASET_TITLES.get(dataset, dataset),
+                "model": titles.model_title(model),
+                "trained": titles.DATASET_TITLES.get(dataset, dataset),
                 "heads": [loss_title(loss) for loss in losses],
                 "rows": [
                     {
@@ -340,15 +343,15 @@ def benchmarks(frame: pd.DataFrame) -> list[dict]:
     metric (luma, border cut), denoising the plain one.
     """
     rows = frame[frame["table"].isna()]
-    order = results.PAPER_MODELS.values()
+    order = paper.MODELS.values()
     groups = rows.groupby(["model", "dataset"], sort=False)
     made = []
     for (model, dataset), group in sorted(groups, key=lambda item: place(item[0][0], order)):
-        sets = sorted(set(group["testset"]), key=lambda name: place(name, results.TEST_SETS))
+        sets = sorted(set(group["testset"]), key=lambda name: place(name, titles.TEST_SETS))
         luma = bool(group["psnr_y"].notna().any())
         columns = ("psnr_y", "ssim_y") if luma else ("psnr", "ssim")
         if luma:
-            group = group.assign(psnr_y=results.published_psnr(group))
+            group = group.assign(psnr_y=published_psnr(group))
         means = group.groupby(["loss", "testset"])[list(columns)].mean()
         body = []
         for loss in sorted(set(group["loss"]), key=results.loss_rank):
@@ -358,13 +361,13 @@ def benchmarks(frame: pd.DataFrame) -> list[dict]:
                 psnr, ssim = means.loc[(loss, name)] if there else (math.nan, math.nan)
                 cells += [number(psnr, 2), number(ssim, 4)]
             body.append({"loss": loss_title(loss), "cells": cells})
-        trained = results.DATASET_TITLES.get(dataset, dataset)
+        trained = titles.DATASET_TITLES.get(dataset, dataset)
         made.append(
             {
-                "model": results.model_title(model),
+                "model": titles.model_title(model),
                 "trained": trained,
                 "luma": luma,
-                "sets": [results.TEST_SETS.get(name, name) for name in sets],
+                "sets": [titles.TEST_SETS.get(name, name) for name in sets],
                 "rows": body,
             }
         )

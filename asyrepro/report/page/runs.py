@@ -14,11 +14,14 @@ import pandas as pd
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from asyrepro import paper
+from asyrepro.analysis import titles
+from asyrepro.analysis.summary import Summary
+from asyrepro.analysis.titles import loss_title
 from asyrepro.data.catalogue import TABLE2
 from asyrepro.report import wording
 from asyrepro.report.page import curves
 from asyrepro.runs import results
-from asyrepro.runs.results import Summary, loss_title
 from asyrepro.system.errors import DataError
 
 MODE_TITLES = {"luma": "luma", "rgb": "RGB", "grey": "grey"}
@@ -35,9 +38,9 @@ def run(study_dir: Path, summary: Summary) -> dict:
     return {
         "table": summary.table,
         "model": summary.model_title,
-        "task": " or ".join(tasks) or results.TASK_TITLES[summary.table].lower(),
+        "task": " or ".join(tasks) or titles.TASK_TITLES[summary.table].lower(),
         "modes": {cfg.task.get("mode") for cfg in found if cfg.get("task")},
-        "trained": results.DATASET_TITLES.get(summary.dataset, summary.dataset),
+        "trained": titles.DATASET_TITLES.get(summary.dataset, summary.dataset),
         "tested": _tested(summary),
         "seeds": span(sorted({len(seeds) for seeds in summary.seeds.values()})),
         "training": " ".join([f"{steps} steps", *[" or ".join(recipes)] * bool(recipes)]),
@@ -101,7 +104,7 @@ def _tested(summary: Summary) -> str:
     if summary.stand_in:
         return f"{len(images)} images, {results.STAND_IN}"
     if summary.same_images:
-        whole = images == results.PAPER_IMAGES[summary.table]
+        whole = images == paper.known_images()[summary.table]
         title = PAPERS_OWN[summary.table]
         return f"{title if whole else f'{len(images)} of {title}'}, the paper's own"
     title = f"{len(images)} images"
