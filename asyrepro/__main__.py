@@ -18,6 +18,7 @@ GROUPS = {
     "One network": {
         "train": "train one network with one loss, or sweep over settings",
         "evaluate": "score trained weights on a test set",
+        "convert": "take over the weights of another program",
     },
     "Your own pictures": {
         "restore": "denoise or enlarge pictures",
@@ -35,6 +36,7 @@ EXAMPLES = {
     "data": "asyrepro data set12 bsd300",
     "train": "asyrepro train experiment=table4_dncnn loss=asy_mse",
     "evaluate": "asyrepro evaluate checkpoint=WEIGHTS testset=set12",
+    "convert": "asyrepro convert dncnn25.pth model=dncnn_public task=denoising output=dncnn25.pt",
     "restore": "asyrepro restore photo.jpg checkpoint=WEIGHTS",
     "compare": "asyrepro compare REFERENCE OUTPUT scale=3",
     "audit": "asyrepro audit",

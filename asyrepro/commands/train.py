@@ -35,7 +35,7 @@ from asyrepro.training import distributed, stopping
 
 PLACED = (  # overrides that the run folder's name shows, or that say how and where to run
     "experiment", "loss", "seed", "study", "profile", "results", "fallback", "max_steps", "cell",
-    "amp", "benchmarks", "profile.benchmarks", "loss.base",
+    "amp", "benchmarks", "profile.benchmarks", "loss.base", "from",
 )  # fmt: skip
 
 

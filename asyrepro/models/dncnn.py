@@ -11,7 +11,8 @@ level, has 17 layers of 64 channels; the blind DnCNN-B has 20.
 
 Convolutions have no bias: batch normalisation makes one superfluous in the middle layers, and the
 common PyTorch implementations leave it out elsewhere too (the authors' own keeps the first
-layer's 64).
+layer's 64). Weights that are published today have batch normalisation multiplied into the
+convolutions: ``batch_norm=False, bias=True``, 555,137 parameters with 17 layers.
 """
 
 import torch.nn.functional as F
@@ -31,6 +32,8 @@ class DnCNN(nn.Module):
         zero_last: start the last convolution at zero, so that the untrained network returns its
             input and early steps are not spent on unlearning a random output; otherwise it is
             He-initialised like the others, as the paper does.
+        batch_norm: normalise after each middle convolution.
+        bias: convolutions have biases, which start at zero.
 
     Shapes: (N, image_channels, H, W) -> (N, image_channels, H, W), any H and W.
     """
@@ -41,20 +44,25 @@ class DnCNN(nn.Module):
         channels: int = 64,
         image_channels: int = 1,
         zero_last: bool = True,
+        batch_norm: bool = True,
+        bias: bool = False,
     ):
         super().__init__()
         if layers < 2:
             raise ValueError(f"DnCNN needs at least 2 layers, got {layers}")
         self.image_channels = image_channels
         self.reach = layers
-        self.first = nn.Conv2d(image_channels, channels, 3, padding=1, bias=False)
+        self.first = nn.Conv2d(image_channels, channels, 3, padding=1, bias=bias)
         self.middle = nn.ModuleList(
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(layers - 2)
+            nn.Conv2d(channels, channels, 3, padding=1, bias=bias) for _ in range(layers - 2)
         )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(layers - 2))
-        self.last = nn.Conv2d(channels, image_channels, 3, padding=1, bias=False)
+        norm = nn.BatchNorm2d if batch_norm else nn.Identity
+        self.norms = nn.ModuleList(norm(channels) for _ in range(layers - 2))
+        self.last = nn.Conv2d(channels, image_channels, 3, padding=1, bias=bias)
         for conv in (self.first, *self.middle, self.last):
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            if bias:
+                nn.init.zeros_(conv.bias)
         if zero_last:
             nn.init.zeros_(self.last.weight)
 

@@ -35,7 +35,7 @@ from asyrepro.runs.settings import make
 from asyrepro.system import devices, files, locks
 from asyrepro.system.errors import CheckpointError, ConfigError, DataError
 from asyrepro.tasks import Task
-from asyrepro.training import checkpoint, distributed, logger
+from asyrepro.training import checkpoint, distributed, foreign, logger
 from asyrepro.training.loop import CHECKPOINT, Diverged, Trainer, parameter_groups
 
 PATCHES_WHITENED = 120  # patches that a layer's input is whitened on
@@ -82,6 +82,8 @@ def complete(cfg: DictConfig, folder: Path | str) -> tuple[list[dict], bool]:
         ):
             network, task = build(cfg, device)
             _check_fit(cfg, network, task, device)
+        if cfg.get("from"):
+            foreign.load_into(network, black_input(task, cfg.recipe.patch, device), cfg["from"])
         _check_tests(cfg, folder, task)
         data = {}  # fingerprints of the data sets used
         kept = _load_kept(cfg, folder, network, data)
@@ -174,16 +176,12 @@ def build(cfg: DictConfig, device: torch.device | str) -> tuple[nn.Module, Task]
 def _check_fit(cfg, network, task, device) -> None:
     """Refuse, before any data is read, a network that does not fit its task, and what else of the
     settings the network or the optimiser refuses; with a black patch."""
-    side = cfg.recipe.patch // task.scale + 2 * task.margin
-    channels = 3 if task.mode == "rgb" else 1
-    stored = torch.zeros(1, channels, side, side, device=device)
-    generator = torch.Generator(device).manual_seed(0)
     try:
         with torch.inference_mode():
-            output = network.eval()(task.inputs(stored, generator))
+            output = network.eval()(black_input(task, cfg.recipe.patch, device))
     except ValueError as error:
         raise ConfigError(f"{error}; or check model.input") from error
-    label = (1, channels, cfg.recipe.patch, cfg.recipe.patch)
+    label = (1, 3 if task.mode == "rgb" else 1, cfg.recipe.patch, cfg.recipe.patch)
     if output.shape != label:
         raise ConfigError(
             f"the network returns {tuple(output.shape)} where the label is {label}, and no loss "
@@ -198,6 +196,13 @@ def _check_fit(cfg, network, task, device) -> None:
             "number; check loss.criterion (its reduction?)"
         )
     _optimization(cfg.recipe, network)
+
+
+def black_input(task: Task, patch: int, device: torch.device | str = "cpu") -> torch.Tensor:
+    """What the network is given for one black patch of so many label pixels."""
+    side = patch // task.scale + 2 * task.margin
+    stored = torch.zeros(1, 3 if task.mode == "rgb" else 1, side, side, device=device)
+    return task.inputs(stored, torch.Generator(device).manual_seed(0))
 
 
 def _check_tests(cfg: DictConfig, folder: Path, task: Task) -> None:

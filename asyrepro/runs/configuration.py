@@ -21,6 +21,7 @@ from asyrepro.data import catalogue
 from asyrepro.runs import results, settings
 from asyrepro.system import devices
 from asyrepro.system.errors import ConfigError, DataError
+from asyrepro.training import checkpoint, foreign
 
 IDENTITY = (  # the settings that make a run what it is: two runs that agree in them are the same
     "model", "dataset", "task", "loss", "recipe", "seed", "testset", "validation", "amp",
@@ -64,6 +65,8 @@ def resolve(cfg: DictConfig, folder: Path | str | None = None) -> DictConfig:
     if cfg.amp == "auto":
         begun = results.precision_of(folder) if folder is not None else ""
         cfg.amp = begun == "bfloat16" if begun else devices.fast_bfloat16(device)
+    if cfg.get("from"):
+        cfg.from_sha256 = checkpoint.digest(foreign.state_dict(cfg["from"]))
     if cfg.fallback:
         _choose_training_set(cfg, folder, done)
     if cfg.dataset.name == "bundled":
@@ -185,7 +188,8 @@ def _decisive(cfg: DictConfig) -> dict:
     plain["loss"].pop("base", None)  # what the report compares the loss with
     if plain["task"].get("border") == "renormalise":
         del plain["task"]["border"]  # the same run as before this setting existed
-    return {key: plain[key] for key in IDENTITY}
+    begun = {"from_sha256": plain["from_sha256"]} if plain.get("from_sha256") else {}
+    return {key: plain[key] for key in IDENTITY} | begun
 
 
 def finished(folder: Path | str) -> bool:
@@ -229,5 +233,5 @@ def _flat(node, prefix="") -> dict:
 def to_yaml(cfg: DictConfig) -> str:
     """The configuration without what belongs to this machine."""
     plain = OmegaConf.to_container(cfg, resolve=True)
-    plain = {k: v for k, v in plain.items() if k not in ("runtime", "results", "profile")}
+    plain = {k: v for k, v in plain.items() if k not in ("runtime", "results", "profile", "from")}
     return OmegaConf.to_yaml(plain)

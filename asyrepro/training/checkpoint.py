@@ -38,7 +38,6 @@ OURS = {
 }
 LARGEST = 1024  # layers, channels or whatever else a network may have
 OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch's files began until 1.6
-WRAPPERS = ("params_ema", "params", "state_dict", "model", "network")  # which hold a state dict
 
 
 def save(path: Path | str, state: dict) -> None:
@@ -60,7 +59,7 @@ def load(path: Path | str, device: torch.device | str = "cpu", needs: Iterable[s
         CheckpointError: the file is missing, damaged, holds something other than tensors and
             plain values, is another program's or a newer version's, or lacks a key.
     """
-    state, path = _read(path, device), shown(path)
+    state, path = read(path, device), shown(path)
     version = state.get("format") if isinstance(state, dict) else None
     if type(version) is not int or abs(version) > 1_000_000:
         raise CheckpointError(
@@ -76,30 +75,13 @@ def load(path: Path | str, device: torch.device | str = "cpu", needs: Iterable[s
     return state
 
 
-def state_dict(path: Path | str) -> dict[str, torch.Tensor]:
-    """The weights in a file of any program: bare, or in the usual wrappers (``WRAPPERS``).
-
-    ``module.``, which torch's parallel wrappers put before each name, is taken away.
+def read(path: Path | str, device: torch.device | str = "cpu") -> object:
+    """What any file of torch holds, in today's format (zip) or in that of before version 1.6.
 
     Raises:
-        CheckpointError: the file is missing, damaged, holds something other than tensors and
-            plain values, or no weights.
+        CheckpointError: the file is missing, damaged, or holds something other than tensors and
+            plain values.
     """
-    found = _read(path)
-    while inside := [k for k in WRAPPERS if isinstance(found, dict) and k in found]:
-        found = found[inside[0]]
-    if not isinstance(found, dict):
-        found = {}
-    weights = {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
-    if not weights or len(weights) < len(found) or not all(isinstance(k, str) for k in weights):
-        raise CheckpointError(f"{shown(path)} holds no weights of a network")
-    if all(name.startswith("module.") for name in weights):
-        weights = {name.removeprefix("module."): value for name, value in weights.items()}
-    return weights
-
-
-def _read(path: Path | str, device: torch.device | str = "cpu") -> object:
-    """What a file of torch holds, in today's format (zip) or in that of before version 1.6."""
     file, path = Path(path), shown(path)
     if not file.is_file():
         raise CheckpointError(f"there is no checkpoint at {path}")

@@ -208,7 +208,8 @@ def test_a_process_of_torchrun_ends_without_cleaning_up():
     # Python's cleaning up is where a gloo thread that is still at work aborts the process.
     code = (
         "import atexit; from asyrepro.training import distributed\n"
-        "atexit.register(print, 'cleaned'); print('kept'); distributed.leave(3)"
+        "atexit.register(print, 'cleaned'); print('kept')\n"
+        "distributed.leave(3); raise SystemExit(3)"
     )
     plain = {k: v for k, v in os.environ.items() if not k.startswith("TORCHELASTIC_")}
     for environment, said in (

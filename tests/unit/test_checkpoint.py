@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from asyrepro.system.errors import CheckpointError
-from asyrepro.training import checkpoint
+from asyrepro.training import checkpoint, foreign
 
 
 def test_what_is_saved_is_read_back(tmp_path):
@@ -80,7 +80,7 @@ MODULE = {f"module.{name}": value for name, value in WEIGHTS.items()}
 )
 def test_weights_of_other_programs_are_found_in_their_wrappers(tmp_path, content, old):
     torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=not old)
-    found = checkpoint.state_dict(tmp_path / "w.pth")
+    found = foreign.state_dict(tmp_path / "w.pth")
     assert checkpoint.digest(found) == checkpoint.digest(WEIGHTS)
 
 
@@ -97,7 +97,7 @@ def test_weights_of_other_programs_run_no_code(tmp_path, old):
     content = {"state_dict": WEIGHTS, "made": Evil(tmp_path / "evil")}
     torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=not old)
     with pytest.raises(CheckpointError):
-        checkpoint.state_dict(tmp_path / "w.pth")
+        foreign.state_dict(tmp_path / "w.pth")
     assert not (tmp_path / "evil").exists()
 
 
@@ -105,4 +105,4 @@ def test_weights_of_other_programs_run_no_code(tmp_path, old):
 def test_a_file_without_weights_says_so(tmp_path, content):
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match="no weights"):
-        checkpoint.state_dict(tmp_path / "w.pth")
+        foreign.state_dict(tmp_path / "w.pth")
