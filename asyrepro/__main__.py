@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from importlib import import_module
 
 from asyrepro import __version__
+from asyrepro.system.options import no_such_choice
 
 GROUPS = {
     "A study": {
@@ -67,10 +67,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"asyrepro {__version__}")
         return 0
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, 1)
-        meant = f"did you mean {near[0]!r}?" if near else "asyrepro --help lists them"
-        print(f"error: there is no command {name!r}; {meant}", file=sys.stderr)
+        print(f"error: {no_such_choice('command', name, COMMANDS)}", file=sys.stderr)
         return 2
+    if name in ("train", "reproduce"):
+        from asyrepro.runs import guide
+
+        if (status := guide.answer(name, rest)) is not None:
+            return status
     return import_module(f"asyrepro.commands.{name}").main(rest)
 
 

@@ -45,7 +45,8 @@ import numpy as np
 from skimage.color import rgb2gray
 
 from asyrepro import metrics
-from asyrepro.losses import LUMA as BT601
+
+BT601 = (0.299, 0.587, 0.114)  # weights of R, G, B, ITU-R
 
 OWN = "RGB"  # of a grey image: its one channel
 MATLAB = "luma 16-235"

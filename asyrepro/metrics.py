@@ -16,19 +16,19 @@ arithmetic is float64. Errors shared by all functions here:
   reference is far outside [0, 1], or an image is smaller than SSIM's window.
 """
 
+from __future__ import annotations
+
 import math
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar, Union
 
 import numpy as np
-import torch
-from skimage.metrics import (
-    normalized_root_mse,
-    peak_signal_noise_ratio,
-    structural_similarity,
-)
+from skimage.metrics import structural_similarity
 
-Image = np.ndarray | torch.Tensor
-Same = TypeVar("Same", np.ndarray, torch.Tensor)
+if TYPE_CHECKING:
+    import torch  # not to load it where only files are compared
+
+Image = Union[np.ndarray, "torch.Tensor"]
+Same = TypeVar("Same", np.ndarray, "torch.Tensor")
 
 WINDOW = 7  # scikit-image's default SSIM window, uniform
 LITERATURE_WINDOW = 11  # Gaussian, sigma 1.5 (Wang et al., 2004)
@@ -85,7 +85,7 @@ def rgb_to_luma(rgb: Same) -> Same:
 
     (..., 3, H, W) becomes (..., 1, H, W), of the same kind and type, not rounded.
     """
-    floating = rgb.is_floating_point() if isinstance(rgb, torch.Tensor) else rgb.dtype.kind == "f"
+    floating = rgb.dtype.kind == "f" if isinstance(rgb, np.ndarray) else rgb.is_floating_point()
     if not floating:
         raise TypeError(f"luma needs RGB in [0, 1], not {rgb.dtype}: divide 8-bit images by 255")
     if rgb.ndim < 3 or rgb.shape[-3] != 3:
@@ -133,7 +133,7 @@ def round_8bit(image: np.ndarray) -> np.ndarray:
 
 def _psnr(reference: np.ndarray, output: np.ndarray) -> float:
     with np.errstate(divide="ignore"):  # identical images: 1 / 0 = inf
-        return float(peak_signal_noise_ratio(reference, output, data_range=1))
+        return float(10 * np.log10(1 / np.mean((reference - output) ** 2)))
 
 
 def _ssim(reference: np.ndarray, output: np.ndarray) -> float:
@@ -172,7 +172,7 @@ def _rmse(reference: np.ndarray, output: np.ndarray) -> float:
 def _nrmse(reference: np.ndarray, output: np.ndarray) -> float:
     if not reference.any():
         return math.nan
-    return float(normalized_root_mse(reference, output))
+    return float(_rmse(reference, output) / np.sqrt(np.mean(reference**2)))
 
 
 def _pair(reference: Image, output: Image) -> tuple[np.ndarray, np.ndarray]:
@@ -193,7 +193,7 @@ def _pair(reference: Image, output: Image) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _array(name: str, image: Image) -> np.ndarray:
-    if isinstance(image, torch.Tensor):
+    if hasattr(image, "detach"):  # a tensor
         image = image.detach().cpu()
         image = image.double().numpy() if image.is_floating_point() else image.numpy()
     image = np.asarray(image)

@@ -23,9 +23,8 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from asyrepro.commands import verify
 from asyrepro.data import catalogue
-from asyrepro.runs import cell, evaluation, provenance, results
+from asyrepro.runs import cell, evaluation, provenance, results, verification
 from asyrepro.system import devices, files
 from asyrepro.system.errors import CheckpointError, ConfigError, DataError, exit_status
 from asyrepro.training import checkpoint
@@ -119,7 +118,7 @@ def evaluate(weights: Path, testsets: Iterable[str]) -> pd.DataFrame:
     network, task, cfg = cell.load(weights, device)
     found = []
     for name in testsets:
-        testset = images(verify.named(name, cfg), task.mode)
+        testset = images(verification.named(name, cfg), task.mode)
         found += evaluation.evaluate(network, testset, task, device=device)
     return pd.DataFrame(found).set_index(["testset", "image"])
 

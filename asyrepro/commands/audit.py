@@ -1,33 +1,45 @@
-"""``asyrepro audit``: what the paper's numbers show about themselves."""
+"""Audit the paper's printed tables: what do its numbers show about themselves?
+
+    asyrepro audit
+    asyrepro audit output=results/audit
+
+The RMSE column, the test images behind Tables 4 and 5, the noise level, the abstract's percentages.
+Uses the data sets in ASYREPRO_DATA or data/, and says which parts it had to leave out without them.
+"""
 
 from __future__ import annotations
 
-import argparse
 import sys
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
-from asyrepro.system.errors import UserError, exit_status
+from asyrepro.system.errors import UserError
+from asyrepro.system.options import command, setting
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="asyrepro audit",
-        description="Audit the paper's printed tables: the RMSE column, the test images behind "
-        "Tables 4 and 5, the noise level, the abstract's percentages. Uses the data sets in "
-        "ASYREPRO_DATA or data/ and says which parts it had to leave out without them.",
+@dataclass(kw_only=True)
+class Options:
+    output: Path | None = setting(
+        None,
+        "write the text, a CSV file a section and the figures there; without it the text is "
+        "printed and nothing is written",
+        shown="FOLDER",
     )
-    parser.add_argument(
-        "--output", type=Path, default=Path("audit"), metavar="FOLDER",
-        help="where to write Markdown, CSV and figures (default: audit)",
-    )  # fmt: skip
-    options = parser.parse_args(arguments)
-    return exit_status(_audit, options.output)
 
 
-def _audit(output: Path) -> None:
+def main(arguments: list[str]) -> int:
+    """Run the command line; returns the exit status."""
+    return command(__doc__, Options, _audit, arguments)
+
+
+def _audit(options: Options) -> None:
     from asyrepro.paper.audit import write
 
-    if output.exists() and not output.is_dir():
-        raise UserError(f"{output} is a file; give a folder with --output")
-    print(write(output, log=lambda line: print(line, file=sys.stderr)))
-    print(f"Written to {output}")
+    if options.output and options.output.exists() and not options.output.is_dir():
+        raise UserError(f"output={options.output} is a file; name a folder")
+    with tempfile.TemporaryDirectory() as nowhere:
+        output = options.output or nowhere
+        print(write(output, log=lambda line: print(line, file=sys.stderr)))
+    if options.output:
+        print(f"Written to {output}")

@@ -3,385 +3,58 @@
     asyrepro compare REFERENCE OUTPUT scale=3
     asyrepro compare Set5/ results/my-network/ scale=3 images=true output=set5.csv
 
-REFERENCE and OUTPUT are two images, or two folders whose images are paired by name (the ending
-does not count). Settings:
-
-    scale=3          of super-resolution: papers cut a border of this many pixels
-    border=8         cut this many pixels instead of `scale`
-    white=1023       value of white in files of 16 bits or floating point, if not 65535 or 1
-    images=true      two folders: also a table of each image
-    output=FILE      also save the tables, FILE.csv (all digits) or FILE.md
-
-PNG and TIFF files of 16 bits and TIFF files of floating point are taken in full; all others in 8
-bits. What each row means, and from which code it was read: python -m pydoc asyrepro.conventions
+Two folders' images are paired by name; the ending does not count. PNG and TIFF files of 16 bits and
+TIFF files of floating point are taken in full, all others in 8 bits. What each row means, and from
+which code it was read: python -m pydoc asyrepro.conventions
 """
 
 from __future__ import annotations
 
-import io
-import math
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import tifffile
-from tqdm.auto import tqdm
-
-from asyrepro.conventions import AS_IT_IS, AS_RGB, CONVENTIONS, Convention, measure
-from asyrepro.data import images
-from asyrepro.restoration import pictures
-from asyrepro.runs import settings
-from asyrepro.system import files
-from asyrepro.system.errors import ConfigError, DataError, command, reaching, shown
-
-DEFAULTS = {"scale": None, "border": None, "white": None, "images": False, "output": None}
-METRICS = {"psnr": "PSNR", "ssim_7": "SSIM 7x7", "ssim_11": "SSIM 11x11",
-           "rmse": "RMSE", "nrmse": "NRMSE"}  # fmt: skip
-ABOUT = ["number", "channels", "pixels", "reported_by"]
-NUMBERS = {
-    "scale": (int, 1, "a whole number from 1 up"),
-    "border": (int, 0, "a whole number from 0 up"),
-    "white": (float, 1e-9, "a number above 0"),
-}
-LEGEND = """\
-As stored: neither clipped nor rounded; for files of 8 bits the same as "8 bits".
-SSIM 7x7: scikit-image's default window; 11x11: Gaussian, Wang et al. 2004, as papers have it.
-RMSE: white is 1. NRMSE: relative to the reference's root mean square; the paper calls it RMSE."""
+from asyrepro.system.errors import ConfigError
+from asyrepro.system.options import argument, command, setting
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command line; returns the exit status."""
-    return command(__doc__, lambda given: _compare(*_parse(given)), arguments)
-
-
-def _parse(arguments: list[str]) -> tuple[Path, Path, dict]:
-    """The two paths, and the settings by name."""
-    options, paths = dict(DEFAULTS), []
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if equals and name in options:
-            options[name] = _value(name, value)
-        elif equals and not Path(argument).exists():
-            raise ConfigError(settings.no_such_choice("setting", name, list(DEFAULTS)))
-        else:
-            paths.append(Path(argument))
-    if len(paths) != 2:
-        raise ConfigError("give two images or two folders: REFERENCE OUTPUT; see --help")
-    if options["output"] and options["output"].suffix not in (".csv", ".md"):
-        raise ConfigError(f"output={options['output']}: the name must end in .csv or .md")
-    return *paths, options
-
-
-def _value(name: str, text: str):
-    if name == "output":
-        return Path(text)
-    if name == "images":
-        if text.lower() not in ("true", "false"):
-            raise ConfigError(f"images={text}: must be true or false")
-        return text.lower() == "true"
-    kind, lowest, what = NUMBERS[name]
-    try:
-        value = kind(text)
-    except ValueError:
-        value = -1
-    if not lowest <= value < math.inf:
-        raise ConfigError(f"{name}={text}: must be {what}")
-    return value
-
-
-def _compare(reference: Path, output: Path, options: dict) -> int:
-    pairs, left = pair_files(reference, output)
-    found, grey, notes, failed = [], [], [], []
-    for name, first, second in tqdm(pairs, disable=len(pairs) == 1, leave=False):
-        try:
-            with reaching():
-                one, two = read_pair(first, second, options["white"])
-            rows = measure(one, two, scale=options["scale"], border=options["border"])
-        except DataError as error:
-            failed.append(str(error))
-            continue
-        found += [{"image": name, **row} for row in rows]
-        grey.append(len(one) == 1)
-        notes += oddities(name, one, two)
-    if not found:
-        raise DataError("; ".join(failed))
-
-    rows = pd.DataFrame(found, columns=["image", "number", "border", *METRICS, "reason"])
-    means = summary(rows, grey)
-    notes += reasons(rows)
-    if left:
-        notes.append(f"Without a partner of the same name: {', '.join(left)}.")
-    if failed:
-        notes.append(f"{len(failed)} of {len(pairs)} pairs could not be compared, see the errors.")
-    if options["output"]:
-        _save(options["output"], rows, means, notes, options["images"])
-    for line in failed:
-        print(f"error: {line}", file=sys.stderr)
-    print(report(rows, means, notes, options["images"], text_table))
-    return 2 if failed else 0
-
-
-def pair_files(reference: Path, output: Path) -> tuple[list[tuple[str, Path, Path]], list[str]]:
-    """Pairs (name, reference, output) of two images or two folders, and the files left over.
-
-    Raises:
-        DataError: a path is missing, one is a folder and the other a file, two images of a folder
-            differ in their ending only, or no name is in both folders.
-    """
-    for path in (reference, output):
-        if not path.exists():
-            raise DataError(f"{shown(path)} does not exist: check the path")
-    if reference.is_dir() != output.is_dir():
-        raise DataError("one of the two is a folder, the other a file: give two of a kind")
-    if reference.is_file():
-        return [(shown(output.name), reference, output)], []
-    one, two = _by_name(reference), _by_name(output)
-    common = [name for name in one if name in two]
-    if not common:
-        raise DataError(
-            f"no image has the same name in both folders (the first ones are "
-            f"{next(iter(one.values())).name} and {next(iter(two.values())).name}): rename them "
-            "so that they differ in nothing but the ending"
-        )
-    left = [found[name] for found in (one, two) for name in found if name not in common]
-    return [(name, one[name], two[name]) for name in common], [*map(shown, left)]
-
-
-def _by_name(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in images.list_images(folder):
-        name = shown(path.stem)
-        if name in found:
-            raise DataError(f"{found[name]} and {path.name} have the same name: keep one")
-        found[name] = path
-    return found
-
-
-def read_pair(reference: Path, output: Path, white: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """Two images as float64 (C, H, W) of the same shape, white = 1.
-
-    Raises:
-        DataError: an image cannot be read, their sizes differ, or one is grey and one is colour.
-    """
-    one, two = read_full(reference, white), read_full(output, white)
-    if one.shape[1:] != two.shape[1:]:
-        raise DataError(
-            f"{reference} is {_size(one)}, {output} is {_size(two)} (height x width): "
-            + _why_sizes_differ(one.shape[1:], two.shape[1:])
-        )
-    if len(one) != len(two):  # a grey image may have been saved as RGB
-        one, two = (image[:1] if (image == image[:1]).all() else image for image in (one, two))
-    if len(one) != len(two):
-        grey, colour = (reference, output) if len(one) == 1 else (output, reference)
-        raise DataError(f"{grey} is grey and {colour} is colour: convert one of them first")
-    return one, two
-
-
-def _size(image: np.ndarray) -> str:
-    return f"{image.shape[1]} x {image.shape[2]}"
-
-
-def _why_sizes_differ(one: tuple[int, int], two: tuple[int, int]) -> str:
-    """What may have happened to two images of these sizes, and what to do."""
-    small, large = sorted((one, two))
-    for scale in (2, 3, 4, 8):
-        if tuple(side // scale * scale for side in large) == small:
-            return (
-                f"one was cut to a multiple of the scale, {scale}; cut the other's last rows and "
-                "columns too"
-            )
-        if tuple(side // scale for side in large) == small:
-            return f"one is {scale} times smaller; is it the network's input, not its output?"
-    if one == two[::-1]:
-        return "one is turned by 90 degrees; turn it back"
-    missing = {b - a for a, b in zip(small, large, strict=True)}
-    if len(missing) == 1 and min(missing) % 2 == 0:
-        return (
-            f"convolutions without padding leave out {min(missing) // 2} pixels on every side; cut "
-            "them off the other image too"
-        )
-    return "they must be equal; are these the same picture?"
-
-
-def read_full(path: Path, white: float | None = None) -> np.ndarray:
-    """An image file as float64 (1, H, W) if it is grey, else (3, H, W), with white = 1.
-
-    Nothing is rounded or clipped. ``white`` is the value of white in files of 16 bits or floating
-    point; None stands for 65535 and 1.
-
-    Raises:
-        DataError: the file cannot be read, has transparent pixels or another number of channels, or
-            holds values that cannot be those of an image.
-    """
-    data = images.read_bytes(path)
-    pixels = _decode_float(data, path) if data.startswith(images.TIFF) else None
-    if pixels is None:
-        pixels = pictures.read(path).pixels
-    if pixels.dtype == np.uint8:
-        pixels = pixels / 255
-    else:
-        pixels = pixels / (white or (65535 if pixels.dtype == np.uint16 else 1))
-    pixels = _without_alpha(pixels.transpose(2, 0, 1), path)
-    if not np.isfinite(pixels).all():
-        raise DataError(f"{path} holds NaN or infinite values: it cannot be compared")
-    lowest, highest = pixels.min(), pixels.max()
-    if lowest < -0.5 or highest > 1.5:
-        raise DataError(
-            f"{path} has values from {lowest:.4g} to {highest:.4g} where white is 1: say which "
-            "value is white, as in white=255"
-        )
-    return pixels
-
-
-def _decode_float(data: bytes, path: Path) -> np.ndarray | None:
-    """(H, W, C) of a TIFF file of floating point as stored, in float64; None for any other TIFF."""
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
-            if file.pages[0].dtype is None or file.pages[0].dtype.kind != "f":
-                return None
-            pixels = file.asarray().astype(np.float64)
-    except Exception as error:  # of a dozen kinds, which all mean the same to a user
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path} cannot be decoded ({reason}): try no compression") from error
-    if pixels.ndim == 2:
-        return pixels[..., None]
-    if pixels.ndim == 3 and len(pixels) <= 4:  # channel after channel
-        return np.moveaxis(pixels, 0, -1)
-    if pixels.ndim != 3 or pixels.shape[2] > 4:
-        raise DataError(f"{path} holds values of shape {pixels.shape}, which is not one image")
-    return pixels
-
-
-def _without_alpha(pixels: np.ndarray, path: Path) -> np.ndarray:
-    if len(pixels) in (1, 3):
-        return pixels
-    if (pixels[-1] < 1).any():
-        raise DataError(f"{path} has transparent pixels: lay it over a background first")
-    return pixels[:-1]
-
-
-def oddities(name: str, reference: np.ndarray, output: np.ndarray) -> list[str]:
-    """Sentences on what a reader of the numbers should know of a pair."""
-    notes = []
-    if np.array_equal(reference, output):
-        notes.append(f"{name}: the two images are identical, PSNR is infinite.")
-    for which, image in (("reference", reference), ("output", output)):
-        if image.min() == image.max():
-            notes.append(f"{name}: the {which} has the same value, {image.max():.4g}, everywhere.")
-    return notes
-
-
-def summary(rows: pd.DataFrame, grey: list[bool]) -> pd.DataFrame:
-    """One row a convention that applies: what it is, and the metrics' means over the images."""
-    applied = rows[rows["reason"].isna()]
-    means = applied.groupby("number")[["border", *METRICS]].mean()
-    about = [(c.number, *_what(c, grey), c.reported_by) for c in CONVENTIONS]
-    about = pd.DataFrame(about, columns=ABOUT).set_index("number")
-    return means.assign(pairs=applied.groupby("number").size()).join(about).reset_index()
-
-
-def _what(convention: Convention, grey: list[bool]) -> tuple[str, str]:
-    """A convention's channels and pixels, as they are for grey images, colour images or both."""
-    channels, pixels = convention.channels, convention.pixels
-    if any(grey) and convention.grey == AS_RGB:
-        return f"{channels}, grey as R=G=B", pixels
-    if all(grey):
-        return "grey", pixels.removesuffix(", luma too")
-    if any(grey) and convention.grey == AS_IT_IS:
-        return f"{channels}, grey as it is", pixels
-    return channels, pixels
-
-
-def reasons(rows: pd.DataFrame) -> list[str]:
-    """Sentences on the conventions that do not apply, to all images or to some."""
-    total = rows["image"].nunique()
-    missing = rows.dropna(subset="reason").groupby(["number", "reason"], as_index=False).size()
-    notes = []
-    for (reason, size), group in missing.groupby(["reason", "size"], sort=False):
-        numbers = f"{'Rows' if len(group) > 1 else 'Row'} {', '.join(map(str, group['number']))}"
-        some = f" for {size} of {total} pairs" if size < total else ""
-        notes.append(f"{numbers} not given{some}: {reason}.")
-    return notes
-
-
-def difference(means: pd.DataFrame, pairs: int) -> str:
-    """The sentence on how far apart the conventions are."""
-    finite = means[np.isfinite(means["psnr"]) & (means["pairs"] == pairs)]
-    if finite.empty and pairs > 1:
-        return "The mean PSNR is infinite, as a pair is identical; images=true shows each pair."
-    if finite.empty:
-        return "All conventions agree: PSNR is infinite."
-    low, high = finite.loc[finite["psnr"].idxmin()], finite.loc[finite["psnr"].idxmax()]
-    where = "on this pair" if pairs == 1 else f"in the mean of these {pairs} pairs"
-    equal = np.isinf(means["psnr"]).any()
-    which = "The conventions that see a difference" if equal else "These conventions"
-    return (
-        f"{which} differ by up to {high['psnr'] - low['psnr']:.2f} dB {where}: row "
-        f"{low['number']} has {low['psnr']:.2f} dB, row {high['number']} {high['psnr']:.2f} dB."
+@dataclass(kw_only=True)
+class Options:
+    reference: Path = argument("an image, or a folder of images")
+    compared: Path = argument("the image or folder to compare with it", shown="OUTPUT")
+    scale: int | None = setting(
+        None, "of super-resolution: papers cut a border of this many pixels", at_least=1
+    )
+    border: int | None = setting(None, "cut this many pixels instead of scale", at_least=0)
+    white: float | None = setting(
+        None, "value of white in files of 16 bits or floating point, if not 65535 or 1", above=0
+    )
+    images: bool = setting(False, "two folders: also a table of each image")
+    output: Path | None = setting(
+        None, "also save the tables, FILE.csv (all digits) or FILE.md", shown="FILE"
     )
 
 
-def report(rows: pd.DataFrame, means: pd.DataFrame, notes: list[str], each: bool, table) -> str:
-    """The tables, by `table` (text_table or markdown_table), and the notes below them."""
-    pairs = rows["image"].nunique()
-    counts = ["pairs"] if (means["pairs"] < pairs).any() else []
-    header = ["row", "channels", "border", "pixels", *METRICS.values(), *counts, "reported by"]
-    cells = [
-        [
-            str(row["number"]),
-            row["channels"],
-            f"{row['border']:g}",
-            row["pixels"],
-            *(_cell(name, row[name]) for name in METRICS),
-            *(str(row[name]) for name in counts),
-            row["reported_by"],
-        ]
-        for _, row in means.iterrows()
-    ]
-    parts = [table(header, cells)]
-    if pairs > 1:
-        parts.insert(0, f"Means over {pairs} pairs.")
-    if each and pairs > 1:
-        grid = rows.pivot(index="image", columns="number", values="psnr")[list(means["number"])]
-        cells = [[name, *(_cell("psnr", v) for v in values)] for name, *values in grid.itertuples()]
-        parts += ["PSNR of each image, by row:", table(["image", *map(str, grid.columns)], cells)]
-    return "\n\n".join([*parts, difference(means, pairs), *notes, LEGEND])
+def main(arguments: list[str]) -> int:
+    """Run the command line; returns the exit status: 2 also where some pairs were left out."""
+    return command(__doc__, Options, _compare, arguments)
 
 
-def _cell(metric: str, value: float) -> str:
-    if math.isnan(value):
-        return "-"
-    return f"{value:.2f}" if metric == "psnr" else f"{value:.4f}"
+def _compare(options: Options) -> int:
+    from asyrepro.restoration import comparing
 
-
-def text_table(header: list[str], rows: list[list[str]]) -> str:
-    """Columns of text, those of numbers to the right."""
-    columns = []
-    for cells in zip(header, *rows, strict=True):
-        width = max(map(len, cells))
-        numbers = all(cell in ("-", "inf") or cell[0].isdigit() for cell in cells[1:])
-        columns.append([cell.rjust(width) if numbers else cell.ljust(width) for cell in cells])
-    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
-
-
-def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """The same as a table of Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _save(
-    path: Path, rows: pd.DataFrame, means: pd.DataFrame, notes: list[str], each: bool
-) -> None:
-    """The report as Markdown, or all digits as CSV."""
-    if path.suffix == ".md":
-        files.write_text(path, report(rows, means, notes, each, markdown_table) + "\n")
-        return
-    columns = ["image", "number", "channels", "border", "pixels", *METRICS, "pairs", "reported_by"]
-    parts = [means.assign(image="mean")]
-    if each:
-        single = rows[rows["reason"].isna()].merge(means[ABOUT], on="number")
-        parts.append(single.assign(pairs=1))
-    table = pd.concat(parts)[columns].rename(columns={"number": "row"})
-    files.write_csv(path, table, numbers=None)
+    if options.output and options.output.suffix not in (".csv", ".md"):
+        raise ConfigError(f"output={options.output}: the name must end in .csv or .md")
+    found = comparing.compare(
+        options.reference,
+        options.compared,
+        scale=options.scale,
+        border=options.border,
+        white=options.white,
+    )
+    if options.output:
+        comparing.save(options.output, found, options.images)
+    for line in found.failed:
+        print(f"error: {line}", file=sys.stderr)
+    print(comparing.report(found, options.images))
+    return 2 if found.failed else 0

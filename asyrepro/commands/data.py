@@ -1,33 +1,43 @@
-"""Fetch data sets: ``asyrepro data bsd300 set12``; ``--list`` shows what is here."""
+"""Download data sets, or list those that are known.
+
+asyrepro data                   # each data set, where it is, its size and source
+asyrepro data bsd300 set12      # download what is not here
+
+They are looked for in ASYREPRO_DATA, then in data/.
+"""
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 
-from asyrepro.data import catalogue
 from asyrepro.system.errors import exit_status
+from asyrepro.system.options import argument, command, setting
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit status: 0, or 2 where a data set cannot be had."""
-    parser = argparse.ArgumentParser(prog="asyrepro data", description=__doc__)
-    parser.add_argument("names", metavar="NAME", nargs="*", help="data sets, as --list names them")
-    parser.add_argument(
-        "--root",
-        help="folder to look in and to download to (default: look in ASYREPRO_DATA and data/, "
-        "download to data/)",
+@dataclass(kw_only=True)
+class Options:
+    names: list[str] = argument("data sets to download", shown="NAME ...", default=[])
+    root: str | None = setting(
+        None,
+        "folder to look in and to download to (default: look in ASYREPRO_DATA and data/, download "
+        "to data/)",
+        shown="FOLDER",
     )
-    parser.add_argument(
-        "--list", action="store_true", help="print each data set, where it is, its size and source"
-    )
-    options = parser.parse_args(arguments)
-    if not options.names and not options.list:
-        parser.error("name at least one data set, or ask for --list")
-    done = [exit_status(_fetch, name, options.root) for name in options.names]
-    if options.list:
-        done.append(exit_status(lambda: print(catalogue.listing(options.root))))
-    return max(done)
 
 
-def _fetch(name: str, root: str | None) -> None:
-    print(f"{name}: {catalogue.provide(name, root)}")
+def main(arguments: list[str]) -> int:
+    """Run the command line; returns the exit status: 2 where a data set is not available."""
+    return command(__doc__, Options, _data, arguments)
+
+
+def _data(options: Options) -> int:
+    from asyrepro.data import catalogue
+
+    if not options.names:
+        print(catalogue.listing(options.root))
+        return 0
+
+    def fetch(name: str) -> None:
+        print(f"{name}: {catalogue.provide(name, options.root)}")
+
+    return max([exit_status(fetch, name) for name in options.names])

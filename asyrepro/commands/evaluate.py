@@ -1,87 +1,57 @@
 """Evaluate trained weights on a test set.
 
-    asyrepro evaluate checkpoint=results/quick/table4/mse/seed0/weights.pt testset=set12
+asyrepro evaluate checkpoint=results/quick/table4/mse/seed0/weights.pt testset=set12
 
-Further settings: output=FILE.csv (save the rows), device=auto, data=FOLDER, download=true, and
-task.scale= (of networks that take an enlarged image, as SRCNN), task.sigma= to evaluate under
-another degradation than the training's.
+Prints the metrics of each image, beside those of the degraded image itself (bicubic or noisy).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-import pandas as pd
-from omegaconf import OmegaConf
-from yaml import YAMLError
+from asyrepro.system import files
+from asyrepro.system.errors import CheckpointError, ConfigError
+from asyrepro.system.options import command, no_such_choice, setting
 
-from asyrepro.data import catalogue
-from asyrepro.runs import cell, evaluation, settings
-from asyrepro.system import devices, files
-from asyrepro.system.errors import CheckpointError, ConfigError, command
-
-OF_THE_TASK = {"scale", "sigma", "mode"}
+METRICS = ("psnr", "ssim", "rmse", "nrmse", "psnr_y", "ssim_y")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Options:
-    """The settings of the command line; ``task`` holds those that begin with "task."."""
-
-    checkpoint: str
-    testset: str
-    output: str | None = None
-    device: str = "auto"
-    data: str | None = None
-    download: bool = True
-    task: dict[str, Any] = field(default_factory=dict)
+    checkpoint: str = setting(about="weights.pt of a run", shown="FILE")
+    testset: str = setting(
+        about="a test set, as asyrepro data lists them, or a folder of images (with a slash)"
+    )
+    task: dict[str, str] = setting(
+        {},
+        "evaluate under another degradation than the training's; task.scale= is for networks that "
+        "take an enlarged image, as SRCNN",
+        shown="task.sigma=X, task.scale=N",
+    )
+    output: str | None = setting(None, "save the rows of the table there", shown="FILE.csv")
+    data: str | None = setting(
+        None, "folder of data sets (default: ASYREPRO_DATA, then data/)", shown="FOLDER"
+    )
+    download: bool = setting(True, "do not download a test set that is not here")
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N", shown="NAME")
 
 
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status."""
-    return command(__doc__, lambda given: _evaluate(_options(given)), arguments)
-
-
-def _options(arguments: list[str]) -> Options:
-    given, task = {}, []
-    for item in arguments:
-        name, equals, value = item.partition("=")
-        if not equals:
-            raise ConfigError(f"{item!r} is not understood: settings are given as name=value")
-        if name.startswith("task."):
-            task.append(item)
-        else:
-            given[name] = value
-    for name in OF_THE_TASK & set(given):
-        raise ConfigError(f"there is no setting {name!r}; did you mean 'task.{name}'?")
-    if "task" in given:
-        raise ConfigError("task= takes one option at a time, as task.sigma=15")
-    try:
-        parsed = OmegaConf.from_dotlist(task).get("task", {})
-    except YAMLError as error:
-        raise ConfigError(
-            f"{' '.join(task)} is not understood: give it as task.sigma=15"
-        ) from error
-    return settings.typed(Options, given | {"task": parsed})
+    return command(__doc__, Options, _evaluate, arguments)
 
 
 def _evaluate(options: Options) -> None:
+    from asyrepro.data import catalogue
+    from asyrepro.runs import cell, evaluation
+    from asyrepro.system import devices
+
     device = devices.choose(options.device)
     network, task, cfg = cell.load(options.checkpoint, device)
-    unknown = [key for key in options.task if key not in cfg.task]
-    if unknown:
-        raise ConfigError(settings.no_such_choice("setting of the task", unknown[0], [*cfg.task]))
-    scale = options.task.get("scale", task.scale)
-    if scale != task.scale and not getattr(task, "enlarged", True):
-        raise ConfigError(
-            f"task.scale={scale} cannot be: {cfg.model.name} itself enlarges, {task.scale} times"
-        )
     if options.task:
-        task = cell.make(OmegaConf.merge(cfg.task, options.task))
+        task = _another_task(options.task, task, cfg)
     where = {"root": options.data, "download": options.download}
     testset = catalogue.test_set(options.testset, mode=task.mode, **where)
-    about = {"model": cfg.model.name, "dataset": catalogue.short(cfg.dataset.name)}
-    trained = about | {"loss": cfg.loss.name, "seed": cfg.seed}
     full = f"an image does not fit into the free memory of {devices.name_of(device)}"
     try:
         with devices.memory(full):
@@ -90,14 +60,58 @@ def _evaluate(options: Options) -> None:
         raise CheckpointError(
             f"these weights cannot be evaluated on {options.testset} with this task: {error}"
         ) from error
-    found = [trained | row for row in rows]
-    found += [
-        about | {"loss": task.baseline} | row for row in evaluation.evaluate_baseline(testset, task)
-    ]
+    baseline = evaluation.evaluate_baseline(testset, task)
     if options.output:
+        about = {"model": cfg.model.name, "dataset": catalogue.short(cfg.dataset.name)}
+        trained = about | {"loss": cfg.loss.name, "seed": cfg.seed}
+        found = [trained | row for row in rows]
+        found += [about | {"loss": task.baseline} | row for row in baseline]
         files.write_text(options.output, cell.to_csv(found, cell.COLUMNS))
-    shown = pd.DataFrame(found).drop(columns=["model", "dataset", "seed"])
-    print(f"{cfg.model.name}, {cfg.loss.name}, seed {cfg.seed}, on {testset.title}")
-    print(shown.to_string(index=False, float_format="%.4f"))
-    means = shown.groupby("loss", sort=False).mean(numeric_only=True)
-    print(f"\nmean\n{means.to_string(float_format='%.4f')}")
+    print(f"{cfg.model.name}, {cfg.loss.name}, seed {cfg.seed}, on {testset.title}\n")
+    print(_table({cfg.loss.name: rows, task.baseline: baseline}))
+
+
+def _another_task(given: dict[str, str], task, cfg):
+    """The network's task with other options; ConfigError if there is none such or it cannot be."""
+    from omegaconf import OmegaConf
+    from yaml import YAMLError
+
+    from asyrepro.runs import cell, settings
+
+    typed = " ".join(f"task.{name}={value}" for name, value in given.items())
+    try:
+        changes = OmegaConf.from_dotlist([f"{name}={value}" for name, value in given.items()])
+    except YAMLError as error:
+        raise ConfigError(f"{typed} is not understood: give it as task.sigma=15") from error
+    if unknown := [name for name in changes if name not in cfg.task]:
+        raise ConfigError(no_such_choice("setting of the task", unknown[0], [*cfg.task]))
+    changes = settings.resolved(changes)
+    scale = changes.get("scale", task.scale)
+    if scale != task.scale and not getattr(task, "enlarged", True):
+        raise ConfigError(
+            f"task.scale={scale} cannot be: {cfg.model.name} itself upsamples, {task.scale} times"
+        )
+    return cell.make(OmegaConf.merge(cfg.task, changes))
+
+
+def _table(scored: dict[str, list[dict]]) -> str:
+    """The metrics of each image and their means, the losses side by side."""
+    from statistics import fmean
+
+    from tabulate import tabulate
+
+    columns = {
+        f"{metric.upper().replace('_', ' ')}\n{loss}": ([row[metric] for row in rows], metric)
+        for metric in METRICS
+        for loss, rows in scored.items()
+        if metric in rows[0]
+    }
+    names = [row["image"] for row in next(iter(scored.values()))]
+    cells = [
+        [f"{value:.{2 if 'psnr' in metric else 4}f}" for value in (*values, fmean(values))]
+        for values, metric in columns.values()
+    ]
+    lines = [list(line) for line in zip([*names, "mean"], *cells, strict=True)]
+    sides = ["left"] + ["right"] * len(columns)
+    header = ["image", *columns]
+    return tabulate(lines, header, "simple", disable_numparse=True, colalign=sides)

@@ -1,46 +1,48 @@
-"""``asyrepro identify FOLDER``: is a table's test set among these images?"""
+"""Search a folder of images for the test sets of the paper's tables.
+
+    asyrepro identify photos/ recursive=true tables=4,5 output=matches.csv
+
+The tables give away the RMS brightness of each test image. Searched are the whole image and its
+modulo and centre crops, as RGB, RGB with alpha, grey and luma. Every match comes with its
+probability by chance.
+"""
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
-from asyrepro.paper.identify import default_jobs, describe, scan, search
 from asyrepro.system import files
-from asyrepro.system.errors import DataError, exit_status
+from asyrepro.system.errors import DataError
+from asyrepro.system.options import argument, command, setting
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="asyrepro identify",
-        description="Search a folder of images for the test sets of the paper's tables, by the "
-        "RMS brightness that the tables give away. Whole image, modulo and centre crops; RGB, "
-        "RGB with alpha, grey and luma. Every match comes with its probability by chance.",
+@dataclass(kw_only=True)
+class Options:
+    folder: Path = argument("a folder of images")
+    recursive: bool = setting(False, "also the folders inside it")
+    tables: list[int] = setting(
+        [2, 3, 4, 5],
+        "whose test sets to search for (default: all, 2,3,4,5)",
+        shown="N,N",
+        choices=(2, 3, 4, 5),
     )
-    parser.add_argument("folder", type=Path, help="a folder of images")
-    parser.add_argument("--recursive", action="store_true", help="also the folders inside it")
-    parser.add_argument(
-        "--tables", type=int, nargs="+", choices=(2, 3, 4, 5), default=(2, 3, 4, 5), metavar="N",
-        help="whose test sets to search for (default: 2 3 4 5)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=default_jobs(),
-        metavar="N",
-        help="processes (default: all cores)",
-    )
-    parser.add_argument("--output", type=Path, metavar="CSV", help="also write the matches here")
-    options = parser.parse_args(arguments)
-    if options.jobs < 1:
-        parser.error("--jobs must be 1 or more")
-    return exit_status(_identify, options)
+    jobs: int | None = setting(None, "processes (default: all cores)", at_least=1)
+    output: Path | None = setting(None, "also write the matches there", shown="FILE.csv")
 
 
-def _identify(options: argparse.Namespace) -> None:
+def main(arguments: list[str]) -> int:
+    """Run the command line; returns the exit status."""
+    return command(__doc__, Options, _identify, arguments)
+
+
+def _identify(options: Options) -> None:
+    from asyrepro.paper.identify import default_jobs, describe, scan, search
+
     if options.output and not options.output.absolute().parent.is_dir():
         raise DataError(f"the folder of {options.output} does not exist; create it first")
-    found = scan(options.folder, recursive=options.recursive, jobs=options.jobs, progress=True)
+    jobs = options.jobs or default_jobs()
+    found = scan(options.folder, recursive=options.recursive, jobs=jobs, progress=True)
     sets, matches = search(found, options.tables)
     if options.output:
         columns = ["tables", "variant", "crop", "images", "hits", "tries", "p_corrected"]

@@ -7,238 +7,61 @@ The pictures (PNG, TIFF, JPEG, BMP, WebP; grey or colour, 8 or 16 bits, with or 
 the networks' input as they are. Results go to NAME-restored beside the picture or folder, in the
 picture's own format.
 
-    checkpoint=FILE   weights.pt of a run; it also says whether to denoise or enlarge, and how much
-    output=PATH       a file, whose ending names the format, or a folder
-    task=             denoise or enlarge: refuse a checkpoint that does something else
-    sigma=            noise level in 8-bit grey levels; estimated from each picture if not given
-    tile=             side of the tiles in pixels of the input (0: all at once); smaller needs less
-                      memory, the result is the same
-    recursive=true    also the folders inside a folder
-    overwrite=true    replace results that exist; otherwise they are left and skipped
-    preview=true      also save input and result side by side, as RESULT-preview.png
-    progress=false    no progress bar
-    device=           auto, cpu, cuda or cuda:N
-
 A folder's damaged pictures are named and skipped; the exit status is then 1.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-from torch import nn
-from tqdm.auto import tqdm
-
-from asyrepro.data import images
-from asyrepro.degradation import check_sigma
-from asyrepro.restoration import pictures
-from asyrepro.restoration import restoring as restoration
-from asyrepro.runs import cell, settings
-from asyrepro.system import devices, files
-from asyrepro.system.errors import (
-    ConfigError,
-    StorageError,
-    UserError,
-    command,
-    reaching,
-    say,
-    shown,
-)
-from asyrepro.tasks import Denoising, SuperResolution, Task
-
-TASKS = {"denoise": Denoising, "enlarge": SuperResolution}
+from asyrepro.system.errors import say
+from asyrepro.system.options import argument, command, setting
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Options:
-    """The settings of the command line; ``input`` is its IMAGE_OR_FOLDER."""
-
-    input: str
-    checkpoint: str
-    output: str | None = None
-    task: str | None = None
-    sigma: float | None = None
-    tile: int | None = None
-    recursive: bool = False
-    overwrite: bool = False
-    preview: bool = False
-    progress: bool = True
-    device: str = "auto"
+    input: str = argument("a picture, or a folder of pictures", shown="IMAGE_OR_FOLDER")
+    checkpoint: str = setting(
+        about="weights.pt of a run; it also says whether to denoise or enlarge, and how much",
+        shown="FILE",
+    )
+    output: str | None = setting(
+        None, "a file, whose ending names the format, or a folder", shown="PATH"
+    )
+    task: str | None = setting(
+        None, "refuse a checkpoint that does something else", choices=("denoise", "enlarge")
+    )
+    sigma: float | None = setting(
+        None, "noise level in 8-bit grey levels; estimated from each picture if not given"
+    )
+    tile: int | None = setting(
+        None,
+        "side of the tiles in pixels of the input (0: all at once); smaller needs less memory, the "
+        "result is the same",
+        at_least=0,
+    )
+    recursive: bool = setting(False, "also the folders inside a folder")
+    overwrite: bool = setting(
+        False, "replace results that exist; otherwise they are left and skipped"
+    )
+    preview: bool = setting(False, "also save input and result side by side, as RESULT-preview.png")
+    progress: bool = setting(True, "no progress bar")
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N")
 
 
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status: 0, 1 (some pictures failed) or 2."""
-    return command(__doc__, lambda given: _restore_all(_options(given)), arguments)
+    return command(__doc__, Options, _restore, arguments)
 
 
-def _options(arguments: list[str]) -> Options:
-    paths = [text for text in arguments if "=" not in text or os.path.exists(text)]
-    given = dict(text.split("=", 1) for text in arguments if text not in paths)
-    if len(paths) != 1:
-        raise ConfigError(f"give one picture or one folder, not {len(paths)}")
-    options = settings.typed(Options, given | {"input": paths[0]}, positional=["input"])
-    if options.task not in (None, *TASKS):
-        raise ConfigError(settings.no_such_choice("task", options.task, list(TASKS)))
-    return options
+def _restore(options: Options) -> int:
+    from asyrepro.restoration import batch
+    from asyrepro.runs import cell
+    from asyrepro.system import devices
 
-
-def _restore_all(options: Options) -> int:
-    jobs = _jobs(options)
+    jobs = batch.plan(options)
     device = devices.choose(options.device)
     network, task, cfg = cell.load(options.checkpoint, device)
-    _check(options, task)
-    say(f"{cfg.model.name}, {cfg.loss.name}, seed {cfg.seed}: {_purpose(task)}")
-    if any(target.suffix.lower() in (".jpg", ".jpeg") for _, target in jobs):
-        say("note: JPEG is lossy, even at quality 95; output=NAME.png keeps every value")
-    failed = 0
-    many = Path(options.input).is_dir()
-    for source, target in tqdm(jobs, unit="picture", disable=not (options.progress and many)):
-        try:
-            with reaching():
-                done = _restore(source, target, network, task, options, device)
-        except UserError as error:
-            if not many or isinstance(error, StorageError):  # which all pictures would meet
-                raise
-            failed += 1
-            tqdm.write(f"error: {error}", file=sys.stderr)
-        else:
-            tqdm.write(done)
-    if failed:
-        print(f"{failed} of {len(jobs)} pictures could not be restored", file=sys.stderr)
-    return 1 if failed else 0
-
-
-def _restore(
-    source: Path, target: Path, network: nn.Module, task: Task, options: Options, device
-) -> str:
-    """Restore one picture into one file; returns what was done, in a line."""
-    if target.exists() and not options.overwrite:
-        return f"{shown(target)} exists and is left as it is; overwrite=true replaces it"
-    picture = pictures.read(source)
-    pixels, ending = picture.pixels, target.suffix.lower()
-    pictures.check(picture, ending)
-    notes = []
-    if isinstance(task, Denoising):
-        task, note = _with_sigma(task, options.sigma, pixels)
-        notes.append(note)
-    if pixels.dtype == np.uint16 and ending not in pictures.DEEP:
-        notes.append(f"16 bits reduced to the 8 of {ending} files")
-    with devices.memory(
-        f"{shown(source)} does not fit into the free memory of {devices.name_of(device)}; tile= "
-        "with a smaller side needs less"
-    ):
-        restored = restoration.restore(
-            pixels,
-            network,
-            task,
-            tile=options.tile,
-            device=device,
-            progress=source.name if options.progress else None,
-        )
-    done = pictures.Picture(restored, picture.profile)
-    files.write_bytes(target, pictures.encode(done, ending))
-    beside = _preview_of(target)
-    if options.preview and beside.exists() and not options.overwrite:
-        notes.append(f"{shown(beside)} exists and is left as it is")
-    elif options.preview:
-        shot = pictures.Picture(restoration.preview(pixels, restored))
-        files.write_bytes(beside, pictures.encode(shot, ".png"))
-    height, width = restored.shape[:2]
-    return "; ".join([f"{shown(source)} -> {shown(target)}, {width} x {height} pixels", *notes])
-
-
-def _with_sigma(task: Denoising, sigma: float | None, pixels) -> tuple[Denoising, str]:
-    """The task with the noise level of one picture, and how it was come by."""
-    note = f"sigma {sigma:g} (given)" if sigma is not None else ""
-    if sigma is None:
-        sigma = restoration.estimated_sigma(pixels)
-        note = f"sigma {sigma:.1f} (estimated)"
-    if round(sigma, 1) != task.sigma and task.noise_map:
-        note += f"; the network is told so, but was trained with {task.sigma:g} only"
-    elif round(sigma, 1) != task.sigma:
-        note += f"; the network removes what it was trained with, sigma {task.sigma:g}"
-    return Denoising(sigma, task.mode, task.noise_map), note
-
-
-def _jobs(options: Options) -> list[tuple[Path, Path]]:
-    """Every picture, and the file that its result goes to."""
-    source = Path(options.input)
-    if source.is_dir():
-        named = source if source.name not in ("", "..") else source.resolve()
-        target = Path(options.output or f"{named}-restored")
-        if target.is_file() or (target.suffix.lower() in images.ENDINGS and not target.is_dir()):
-            raise ConfigError(f"{shown(source)} is a folder: output= must name a folder too")
-        found = images.list_images(source, options.recursive)
-        jobs = [(path, target / _kept(path.relative_to(source))) for path in found]
-        jobs = [job for job in jobs if target == source or target not in job[0].parents]
-    elif options.output is None:
-        kept = _kept(Path(source.name))
-        jobs = [(source, source.with_name(f"{Path(source.name).stem}-restored{kept.suffix}"))]
-    elif Path(options.output).suffix.lower() in images.ENDINGS:
-        pictures.check_ending(Path(options.output).suffix.lower())
-        jobs = [(source, Path(options.output))]
-    elif _looks_like_a_picture(options.output):
-        raise ConfigError(
-            f"output={options.output} is no folder, and {Path(options.output).suffix} no picture's "
-            f"ending; here are {', '.join(sorted(pictures.WRITTEN))}"
-        )
-    else:
-        jobs = [(source, Path(options.output) / _kept(Path(source.name)))]
-    for path, result in jobs:
-        if result.resolve() == path.resolve():
-            raise ConfigError(f"{shown(path)} would be replaced by its result: choose output=")
-    _check_written(jobs, options.preview)
-    return jobs
-
-
-def _looks_like_a_picture(output: str) -> bool:
-    """Whether it ends as a file does, as ``t.xyz``, but not ``v1.5``, and is no folder."""
-    letters = Path(output).suffix[1:].isalpha()
-    return letters and not output.endswith("/") and not Path(output).is_dir()
-
-
-def _check_written(jobs: list[tuple[Path, Path]], preview: bool) -> None:
-    """ConfigError if two files that would be written are one, or one is a picture to restore."""
-    taken = {path.resolve(): f"the picture {shown(path)}" for path, _ in jobs}
-    for path, result in jobs:
-        for written in [result, _preview_of(result)] if preview else [result]:
-            place = written.resolve()
-            if place in taken:
-                raise ConfigError(
-                    f"what becomes of {shown(path)} and {taken[place]} would be the same file, "
-                    f"{shown(written)}: rename one of them"
-                )
-            taken[place] = f"of {shown(path)}"
-
-
-def _preview_of(result: Path) -> Path:
-    return result.with_name(f"{result.name}-preview.png")
-
-
-def _kept(name: Path) -> Path:
-    """A file's name if its format can be written, and else with .png appended."""
-    return name if name.suffix.lower() in pictures.WRITTEN else name.with_name(f"{name.name}.png")
-
-
-def _check(options: Options, task: Task) -> None:
-    """Raise ConfigError unless the settings fit the checkpoint's task."""
-    if options.task and not isinstance(task, TASKS[options.task]):
-        raise ConfigError(f"{options.checkpoint} cannot {options.task}: {_purpose(task)}")
-    if options.sigma is None:
-        return
-    if not isinstance(task, Denoising):
-        raise ConfigError(f"sigma= is for denoising; {options.checkpoint} {_purpose(task)}")
-    try:
-        check_sigma(options.sigma)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
-def _purpose(task: Task) -> str:
-    if isinstance(task, Denoising):
-        return f"denoises, trained with sigma {task.sigma:g}"
-    return f"enlarges {task.scale} times"
+    batch.check(options, task)
+    say(f"{cfg.model.name}, {cfg.loss.name}, seed {cfg.seed}: {batch.purpose(task)}")
+    return 1 if batch.restore_all(jobs, network, task, options, device) else 0

@@ -11,11 +11,13 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from asyrepro.data import images
 from asyrepro.system.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 GAP = 16
 

@@ -16,14 +16,16 @@ import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from asyrepro.data import download, images
 from asyrepro.system.errors import DataError, shown
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 VERSION = 1
 BATCH = 16  # images decoded between two writes to the disk
@@ -41,6 +43,8 @@ def cached_images(
     Raises:
         DataError: a file is damaged, or the cache cannot be written.
     """
+    import torch
+
     pixels, index = folder / f"{name}.u8", folder / f"{name}.json"
     sources = [[file.name, file.stat().st_size] for file in files]
     with download.locked(pixels):

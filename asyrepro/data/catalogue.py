@@ -23,12 +23,14 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from asyrepro.data import bundled, download, images
 from asyrepro.data.cache import cached_images, read_hashed
 from asyrepro.system.errors import ConfigError, DataError, shown
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class NotAvailable(DataError):

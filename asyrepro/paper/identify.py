@@ -86,7 +86,7 @@ def scan(
         inside = folder.is_dir() and any(
             path.is_dir() and not path.name.startswith(".") for path in folder.iterdir()
         )
-        hint = "; --recursive looks into its folders" if inside and not recursive else ""
+        hint = "; recursive=true looks into its folders" if inside and not recursive else ""
         raise DataError(f"{error}{hint}") from error
     bar = tqdm(total=len(files), unit="image", disable=not progress)
     names, values, damaged = [], [], []
@@ -118,7 +118,7 @@ def _measured(files: list[Path], jobs: int):
             yield from pool.map(measure_file, files, chunksize=chunk)
     except BrokenProcessPool:
         raise DataError(
-            "a worker process was killed, most likely for lack of memory; use fewer with --jobs 1"
+            "a worker process was killed, most likely for lack of memory; use fewer with jobs=1"
         ) from None
 
 

@@ -13,7 +13,6 @@ import re
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, fields
 from functools import cache
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from asyrepro.data import catalogue
 from asyrepro.system.errors import ConfigError
+from asyrepro.system.options import no_such_choice
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -121,15 +121,6 @@ def no_such_setting(name: str, others: Sequence[str] = ()) -> str:
     if near:
         return f"there is no setting {name!r}; did you mean {meant[near[0]]!r}?"
     return f"there is no setting {name!r}; asyrepro train --cfg job shows them all"
-
-
-def no_such_choice(kind: str, name: str, choices: Sequence[str]) -> str:
-    """The sentence about one of a group that there is not, with the nearest and with all."""
-    near = difflib.get_close_matches(name, choices, 1)
-    there = f"here are {', '.join(choices)}"
-    if near:
-        return f"there is no {kind} {name!r}; did you mean {near[0]!r}? T{there}"
-    return f"there is no {kind} {name!r}; t{there}"
 
 
 @cache
@@ -273,39 +264,6 @@ def _shown(value: object) -> str:
     return (
         "null" if value is None else str(value).lower() if value in (True, False) else repr(value)
     )
-
-
-def typed(kind: type, given: dict[str, object], positional: Sequence[str] = ()):
-    """The settings of a command line, given as texts, as an object of the dataclass ``kind``.
-
-    Args:
-        kind: its fields are the settings; those without a default must be given.
-        given: the values by name; numbers and truth values may be texts.
-        positional: fields that the command line has no name for, and that must not be missing.
-
-    Raises:
-        ConfigError: there is no such setting, it is missing, or its value is of another kind.
-    """
-    names = [field.name for field in fields(kind) if field.name not in positional]
-    for name in given:
-        if name not in (*names, *positional):
-            raise ConfigError(no_such_choice("setting", name, names))
-    for field in fields(kind):
-        required = field.default is MISSING and field.default_factory is MISSING
-        if required and field.name not in given:
-            raise ConfigError(f"{field.name}= is missing; --help tells what it is")
-        if given.get(field.name) == "":
-            shown = f"the path of {field.name}" if field.name in positional else f"{field.name}="
-            raise ConfigError(
-                f"{shown} is empty; give it a value" + ", or leave it out" * (not required)
-            )
-    try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), given))
-    except OmegaConfBaseException as error:
-        name = error.full_key
-        if name not in given:  # within one, or refused by all
-            raise ConfigError(explain(error)) from error
-        raise ConfigError(f"{name}={given[name]} is not of the kind that {name}= takes") from error
 
 
 def is_described(node: object) -> bool:

@@ -73,17 +73,6 @@ def unread() -> int:
     return 128 + 13
 
 
-def command(text: str, run: Callable[[list[str]], int | None], arguments: list[str]) -> int:
-    """:func:`exit_status` of a command line; asked for help, or given nothing, it prints ``text``.
-
-    Without arguments the status is 2.
-    """
-    if not arguments or {"-h", "--help"} & set(arguments):
-        say(text)
-        return 0 if arguments else 2
-    return exit_status(run, arguments)
-
-
 def exit_status(run: Callable[..., int | None], *arguments: object) -> int:
     """Run an entry point's work; returns the exit status.
 

@@ -451,7 +451,7 @@ def test_entry_point(mini, server, tmp_path, capsys):
     out = capsys.readouterr().out
     assert f"set5: {tmp_path / 'home/Set5'}\n" in out and "bsd300: " in out
     server.answers.clear()
-    arguments = ["set5", "bundled", "set99", "--root", str(tmp_path / "new")]
+    arguments = ["set5", "bundled", "set99", f"root={tmp_path / 'new'}"]
     assert get_data.main(arguments) == 2
     captured = capsys.readouterr()
     assert "bundled: " in captured.out and "error: unknown data set 'set99'" in captured.err
@@ -459,14 +459,11 @@ def test_entry_point(mini, server, tmp_path, capsys):
 
 def test_listing(tmp_path, capsys):
     fill(tmp_path / "Set12", files_of("set12"))
-    assert get_data.main(["--list", "--root", str(tmp_path)]) == 0
+    assert get_data.main([f"root={tmp_path}"]) == 0
     out = capsys.readouterr().out
     assert f"table4: Set12, images 03 to 12\n    found:  {tmp_path / 'Set12'}\n" in out
     assert "div2k: DIV2K train (800 images)\n    found:  not here\n" in out
     assert "https://data.vision.ee.ethz.ch/cvl/DIV2K/DIV2K_train_HR.zip" in out
-    with pytest.raises(SystemExit) as caught:
-        get_data.main([])
-    assert caught.value.code == 2
 
 
 # ------------------------------------------------------------------------------- the mapped cache

@@ -310,7 +310,7 @@ def test_made_images_have_their_rms(folder):
 
 def test_finds_a_set_by_its_constants(folder, tmp_path, capsys):
     table = tmp_path / "matches.csv"
-    assert main([str(folder), "--jobs", "1", "--output", str(table)]) == 0
+    assert main([str(folder), "jobs=1", f"output={table}"]) == 0
     out = capsys.readouterr().out
     assert "Tables 2-3: FOUND" in out
     assert "Table 4: not found" in out and "Table 5: not found" in out
@@ -340,7 +340,7 @@ def test_recursive_with_two_processes(folder):
 
 
 def test_search_of_one_table_only(folder, capsys):
-    assert main([str(folder), "--jobs", "1", "--tables", "5"]) == 0
+    assert main([str(folder), "jobs=1", "tables=5"]) == 0
     out = capsys.readouterr().out
     assert "Table 5: not found" in out
     assert "Tables 2-3" not in out and "Table 4" not in out
@@ -386,7 +386,7 @@ def test_other_bad_folders(tmp_path, capsys):
         (tmp_path / "file.png", "is a file, not a folder"),
         (empty, "holds no image"),
         (above, "holds no image (one of .png, "),
-        (above, "--recursive looks into its folders"),
+        (above, "recursive=true"),
         (tmp_path, "none of the 1 images"),
     ):
         assert main([str(argument)]) == 2
@@ -395,12 +395,11 @@ def test_other_bad_folders(tmp_path, capsys):
 
 def test_bad_options(tmp_path, capsys):
     save(tmp_path, "a.png", skimage.data.camera()[:50, :50])
-    assert main([str(tmp_path), "--output", str(tmp_path / "no" / "x.csv")]) == 2
+    assert main([str(tmp_path), f"output={tmp_path / 'no' / 'x.csv'}"]) == 2
     assert "does not exist" in capsys.readouterr().err
-    for options in (["--tables", "1"], ["--jobs", "0"], ["--unknown"]):
-        with pytest.raises(SystemExit) as stop:
-            main([str(tmp_path), *options])
-        assert stop.value.code == 2
+    for option in ("tables=1", "jobs=0", "--recursive"):
+        assert main([str(tmp_path), option]) == 2
+        assert option.strip("-").partition("=")[0] in capsys.readouterr().err
 
 
 def test_scan_raises_for_library_users(tmp_path):
