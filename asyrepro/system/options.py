@@ -126,14 +126,14 @@ def _looks_like_a_setting(item: str) -> bool:
 
 def _not_understood(item: str, kind: type) -> str:
     """The sentence about an argument that is neither a setting nor a path that exists."""
-    name, equals, value = item.partition("=")
+    name, equals, _ = item.partition("=")
     fields = dataclasses.fields(kind)
     names = [field.name for field in fields if not _is_path(field)]
     takes_paths = any(map(_is_path, fields))
     if not equals or item.startswith("-"):
         plain = name.lstrip("-").replace("-", "_")
-        there = f"write {plain}={value or '...'}" if plain in names else "write name=value"
-        return f"{item!r} is not understood: {there}"
+        signs = {field.name: _sign(field, get_type_hints(kind)[field.name]) for field in fields}
+        return f"{item!r} is not understood: write {signs.get(plain, 'name=value')}"
     if name in names:  # a dict
         return f"{name}= takes one entry at a time, as {name}.KEY=VALUE"
     for field in fields:
@@ -158,10 +158,8 @@ def _paths(kind: type, paths: list[str], kinds: dict[str, type]) -> dict[str, ob
             raise ConfigError(f"{paths[0]!r} is not understood: settings are given as name=value")
         wanted = " ".join(map(_sign, fields))
         raise ConfigError(f"give {wanted}, not {len(paths)} paths; --help tells what is meant")
-    return {
-        field.name: _inner(kinds[field.name])(text)
-        for field, text in zip(fields, paths, strict=False)
-    }
+    pairs = zip(fields, paths, strict=False)
+    return {field.name: _inner(kinds[field.name])(text) for field, text in pairs}
 
 
 def _value(field: Field, kind: type, text: str):

@@ -35,17 +35,8 @@ def test_values_and_defaults():
     plain = parse(Options, ["in", "count=3"])
     assert plain == Options(first=Path("in"), count=3)
     assert plain.tables == [2, 3] and plain.tables is not parse(Options, ["in", "count=3"]).tables
-    full = [
-        "in",
-        "out",
-        "count=3",
-        "share=1e-3",
-        "kind=beta",
-        "deep=true",
-        "tables=4,2",
-        "tables=3",
-    ]
-    assert parse(Options, [*full, "task.sigma=5"]) == Options(
+    full = "in out count=3 share=1e-3 kind=beta deep=true tables=4,2"
+    assert parse(Options, [*full.split(), "tables=3", "task.sigma=5"]) == Options(
         first=Path("in"), second=Path("out"), count=3, share=0.001, kind="beta", deep=True,
         tables=[4, 2, 3], task={"sigma": "5"},
     )  # fmt: skip
