@@ -71,6 +71,12 @@ def argument(about: str, *, shown: str | None = None, default: object = MISSING)
     )
 
 
+def rest(about: str, *, shown: str) -> Field:
+    """A field, list[str], that takes every ``name=value`` that no other field does."""
+    metadata = {"about": about, "shown": shown, "rest": True}
+    return dataclasses.field(default_factory=list, metadata=metadata)
+
+
 def command(
     about: str, kind: type[Options], run: Callable[[Options], int | None], arguments: list[str]
 ) -> int:
@@ -94,13 +100,14 @@ def parse(kind: type[Options], arguments: Sequence[str]) -> Options:
         ConfigError: a setting is unknown, missing, given twice, or its value is of another kind.
     """
     named = {field.name: field for field in dataclasses.fields(kind) if not _is_path(field)}
+    others = [name for name, field in named.items() if field.metadata.get("rest")]
     kinds = get_type_hints(kind)
     given: dict[str, object] = {}
     paths: list[str] = []
     for item in arguments:
         name, equals, text = item.partition("=")
         first, dot, key = name.partition(".")
-        if equals and name in named and get_origin(kinds[name]) is not dict:
+        if equals and name in named and name not in others and get_origin(kinds[name]) is not dict:
             if text == "":
                 raise ConfigError(_empty(named[name]))
             value = _value(named[name], kinds[name], text)
@@ -109,6 +116,8 @@ def parse(kind: type[Options], arguments: Sequence[str]) -> Options:
             given[name] = [*given.get(name, []), *value] if isinstance(value, list) else value
         elif equals and dot and first in named and get_origin(kinds[first]) is dict:
             given.setdefault(first, {})[key] = text
+        elif equals and others and not Path(item).exists():
+            given.setdefault(others[0], []).append(item)
         elif _looks_like_a_setting(item) and not Path(item).exists():
             raise ConfigError(_not_understood(item, kind))
         else:
@@ -218,6 +227,8 @@ def _sign(field: Field, kind: type = Path) -> str:
     """How the help text writes a setting: scale=N, recursive=true, or FOLDER."""
     if _is_path(field):
         return field.metadata["shown"] or field.name.upper()
+    if field.metadata.get("rest"):
+        return field.metadata["shown"]
     value = field.metadata["shown"] or "|".join(map(str, field.metadata["choices"]))
     if value.startswith(f"{field.name}."):
         return value

@@ -9,7 +9,7 @@ import pytest
 
 from asyrepro.__main__ import COMMANDS, main
 from asyrepro.system.errors import ConfigError
-from asyrepro.system.options import argument, command, help_text, parse, setting
+from asyrepro.system.options import argument, command, help_text, parse, rest, setting
 
 HEAVY = ("torch", "pandas", "scipy", "matplotlib", "skimage")
 
@@ -27,6 +27,12 @@ class Options:
 
 
 @dataclass(kw_only=True)
+class More:
+    name: str = setting(about="a name")
+    others: list[str] = rest("settings of another program", shown="others")
+
+
+@dataclass(kw_only=True)
 class Names:
     names: list[str] = argument("names", default=[])
 
@@ -41,6 +47,11 @@ def test_values_and_defaults():
         tables=[4, 2, 3], task={"sigma": "5"},
     )  # fmt: skip
     assert parse(Names, ["b", "a"]).names == ["b", "a"] and parse(Names, []).names == []
+
+
+def test_settings_that_are_passed_on():
+    given = parse(More, ["a.b=1", "name=x", "others=2"])
+    assert given == More(name="x", others=["a.b=1", "others=2"])
 
 
 def test_a_file_may_be_named_as_a_setting_is(tmp_path, monkeypatch):
