@@ -11,7 +11,7 @@ OVERRIDES ?=
 DATA    ?= set5 set12 set14 bsd300 bsd400
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data reproduce report verify notebooks test lint format bench lock clean
+.PHONY: help setup data reproduce report verify notebooks test lint format docs bench lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,10 +48,15 @@ test: setup  ## run the test suite, a file of tests on each core
 lint: setup  ## check style and formatting
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
 format: setup  ## put style and formatting right
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
+
+docs: setup  ## build the documentation into build/site/docs
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 bench: setup  ## measure speed as ratios within one run
 	$(RUN) scripts/bench.py

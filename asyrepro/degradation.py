@@ -121,4 +121,4 @@ def test_noise(name: str, sigma: float, shape: tuple[int, ...]) -> Tensor:
     return torch.randn(shape, generator=generator) * (sigma / 255)
 
 
-test_noise.__test__ = False  # a function of the library, not a test, whatever pytest thinks
+test_noise.__test__ = False  # type: ignore[attr-defined] # not a test, whatever pytest thinks

@@ -22,6 +22,8 @@ The paper leaves several points open. The defaults are the equations; other read
   one sentence of section 2 says the opposite.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -152,7 +154,7 @@ class AsymmetricLoss(nn.Module):
         _check_choice("quartile", quartile, QUARTILES)
         self.base = base
         self.reduction = reduction
-        self.weight_options = {
+        self.weight_options: dict[str, Any] = {
             "variant": variant,
             "grey": grey,
             "minmax": minmax,
