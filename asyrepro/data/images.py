@@ -17,6 +17,7 @@ PyTorch is imported where a tensor is made: processes that only look at files st
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 from collections.abc import Iterator
@@ -57,6 +58,12 @@ def read_image(path: str | os.PathLike, mode: str = "rgb") -> Tensor:
         DataError: the file is missing, unreadable, damaged, too large, or no image.
     """
     return decode(read_bytes(path), path, mode)
+
+
+def read_hashed(path: str | os.PathLike, mode: str) -> tuple[Tensor, str]:
+    """:func:`read_image`, and the SHA-256 of the file, which is read once."""
+    data = read_bytes(path)
+    return decode(data, path, mode), hashlib.sha256(data).hexdigest()
 
 
 def decode(data: bytes, path: str | os.PathLike, mode: str = "rgb") -> Tensor:

@@ -1,9 +1,10 @@
 """Random training patches, drawn in batches on the training device.
 
 All images lie decoded, 8 bits a channel, in one flat tensor a kind (labels, and degraded images
-where these are fixed). A batch is one gather: the index of every pixel of every patch is computed
-from the random image, corner and orientation. There are no worker processes and no copies between
-host and device, and one seed gives one sequence of patches, whatever the loss.
+where these are fixed); a set that is mapped from a file is not copied. A batch is one gather: the
+index of every pixel of every patch is computed from the random image, corner and orientation. There
+are no worker processes and no copies between host and device, and one seed gives one sequence of
+patches, whatever the loss.
 """
 
 from __future__ import annotations
@@ -20,16 +21,23 @@ AHEAD = {"cpu": 100_000, "cuda": 4_000_000}  # label values made at once, though
 
 
 class _Stack:
-    """Images of different sizes, one behind the other in a flat uint8 tensor."""
+    """Images of different sizes in one flat uint8 tensor.
+
+    Views of one storage, as those of a mapped file are, stay there; others are copied.
+    """
 
     def __init__(self, images: list[Tensor], device: torch.device):
-        sizes = torch.tensor([image.shape[-2:] for image in images], dtype=torch.int64)
-        lengths = torch.tensor([image.numel() for image in images], dtype=torch.int64)
-        self.offset = (lengths.cumsum(0) - lengths).to(device)
-        self.height, self.width = sizes.to(device).unbind(1)
-        self.pixels = torch.cat([image.reshape(-1) for image in images]).to(device)
+        storages = {image.untyped_storage().data_ptr() for image in images}
+        if len(storages) > 1 or any(image.stride(-1) != 1 for image in images):
+            flat = torch.cat([image.reshape(-1) for image in images])
+            pieces = flat.split([image.numel() for image in images])
+            images = [p.view(image.shape) for p, image in zip(pieces, images, strict=True)]
+        self.pixels = torch.empty(0, dtype=torch.uint8).set_(images[0].untyped_storage()).to(device)
+        places = [(i.storage_offset(), *i.stride()[:2], *i.shape[-2:]) for i in images]
+        columns = torch.tensor(places, dtype=torch.int64, device=device).unbind(1)
+        self.offset, self.plane, self.row, self.height, self.width = columns
         self._channels = torch.arange(images[0].shape[0], device=device)
-        self._ramp = torch.arange(int(sizes.max()), device=device)
+        self._ramp = torch.arange(int(max(self.height.max(), self.width.max())), device=device)
 
     def gather(self, image: Tensor, top: Tensor, left: Tensor, side: int, turn: Tensor) -> Tensor:
         """Square windows of N images in [0, 1], (N, C, side, side).
@@ -38,15 +46,14 @@ class _Stack:
         A turned window is read with other strides: ``turn`` swaps the axes (odd), runs the first
         backwards (2, 3, 6, 7) and the second backwards (4-7).
         """
-        width, last = self.width[image], side - 1
+        row, last = self.row[image], side - 1
         swap, up, back = turn % 2 == 1, turn // 2 % 2, turn // 4
-        first = self.offset[image] + (top + up * last) * width + left + back * last
-        down, right = width * (1 - 2 * up), 1 - 2 * back
+        first = self.offset[image] + (top + up * last) * row + left + back * last
+        down, right = row * (1 - 2 * up), 1 - 2 * back
         down, right = torch.where(swap, right, down), torch.where(swap, down, right)
-        plane = (self.height * self.width)[image]
         index = (
             first[:, None, None, None]
-            + (plane[:, None] * self._channels)[:, :, None, None]
+            + (self.plane[image][:, None] * self._channels)[:, :, None, None]
             + (down[:, None] * self._ramp[:side])[:, None, :, None]
             + (right[:, None] * self._ramp[:side])[:, None, None, :]
         )

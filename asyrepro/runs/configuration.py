@@ -98,7 +98,10 @@ def _choose_training_set(cfg: DictConfig, folder: Path | str | None, done: bool)
         except catalogue.NotAvailable as error:
             if option.instead is None:
                 raise
-            _say_once(f"note     {error}; {option.instead} is taken instead")
+            _say_once(
+                f"note     {option.instead} is trained on instead of {option.name}, as "
+                f"{error.reason}"
+            )
     if begun == "bundled" and not done:
         raise DataError(
             f"{Path(folder).parents[1]} was begun with {results.STAND_IN}, and {cfg.dataset.name} "

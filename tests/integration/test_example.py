@@ -34,7 +34,7 @@ def test_the_lines_that_matter_are_marked_and_few():
 def test_types_are_shipped():
     assert (ROOT / "asyrepro" / "py.typed").is_file()
     text = (ROOT / "pyproject.toml").read_text()
-    packed = re.search(r"^\[tool\.setuptools\.package-data\]\nasyrepro = (.*)$", text, re.M).group(
-        1
-    )
+    packed = re.search(
+        r"^\[tool\.setuptools\.package-data\]\nasyrepro = \[(.*?)\]", text, re.M | re.S
+    )[1]
     assert '"py.typed"' in packed

@@ -49,8 +49,8 @@ def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(catalogue.bundled, "TRAINING", {"coat": ("camera.png", 0, 272, 64, 64)})
-        patch.setitem(catalogue._BUNDLED_TESTS, "bundled_validation", validation)
-        patch.setitem(catalogue._BUNDLED_TESTS, "bundled", {"turf": ("grass.png", 0, 0, 40, 40)})
+        patch.setitem(catalogue.BUNDLED_TESTS, "bundled_validation", validation)
+        patch.setitem(catalogue.BUNDLED_TESTS, "bundled", {"turf": ("grass.png", 0, 0, 40, 40)})
         for settings in CELLS.values():
             with initialize_config_dir(str(CONFIGS), version_base="1.3"):
                 cfg = compose("train", overrides=[*TINY, *settings, f"results={root}"])

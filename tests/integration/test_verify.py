@@ -15,7 +15,7 @@ from PIL import Image
 
 from asyrepro.commands import verify
 from asyrepro.commands.train import folder_of
-from asyrepro.data import catalogue
+from asyrepro.data import catalogue, sources
 from asyrepro.runs import cell, configuration, provenance, results, settings, verification
 from asyrepro.system import devices
 from asyrepro.system.errors import DataError
@@ -36,7 +36,7 @@ def small_images():
     validation = {"tripod": ("camera.png", 272, 288, 48, 48), "sky": ("camera.png", 400, 0, 40, 40)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(catalogue.bundled, "TRAINING", {"coat": ("camera.png", 0, 272, 64, 64)})
-        patch.setitem(catalogue._BUNDLED_TESTS, "bundled_validation", validation)
+        patch.setitem(catalogue.BUNDLED_TESTS, "bundled_validation", validation)
         yield
 
 
@@ -197,12 +197,12 @@ def test_the_commit_and_whether_the_code_differs_from_it(tmp_path, monkeypatch):
 
 def test_fingerprints_without_decoding_are_those_of_the_data_sets(tmp_path):
     (tmp_path / "Set5").mkdir()
-    for file in catalogue.FOLDERS["set5"].files:
+    for file in sources.FOLDERS["set5"].files:
         Image.new("RGB", (8, 8), "red").save(tmp_path / "Set5" / file, "PNG")
     with pytest.warns(UserWarning, match="not the published ones"):
         expected = catalogue.test_set("set5", mode="luma", root=tmp_path).fingerprint
     assert catalogue.fingerprint("test", "set5", tmp_path) == expected
-    (tmp_path / "Set5" / catalogue.FOLDERS["set5"].files[0]).unlink()
+    (tmp_path / "Set5" / sources.FOLDERS["set5"].files[0]).unlink()
     assert catalogue.fingerprint("test", "set5", tmp_path) is None
     bundled = catalogue.training_set("bundled", mode="rgb").fingerprint
     assert catalogue.fingerprint("training", "bundled") == bundled

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import io
-import json
 import os
 import socket
 import tarfile
@@ -19,12 +18,15 @@ import pytest
 import skimage
 import torch
 from PIL import Image
-from test_download import Server, not_found, send, whole
+from test_download import Server, send, whole
 
 from asyrepro.commands import data as get_data
-from asyrepro.data import bundled, cache, catalogue, download
+from asyrepro.data import bundled, cache, catalogue, download, sources
 from asyrepro.data.catalogue import NotAvailable, available, provide, test_set, training_set
+from asyrepro.data.sampler import PatchSampler
+from asyrepro.data.sources import Source
 from asyrepro.system.errors import ConfigError, DataError
+from asyrepro.tasks import Denoising, SuperResolution
 
 other_files = pytest.mark.filterwarnings("ignore:.*not the published ones:UserWarning")
 
@@ -48,29 +50,44 @@ def number(image):
 
 
 def files_of(key):
-    return list(catalogue.FOLDERS[key].files)
+    return list(sources.FOLDERS[key].files)
+
+
+def sets(kind):
+    """The files of each declared set by its name."""
+    declared = sources.TRAINING if kind == "training" else sources.TEST
+    return {
+        name: [file for _, files in catalogue._selections(kind, name) for file in files]
+        for name in declared
+    }
 
 
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch, tmp_path):
-    """No data, and no network: neither ASYREPRO_DATA, nor data/, nor any server."""
+    """No data, and no network: neither ASYREPRO_DATA, nor data/, nor any server but this one."""
 
-    def refuse(address, timeout):
-        raise OSError("no network in tests")
+    def refuse(*_):
+        raise socket.gaierror("no network in tests")
 
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("ASYREPRO_DATA", raising=False)
-    monkeypatch.setattr(catalogue, "home", lambda: tmp_path / "home")
+    monkeypatch.setattr(sources, "home", lambda: tmp_path / "home")
     monkeypatch.setattr(download, "_unreachable", {})
-    monkeypatch.setattr(download.socket, "create_connection", refuse)
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(download, "ALLOWED", ("https://", "http://127.0.0.1:"))
+    monkeypatch.setattr("socket.getaddrinfo", refuse_others(socket.getaddrinfo, refuse))
+
+
+def refuse_others(real, refuse):
+    return lambda host, *rest: (real if host == "127.0.0.1" else refuse)(host, *rest)
 
 
 # ------------------------------------------------------------------------------ lists and choices
 
 
 def test_counts():
-    counts = {key: len(set(folder.files)) for key, folder in catalogue.FOLDERS.items()}
+    counts = {key: len(folder.files) for key, folder in sources.FOLDERS.items()}
     assert counts == {
         "bsds300-train": 200,
         "bsds300-test": 100,
@@ -81,7 +98,7 @@ def test_counts():
         "set12": 12,
         "set14": 14,
     }
-    assert len(set(catalogue.BSD68)) == 68
+    assert len(set(sets("test")["bsd68"])) == 68
 
 
 def test_splits_share_no_image():
@@ -89,27 +106,31 @@ def test_splits_share_no_image():
     splits = [set(files_of(key)) for key in ("bsds300-train", "bsds300-test", "bsds500-test")]
     for one, other in combinations(splits, 2):
         assert not one & other
-    sums = [s for place in catalogue.checksums().values() for s in place.values()]
+    sums = [s for folder in sources.FOLDERS.values() for s in folder.files.values() if s]
     assert len(sums) == len(set(sums)) == 531  # nor is any file there twice under two names
 
 
 def test_validation_is_in_no_table_and_no_training_set():
-    validation = set(catalogue.VALIDATION)
+    training, test = sets("training"), sets("test")
+    validation = set(test["validation"])
     assert len(validation) == 10
     for name in ("bsd68", "table2", "table3", "table4", "table5", "set5", "set12", "set14"):
-        for _, files in catalogue.TEST_SETS[name].selections():
-            assert not validation & {Path(file).stem for file in files}
-    for name in ("bsd300", "bsd400"):
-        for _, files in catalogue.TRAINING_SETS[name].selections():
-            assert not validation & {Path(file).stem for file in files}
+        assert not validation & set(test[name])
+    assert not validation & {*training["bsd300"], *training["bsd400"]}
 
 
 def test_choices():
-    test = sorted(int(file.split(".")[0]) for file in files_of("bsds300-test"))
-    assert [int(name) for name in catalogue.TABLE2] == test[:10]
-    outside = [n for n in test if str(n) not in catalogue.BSD68]
-    assert len(outside) == 32 and [int(name) for name in catalogue.VALIDATION] == outside[22:]
-    assert set(catalogue.TABLE5) < set(catalogue.BSD68)
+    """By number: Table 2's ten are the first, validation's the last that are not in BSD68."""
+    test = {
+        name: [int(file.split(".")[0]) for file in files]
+        for name, files in sets("test").items()
+        if files[0].endswith(".jpg")
+    }
+    everything = sorted(test["bsd300"])
+    assert test["table2"] == test["table3"] == everything[:10]
+    outside = [number for number in everything if number not in test["bsd68"]]
+    assert len(outside) == 32 and test["validation"] == outside[22:]
+    assert set(test["table5"]) < set(test["bsd68"])
 
 
 @pytest.mark.parametrize("key", ["bsds300-train", "bsds300-test", "bsds500-test", "set12"])
@@ -184,12 +205,14 @@ def test_environment_then_home(tmp_path, monkeypatch):
 
 def test_nothing_anywhere(tmp_path):
     assert available("set12") is None and available("table4") is None
-    with pytest.raises(NotAvailable, match=r"table4 was not found\. Download the 12 files below"):
+    with pytest.raises(NotAvailable, match=r"table4 .* Download the 12 files below"):
         test_set("table4", mode="grey", download=False)
     with pytest.raises(NotAvailable) as caught:
         training_set("bsd300", mode="rgb")
-    message = str(caught.value)
-    assert "no connection to www2.eecs.berkeley.edu" in message
+    reason, message = caught.value.reason, str(caught.value)
+    for host in ("www2.eecs.berkeley.edu", "raw.githubusercontent.com"):
+        assert reason.count(host) == 1
+    assert len(reason) < 120 and reason in message
     assert f"/BSDS300-images.tgz and unpack it in {tmp_path / 'home'}" in message
     assert "ASYREPRO_DATA" in message and "\n" not in message
 
@@ -274,49 +297,36 @@ def server():
 
 
 @pytest.fixture
-def mini(server, monkeypatch, tmp_path):
+def mini(server, monkeypatch):
     """FOLDERS cut down to MINI, published by `server`; returns the files' bytes by member name."""
-    monkeypatch.setattr(download.socket, "create_connection", loopback)
-    content, sums = {}, {}
-    for key, files in MINI.items():
-        place = catalogue.FOLDERS[key].place
-        for i, file in enumerate(files):
-            data = picture_bytes(1000 * len(content) + i)
-            content[f"{place}/{file}"] = data
-            sums.setdefault(place, {})[file] = hashlib.sha256(data).hexdigest()
-    del sums["DIV2K_valid_HR"]
+    content = {
+        f"{sources.FOLDERS[key].place}/{file}": picture_bytes(1000 * i + number)
+        for i, (key, files) in enumerate(MINI.items())
+        for number, file in enumerate(files)
+    }
     tgz, zipped = _tgz(content), _zip(content)
-    sources = {
-        catalogue.BSDS300: dataclasses.replace(
-            catalogue.BSDS300,
-            urls=(f"{server.address}/one.tgz", f"{server.address}/two.tgz"),
-            sha256=hashlib.sha256(tgz).hexdigest(),
-        ),
-        catalogue.FOLDERS["div2k-valid"].source: dataclasses.replace(
-            catalogue.FOLDERS["div2k-valid"].source,
-            urls=(f"{server.address}/valid.zip",),
-            md5=hashlib.md5(zipped, usedforsecurity=False).hexdigest(),
-        ),
-        catalogue.FOLDERS["set5"].source: catalogue.Files(f"{server.address}/Set5", 10_000),
+    limit, at = 100_000, server.address
+    archives = [Source(f"{at}/{name}.tgz", True, limit) for name in ("one", "two")]
+    md5 = hashlib.md5(zipped, usedforsecurity=False).hexdigest()
+    published = {
+        "bsds300-train": (*archives, Source(f"{at}/files/train", False, limit)),
+        "bsds300-test": (*archives, Source(f"{at}/files/test", False, limit)),
+        "set5": (Source(f"{at}/Set5", False, limit),),
+        "div2k-valid": (Source(f"{at}/valid.zip", True, limit, md5),),
     }
     for key, files in MINI.items():
-        folder = catalogue.FOLDERS[key]
-        small = dataclasses.replace(folder, files=files, source=sources[folder.source])
-        monkeypatch.setitem(catalogue.FOLDERS, key, small)
-    monkeypatch.setattr(catalogue, "checksums", lambda: sums)
+        folder = sources.FOLDERS[key]
+        sums = {
+            file: hashlib.sha256(content[f"{folder.place}/{file}"]).hexdigest() for file in files
+        }
+        if key == "div2k-valid":
+            sums = dict.fromkeys(files, "")
+        small = dataclasses.replace(folder, files=sums, sources=published[key])
+        monkeypatch.setitem(sources.FOLDERS, key, small)
     server.answers.update({"/one.tgz": whole(tgz), "/valid.zip": whole(zipped)})
     for file in MINI["set5"]:
         server.answers[f"/Set5/{file}"] = whole(content[f"Set5/{file}"])
     return content
-
-
-def loopback(address, timeout=None, source_address=None):
-    """A plain create_connection, for the one that `nowhere` took away; to this machine only."""
-    assert address[0] == "127.0.0.1"
-    connection = socket.socket()
-    connection.settimeout(timeout)
-    connection.connect(address)
-    return connection
 
 
 def _tgz(content):
@@ -347,7 +357,7 @@ def visible(folder):
 
 def test_archive_is_fetched_and_unpacked(mini, server, tmp_path):
     data = training_set("bsd300", mode="rgb")
-    assert data.names == ["1", "2"] and [number(image) for image in data.images] == [0, 1001]
+    assert data.names == ["1", "2"] and [number(image) for image in data.images] == [0, 1]
     test_set("bsd300", mode="rgb")  # from the same archive: nothing more to fetch
     assert server.log == [("/one.tgz", None)]
     names = [f"BSDS300/images/{split}" for split in ("test/3.jpg", "train/1.jpg", "train/2.jpg")]
@@ -363,13 +373,22 @@ def test_files_are_fetched_one_by_one_and_only_what_is_missing(mini, server, tmp
     (tmp_path / "home/Set5").mkdir(parents=True)
     (tmp_path / "home/Set5/b.bmp").write_bytes(mini["Set5/b.bmp"])
     assert test_set("set5", mode="rgb").names == ["a", "b", "c"]
-    assert [path for path, _ in server.log] == ["/Set5/a.bmp", "/Set5/c.bmp"]
+    assert sorted(path for path, _ in server.log) == ["/Set5/a.bmp", "/Set5/c.bmp"]
 
 
 def test_second_mirror(mini, server):
     server.answers["/two.tgz"] = server.answers.pop("/one.tgz")
     assert len(training_set("bsd300", mode="rgb")) == 2
     assert [path for path, _ in server.log] == ["/one.tgz", "/two.tgz"]
+
+
+def test_files_one_by_one_where_no_archive_can_be_had(mini, server, tmp_path):
+    del server.answers["/one.tgz"]
+    server.answers["/two.tgz"] = lambda handler: send(handler, 200, b"<html>moved</html>")
+    for file in ("train/1.jpg", "train/2.jpg", "test/3.jpg"):
+        server.answers[f"/files/{file}"] = whole(mini[f"BSDS300/images/{file}"])
+    assert len(training_set("bsd300", mode="rgb")) == 2 and len(test_set("bsd300", mode="rgb")) == 1
+    assert not list((tmp_path / "home").glob("*tgz*"))
 
 
 def test_another_archive_with_the_same_images_will_do(mini, server):
@@ -389,14 +408,18 @@ def test_an_archive_with_other_images_will_not(mini, server, tmp_path, change):
     else:
         content["../../evil"] = b"x"
     server.answers["/one.tgz"] = whole(_tgz(content))
-    with pytest.raises(NotAvailable, match=r"is missing or changed|not the published one"):
+    if change == "hostile":  # what nobody asked for is not unpacked
+        assert len(training_set("bsd300", mode="rgb")) == 2
+        assert not list(tmp_path.rglob("evil")) and not list(tmp_path.parent.glob("evil"))
+        return
+    with pytest.raises(NotAvailable, match=r"lacks 1 published images .*3\.jpg"):
         training_set("bsd300", mode="rgb")
     assert visible(tmp_path) == []
 
 
 def test_archive_put_there_by_hand(mini, server, tmp_path, monkeypatch):
     """In the folder that ASYREPRO_DATA names, or in data/: used, and left where it is."""
-    archive = tmp_path / "mine/BSDS300-images.tgz"
+    archive = tmp_path / "mine/one.tgz"
     archive.parent.mkdir()
     archive.write_bytes(_tgz(mini))
     monkeypatch.setenv("ASYREPRO_DATA", str(tmp_path / "mine"))
@@ -424,11 +447,11 @@ def test_many_at_once_fetch_once(mini, server):
 
 def test_failing_server(mini, server, tmp_path):
     server.answers.clear()
-    with pytest.raises(NotAvailable, match=r"set5 is not on this machine: a\.bmp could not be"):
+    with pytest.raises(NotAvailable, match=r"set5 .*404"):
         test_set("set5", mode="rgb")
-    server.answers["/Set5/a.bmp"] = lambda handler: send(handler, 200, b"wrong")
-    server.answers["/Set5/b.bmp"] = not_found
-    with pytest.raises(NotAvailable, match="it was removed"):
+    for file in MINI["set5"]:
+        server.answers[f"/Set5/{file}"] = lambda handler: send(handler, 200, b"wrong")
+    with pytest.raises(NotAvailable, match="sha256"):
         test_set("set5", mode="rgb")
     assert visible(tmp_path) == []
 
@@ -436,12 +459,12 @@ def test_failing_server(mini, server, tmp_path):
 def test_zip_with_md5_into_a_mapped_cache(mini, server, tmp_path):
     data = test_set("div2k_valid", mode="grey")
     assert data.names == ["0801", "0802"] and data.images[0].shape == (1, 4, 6)
-    assert visible(tmp_path / "home/cache") == ["div2k_valid-grey.json", "div2k_valid-grey.u8"]
+    assert visible(tmp_path / "home/cache") == ["div2k_valid-grey.json", "div2k_valid-grey.npy"]
 
 
 def test_zip_with_another_md5(mini, server, tmp_path):
     server.answers["/valid.zip"] = whole(_zip({**mini, "more": b""}))
-    with pytest.raises(NotAvailable, match="its md5 is"):
+    with pytest.raises(NotAvailable, match="md5"):
         test_set("div2k_valid", mode="grey")
     assert visible(tmp_path) == []
 
@@ -469,14 +492,14 @@ def test_listing(tmp_path, capsys):
 # ------------------------------------------------------------------------------- the mapped cache
 
 
-def sources(folder, count=40):
+def pictures(folder, count=40):
     """PNG files of different sizes with random pixels."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     files = []
     for i in range(count):
         files.append(folder / f"{i:04}.png")
-        pixels = random.integers(0, 256, (5 + i % 3, 7 + i % 4, 3), dtype=np.uint8)
+        pixels = random.integers(0, 256, (12 + i % 3, 13 + i % 4, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(files[-1])
     return files
 
@@ -484,7 +507,7 @@ def sources(folder, count=40):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("mode", ["rgb", "grey", "luma"])
 def test_cache_holds_the_images(tmp_path, mode):
-    files = sources(tmp_path / "in")
+    files = pictures(tmp_path / "in")
     mapped, digests = cache.cached_images(files, mode, tmp_path / "cache", "x")
     for tensor, digest, file in zip(mapped, digests, files, strict=True):
         assert torch.equal(tensor, catalogue.images.read_image(file, mode))
@@ -492,23 +515,23 @@ def test_cache_holds_the_images(tmp_path, mode):
 
 
 def test_cache_is_built_once(tmp_path, monkeypatch):
-    files = sources(tmp_path / "in")
+    files = pictures(tmp_path / "in")
     first = cache.cached_images(files, "rgb", tmp_path / "cache", "x")
-    monkeypatch.setattr(cache, "read_hashed", None)  # a second decoding would fail
+    monkeypatch.setattr(cache.images, "read_hashed", None)  # a second decoding would fail
     second = cache.cached_images(files, "rgb", tmp_path / "cache", "x")
     assert first[1] == second[1]
     assert all(torch.equal(a, b) for a, b in zip(first[0], second[0], strict=True))
 
 
 def test_cache_of_other_files_or_damaged_is_built_again(tmp_path):
-    files = sources(tmp_path / "in")
+    files = pictures(tmp_path / "in")
     folder = tmp_path / "cache"
     for spoil in (
         lambda: Image.new("RGB", (3, 2)).save(files[0]),
-        lambda: (folder / "x.u8").write_bytes((folder / "x.u8").read_bytes()[:-1]),
+        lambda: (folder / "x.npy").write_bytes((folder / "x.npy").read_bytes()[:-1]),
         lambda: (folder / "x.json").write_text("{"),
         lambda: (folder / "x.json").write_text("[]"),
-        lambda: (folder / "x.json").write_text(json.dumps({"version": 99})),
+        lambda: (folder / "x.json").unlink(),  # as of a build that was killed
         lambda: files.pop(),
     ):
         cache.cached_images(files, "rgb", folder, "x")
@@ -519,43 +542,20 @@ def test_cache_of_other_files_or_damaged_is_built_again(tmp_path):
             assert torch.equal(tensor, catalogue.images.read_image(file))
 
 
-@pytest.mark.parametrize("tear", ["nothing", "journal", "pixels"])
-def test_cache_build_goes_on_after_a_kill(tmp_path, monkeypatch, tear):
-    """A build that dies in its third batch of 16 decodes the first 32 images no second time."""
-    files = sources(tmp_path / "in", 50)
-    real, seen = cache.read_hashed, []
-
-    def dies(file, mode):
-        if file == files[40]:
-            raise KeyboardInterrupt
-        return real(file, mode)
-
-    monkeypatch.setattr(cache, "read_hashed", dies)
-    with pytest.raises(KeyboardInterrupt):
-        cache.cached_images(files, "rgb", tmp_path / "cache", "x")
-    if tear == "journal":
-        with open(tmp_path / "cache/x.jsonl.part", "a") as journal:
-            journal.write('{"source": ["0032.png", 1')
-    if tear == "pixels":  # of the last of the 32, which then has to be decoded again
-        part = tmp_path / "cache/x.u8.part"
-        entries = (tmp_path / "cache/x.jsonl.part").read_text().splitlines()
-        complete = sum(np.prod(json.loads(entry)["shape"]) for entry in entries)
-        os.truncate(part, complete - 1)
-
-    def counts(file, mode):
-        seen.append(file)
-        return real(file, mode)
-
-    monkeypatch.setattr(cache, "read_hashed", counts)
-    mapped, _ = cache.cached_images(files, "rgb", tmp_path / "cache", "x")
-    assert sorted(seen) == files[31 if tear == "pixels" else 32 :]
-    for tensor, file in zip(mapped, files, strict=True):
-        assert torch.equal(tensor, catalogue.images.read_image(file))
-    assert sorted(p.name for p in (tmp_path / "cache").glob("x.*")) == ["x.json", "x.u8"]
+@pytest.mark.parametrize("task", [Denoising(25, "rgb"), SuperResolution(2, "rgb")])
+def test_a_mapped_set_is_trained_on_where_it_lies(tmp_path, task):
+    """The sampler copies none of the labels, and draws the patches that it draws from copies."""
+    mapped, _ = cache.cached_images(pictures(tmp_path / "in"), "rgb", tmp_path / "cache", "x")
+    options = {"patch": 4, "batch": 5, "seed": 1}
+    one = PatchSampler(mapped, task, **options)
+    assert one._labels.pixels.data_ptr() == mapped[0].data_ptr()
+    other = PatchSampler([image.clone() for image in mapped], task, **options)
+    for a, b in zip(next(one), next(other), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_cache_without_room(tmp_path, monkeypatch):
-    files = sources(tmp_path / "in")
+    files = pictures(tmp_path / "in")
     usage = cache.shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(DataError, match=r"needs 0\.0 GB and 0\.0 GB are free: make room"):
@@ -563,7 +563,7 @@ def test_cache_without_room(tmp_path, monkeypatch):
 
 
 def test_cache_names_a_damaged_source(tmp_path):
-    files = sources(tmp_path / "in")
+    files = pictures(tmp_path / "in")
     files[20].write_bytes(files[20].read_bytes()[:60])
     with pytest.raises(DataError, match=r"0020\.png is damaged or cut short"):
         cache.cached_images(files, "rgb", tmp_path / "cache", "x")
