@@ -18,7 +18,9 @@ import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.optim.adam import adam
 
 TOGETHER = 5  # more would raise float32's rounding errors of the Gram matrix to its own size
 HIDDEN = 16  # a hidden layer has at least so many input and output channels
@@ -44,6 +46,33 @@ def orthogonalized(matrices: Tensor, iterations: int = 5) -> Tensor:
     return x.mT if tall else x
 
 
+def orthogonalized_together(matrices: list[Tensor], iterations: int = 5) -> list[Tensor]:
+    """:func:`orthogonalized` of matrices of several shapes, in few operations, as a GPU needs it.
+
+    The Gram matrices of all shapes are iterated as one batch, padded with zeros to the largest:
+    rows and columns of zeros stay zero in every product. Equal to 1e-5 for up to ``TOGETHER``
+    iterations, and not meant for more.
+    """
+    if iterations > TOGETHER:
+        return [orthogonalized(matrix, iterations) for matrix in matrices]
+    norms = torch._foreach_norm(matrices)
+    torch._foreach_add_(norms, 1e-7)
+    xs = torch._foreach_div(matrices, norms)
+    xs = [x.mT if x.shape[0] > x.shape[1] else x for x in xs]
+    alike: dict[torch.Size, list[int]] = {}
+    for number, x in enumerate(xs):
+        alike.setdefault(x.shape, []).append(number)
+    stacks = [torch.stack([xs[number] for number in numbers]) for numbers in alike.values()]
+    side = max(x.shape[1] for x in stacks)
+    grams = torch.cat([F.pad(x @ x.mT, (0, side - x.shape[1]) * 2) for x in stacks])
+    factors = _factor(grams, iterations).split([len(x) for x in stacks])
+    for x, factor, numbers in zip(stacks, factors, alike.values(), strict=True):
+        rows = x.shape[1]
+        for number, done in zip(numbers, (factor[:, :rows, :rows] @ x).unbind(), strict=True):
+            xs[number] = done.mT if matrices[number].shape[0] > matrices[number].shape[1] else done
+    return xs
+
+
 def _factor(gram: Tensor, iterations: int) -> Tensor:
     """What Newton-Schulz iterations multiply X by from the left, from its Gram matrix X X^T alone.
 
@@ -52,11 +81,11 @@ def _factor(gram: Tensor, iterations: int) -> Tensor:
     take a third of the time. They need float32: a Gram matrix squares the singular values.
     """
     a, b, c = COEFFICIENTS
-    factor = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    factor = None
     for left in reversed(range(iterations)):
         step = b * gram + c * gram @ gram
         step.diagonal(dim1=-2, dim2=-1).add_(a)
-        factor = step @ factor
+        factor = step if factor is None else step @ factor
         if left:
             gram = step @ gram @ step
     return factor
@@ -67,6 +96,8 @@ class Muon(torch.optim.Optimizer):
 
     A kernel (out, in, ...) is taken as a matrix of ``out`` rows. Its update has the root mean
     square 0.2 ``lr`` per value, Adam's typical one; ``adam`` is what Adam's rate is of ``lr``.
+    On CUDA kernels of all shapes are multiplied as one batch, and no value is read back: rates may
+    be tensors and the step can be captured in a graph.
 
     Args:
         params: parameters or groups of them, as for all of torch's optimisers; a group may have
@@ -88,6 +119,8 @@ class Muon(torch.optim.Optimizer):
         ValueError: a rate or a count that is not positive, a negative decay, or a group with its
             own parts, decay, largest or iterations.
     """
+
+    capturable = True  # in a CUDA graph
 
     def __init__(
         self,
@@ -138,6 +171,9 @@ class Muon(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
+            if params and self.batches(params[0]):
+                self._step_batched(params, group)
+                continue
             shapes: dict[tuple[int, ...], list[Tensor]] = {}
             for p in filter(self.orthogonalizes, params):
                 shapes.setdefault(tuple(p.shape), []).append(p)
@@ -152,6 +188,53 @@ class Muon(torch.optim.Optimizer):
         if not is_hidden(p) or p.shape[0] % self.parts:
             return False
         return min(p.shape[0] // self.parts, p[0].numel()) <= self.largest
+
+    @staticmethod
+    def batches(p: Tensor) -> bool:
+        """Whether operations are so much dearer than their arithmetic that shapes go together."""
+        return p.is_cuda
+
+    def _step_batched(self, params: list[Tensor], group: dict) -> None:
+        """All parameters of a group on a GPU, in as few operations as there may be."""
+        lr = group["lr"]
+        if hidden := [p for p in params if self.orthogonalizes(p)]:
+            gradients = [p.grad for p in hidden]
+            means = [self._state(p, "mean") for p in hidden]
+            torch._foreach_lerp_(means, gradients, 1 - group["momentum"])
+            ahead = torch._foreach_lerp(gradients, means, group["momentum"])
+            rows = [_in_memory_order(p, p).view(len(p), -1) for p in hidden]
+            ahead = [_in_memory_order(a, p).flatten(1) for a, p in zip(ahead, hidden, strict=True)]
+            weights, matrices = (
+                [part for kernel in kernels for part in kernel.chunk(self.parts)]
+                for kernels in (rows, ahead)
+            )
+            updates = orthogonalized_together(matrices, self.iterations)
+            if self.decay:
+                torch._foreach_mul_(hidden, 1 - self.decay * lr)
+            torch._foreach_mul_(updates, [-0.2 * math.sqrt(max(w.shape)) for w in weights])
+            torch._foreach_mul_(updates, lr)
+            torch._foreach_add_(weights, updates)
+        if rest := [p for p in params if not self.orthogonalizes(p)]:
+            for p in rest:
+                self.state[p]["step"] = torch.as_tensor(
+                    self.state[p].get("step", 0), dtype=torch.float32, device=p.device
+                )
+            adam(
+                rest,
+                [p.grad for p in rest],
+                [self._state(p, "mean") for p in rest],
+                [self._state(p, "square") for p in rest],
+                [],
+                [self.state[p]["step"] for p in rest],
+                fused=True,
+                amsgrad=False,
+                beta1=group["betas"][0],
+                beta2=group["betas"][1],
+                lr=lr * group["adam"],
+                weight_decay=0,
+                eps=group["eps"],
+                maximize=False,
+            )
 
     def _step_hidden(self, params: list[Tensor], group: dict) -> None:
         gradients = [p.grad for p in params]
@@ -194,3 +277,9 @@ class Muon(torch.optim.Optimizer):
 def is_hidden(p: Tensor) -> bool:
     """Whether a parameter is the kernel of a hidden convolution (or layer), which Muon trains."""
     return p.ndim >= 2 and min(p.shape[:2]) >= HIDDEN
+
+
+def _in_memory_order(tensor: Tensor, kernel: Tensor) -> Tensor:
+    """A tensor of a kernel's shape, its axes in the order in which the kernel lies in memory."""
+    last = kernel.ndim == 4 and kernel.is_contiguous(memory_format=torch.channels_last)
+    return tensor.permute(0, 2, 3, 1) if last else tensor

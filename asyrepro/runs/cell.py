@@ -132,7 +132,8 @@ def _load_kept(cfg: DictConfig, folder: Path, network: nn.Module, data: dict[str
 
 def _note_beginning(cfg: DictConfig, folder: Path, device: torch.device, kept: bool) -> None:
     continued = kept or (folder / CHECKPOINT).is_file()
-    provenance.begin(folder, _environment(cfg, device), continued=continued)
+    with devices.measured_convolutions():  # as in training
+        provenance.begin(folder, _environment(cfg, device), continued=continued)
 
 
 def _finish(cfg, folder, trained, task, device, data) -> list[dict]:
@@ -439,7 +440,6 @@ def _smaller_batch(cfg: DictConfig, device: torch.device) -> str:
 def _prepare(cfg: DictConfig) -> torch.device:
     if cfg.runtime.threads:
         torch.set_num_threads(cfg.runtime.threads)
-    torch.backends.cudnn.benchmark = True
     device = devices.choose(cfg.runtime.device)
     if device.type == "cuda" and (device.index is None or distributed.size() > 1):
         device = torch.device("cuda", distributed.gpu())

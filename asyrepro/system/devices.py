@@ -15,7 +15,10 @@ def choose(name: str) -> torch.device:
     Raises:
         ConfigError: there is no such device here.
     """
-    torch.backends.cudnn.allow_tf32 = False  # float32 is float32, in training and evaluation
+    # float32 is float32, in training and evaluation. torch.compile still reads these two names, and
+    # fails where the newer fp32_precision was set.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -32,6 +35,20 @@ def choose(name: str) -> torch.device:
             "counted from cuda:0"
         )
     return device
+
+
+@contextmanager
+def measured_convolutions(on: bool = True):
+    """Within this, CUDA tries its kernels for each new shape and takes the fastest, or does not.
+
+    It pays where one shape comes again and again, as in training.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = on
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def fast_bfloat16(device: torch.device) -> bool:

@@ -1,8 +1,9 @@
 """The training loop: one network, one loss, one sequence of patches.
 
 The loop reads from top to bottom. What makes it fast is in plain sight: patches are made on the
-training device, in batches; bfloat16 autocast and channels_last; a fused optimiser; the loss is
-fetched from the device only when a line of the history or a checkpoint is due.
+training device, in batches; bfloat16 autocast and channels_last; a fused optimiser; on CUDA the
+step as a graph; the loss is fetched from the device only when a line of the history or a checkpoint
+is due.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from asyrepro.system import files
+from asyrepro.system import devices, files
 from asyrepro.system.errors import CheckpointError, UserError
-from asyrepro.training import checkpoint, distributed, stopping
+from asyrepro.training import checkpoint, distributed, graphs, stopping
 
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.csv"
@@ -47,7 +48,8 @@ class Trainer:
         device: where the network and the patches are.
         amp: run the network under bfloat16 autocast; weights and the loss stay float32.
         channels_last: keep activations with channels innermost, which convolutions prefer.
-        compile: pass the network through ``torch.compile``.
+        compile: pass the network and the loss through ``torch.compile``.
+        graph: capture the step in a CUDA graph where it can be.
         clip: largest norm of the gradient, None for no clipping.
         ema: decay of the running average of the weights, which is then what is validated and
             returned; None for none.
@@ -72,6 +74,7 @@ class Trainer:
     amp: bool = True
     channels_last: bool = True
     compile: bool = False
+    graph: bool = True
     clip: float | None = None
     ema: float | None = None
     log_every: int = 50
@@ -118,33 +121,23 @@ class Trainer:
         self.resume()
         if self.channels_last:
             self.network.to(memory_format=torch.channels_last)
-        step_function = distributed.parallel(self.network)
-        if self.compile:
-            step_function = torch.compile(step_function)
+        advance = self._stepping()
         self.network.train()
         saved = clock = time.perf_counter()
         bar = tqdm(
             total=self.steps, initial=self.step, desc=self.label, unit="step",
             disable=True if self.label is None else None, dynamic_ncols=True, mininterval=0.5,
         )  # fmt: skip
-        with bar, stopping.deferred():
+        with bar, stopping.deferred(), devices.measured_convolutions():
             while self.step < self.steps:
                 inputs, label = map(distributed.part, next(self.sampler))
                 if self.channels_last and inputs.ndim == 4:
                     inputs = inputs.contiguous(memory_format=torch.channels_last)
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
-                    output = step_function(inputs)
-                loss = self.criterion(output.float(), label)
-                self.optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                if self.clip is not None:
-                    nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
                 rate = self.optimizer.param_groups[0]["lr"]
-                self.optimizer.step()
+                advance(inputs, label)
                 self.scheduler.step()
                 if self.average is not None:
                     self.average.update_parameters(self.network)
-                self.total += loss.detach()
                 self.step += 1
                 bar.update()
 
@@ -169,6 +162,32 @@ class Trainer:
                     distributed.check_stop(f"at step {self.step} of {self.steps}")
                 clock = time.perf_counter()
         return self.trained.eval()
+
+    def _stepping(self) -> Callable[[Tensor, Tensor], None]:
+        """The function that takes one step: network, loss, gradients, optimiser."""
+        network = distributed.parallel(self.network)
+
+        def loss_of(inputs: Tensor, label: Tensor) -> Tensor:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+                output = network(inputs)
+            return self.criterion(output.float(), label)
+
+        if self.compile:
+            loss_of = torch.compile(loss_of)
+
+        def advance(inputs: Tensor, label: Tensor) -> None:
+            loss = loss_of(inputs, label)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            if self.clip is not None:
+                nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
+            self.optimizer.step()
+            self.total += loss.detach()
+
+        alone = self.graph and distributed.size() == 1 and graphs.can_capture(self.optimizer)
+        if alone and self._cuda and torch.cuda.is_available():
+            return graphs.captured(advance, self.optimizer)
+        return advance
 
     def _check_finite(self, rate: float) -> None:
         # The largest absolute value is finite only if all values are; to find it is fast.
@@ -196,7 +215,8 @@ class Trainer:
 
     def _validate(self) -> float:
         self.trained.eval()
-        value = self.validate(self.trained)
+        with devices.measured_convolutions(False):
+            value = self.validate(self.trained)
         self.network.train()
         return value
 

@@ -2,8 +2,12 @@
 
 PyTorch's fake tensors have a shape, a type and a device, but no values: with them operations on
 tensors of two devices fail as on a GPU, and so does whatever needs a value on the host, where a
-training would wait for the GPU. Gradients cannot be computed so; a stand-in makes them.
+training would wait for the GPU. Gradients of fake tensors can be computed on the CPU only: there
+the whole step is looked at for values, and on the GPU, with a stand-in for the gradients, for
+devices.
 """
+
+from unittest import mock
 
 import pytest
 import torch
@@ -11,10 +15,12 @@ from hydra import compose, initialize_config_dir
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from asyrepro.data.sampler import PatchSampler
+from asyrepro.muon import Muon
 from asyrepro.runs import cell, settings
+from asyrepro.system import devices
 from asyrepro.training.loop import Trainer
 
-GPU = torch.device("cuda", 0)
+GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 EXPERIMENTS = ["table2_srcnn", "table3_edsr", "table4_dncnn", "table5_dphsir"]
 LOSSES = ["mae", "asy_mse", "asy_mae_shuffled", "asy_mae_table1"]
 CASES = [
@@ -23,9 +29,9 @@ CASES = [
 ]
 
 
-def on_gpu(tensor):
-    """A fake one of the same shape and type on the GPU."""
-    return torch.empty(tensor.shape, dtype=tensor.dtype, device=GPU)
+def faked(tensor, device):
+    """A fake one of the same shape and type."""
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
 
 
 @pytest.fixture
@@ -35,8 +41,8 @@ def fake(monkeypatch):
     return FakeTensorMode()
 
 
-def trainer(fake, folder, experiment, loss, overrides):
-    """Two steps of a cell of the full profile, its networks and patches on the GPU."""
+def trainer(fake, folder, experiment, loss, overrides, device=GPU):
+    """Two steps of a run of the full profile, its network and patches on a device."""
     with initialize_config_dir(str(settings.CONFIGS), version_base=None):
         chosen = [f"experiment={experiment}", f"loss={loss}", "profile=full", *overrides]
         cfg = compose("train", chosen)
@@ -47,16 +53,17 @@ def trainer(fake, folder, experiment, loss, overrides):
     sampler = PatchSampler(images, task, patch=cfg.recipe.patch, batch=cfg.recipe.batch, seed=0)
     with fake:
         for stack in (sampler._labels, sampler._stored):
-            vars(stack).update({name: on_gpu(tensor) for name, tensor in vars(stack).items()})
-        sampler._cumulative, sampler.device = on_gpu(sampler._cumulative), GPU
-        with GPU:
-            network, _ = cell.build(cfg, GPU)
+            vars(stack).update({k: faked(tensor, device) for k, tensor in vars(stack).items()})
+        sampler._cumulative, sampler.device = faked(sampler._cumulative, device), device
+        with device:
+            network, _ = cell.build(cfg, device)
             criterion = settings.make(cfg.loss.criterion)
         criterion._validated_once = True  # the first call looks at the label's values
+        criterion.validate = False  # as every call does on the CPU
         optimizer, scheduler = cell._optimization(cfg.recipe, network)
         return Trainer(
-            network, criterion, sampler, optimizer, scheduler, steps=2, folder=folder, device=GPU,
-            clip=cfg.recipe.clip, ema=cfg.recipe.ema, label=None,
+            network, criterion, sampler, optimizer, scheduler, steps=2, folder=folder, label=None,
+            device=device, clip=cfg.recipe.clip, ema=cfg.recipe.ema,
         )  # fmt: skip
 
 
@@ -87,6 +94,32 @@ def test_a_step_stays_on_the_gpu_and_never_waits(
     assert losses == [GPU, GPU]
     assert run.step == 2
     assert {p.device for p in run.network.parameters()} == {GPU}
+
+
+@pytest.mark.parametrize(("experiment", "loss", "overrides"), CASES)
+def test_a_whole_step_reads_no_value(fake, tmp_path, monkeypatch, experiment, loss, overrides):
+    run = trainer(fake, tmp_path, experiment, loss, overrides, CPU)
+
+    def look(self, rate):
+        raise Done
+
+    monkeypatch.setattr(Trainer, "_check_finite", look)
+    batched = mock.patch.object(Muon, "batches", lambda self, p: True)  # as on a GPU
+    with fake, batched, pytest.raises(Done):
+        run.run()
+    assert run.step == 2
+    assert sum(p.grad is not None for p in run.network.parameters()) >= 6  # GRUNet: partly used
+
+
+def test_float32_is_float32_and_convolutions_are_measured_only_where_asked():
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    devices.choose("cpu")
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+    with devices.measured_convolutions():
+        assert torch.backends.cudnn.benchmark
+        with devices.measured_convolutions(False):
+            assert not torch.backends.cudnn.benchmark
+    assert not torch.backends.cudnn.benchmark
 
 
 def test_what_it_would_tell(fake):

@@ -1,10 +1,15 @@
 """The optimiser of short trainings, against the singular value decomposition and torch's Adam."""
 
+from unittest import mock
+
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from asyrepro.muon import Muon, is_hidden, orthogonalized
+from asyrepro.models import EDSR, DnCNN, GRUNet
+from asyrepro.muon import Muon, is_hidden, orthogonalized, orthogonalized_together
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (16, 144), (144, 16), (3, 20, 50)])
@@ -187,3 +192,82 @@ def test_decay_takes_its_share_of_the_hidden_kernels_alone():
     _, (first_too, bias_too, decayed) = stepped(0.5)
     assert torch.equal(first, first_too) and torch.equal(bias, bias_too)  # Adam's
     assert torch.allclose(decayed, plain - 0.01 * 0.5 * kernel, atol=1e-7)
+
+
+# ------------------------------------------------------------------ all shapes at once, for CUDA
+
+
+@pytest.mark.parametrize("iterations", [3, 5, 7])
+def test_matrices_of_many_shapes_are_orthogonalized_together(iterations):
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(16, 144), (144, 16), (24, 24), (16, 144), (32, 40)]
+    matrices = [torch.randn(shape, generator=generator) for shape in shapes]
+    found = orthogonalized_together(matrices, iterations)
+    for matrix, other in zip(matrices, found, strict=True):
+        torch.testing.assert_close(other, orthogonalized(matrix, iterations), atol=1e-5, rtol=1e-5)
+
+
+def gated():
+    """Kernels of several shapes, layouts and kinds, a gated one among them."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 16, 3, bias=False), nn.Conv2d(16, 32, 3, bias=False), nn.BatchNorm2d(32),
+        nn.Conv2d(32, 16, 1), nn.Conv2d(16, 48, 3),
+    )  # fmt: skip
+    return network.to(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("options", [{}, {"parts": 2, "decay": 0.1, "largest": 20}])
+@pytest.mark.parametrize("tensors", [False, True])
+def test_all_shapes_at_once_take_the_same_step(options, tensors):
+    networks, weights = (gated(), gated()), []
+    for number, network in enumerate(networks):
+        optimizer = Muon(network.parameters(), lr=0.01, **options)
+        if number and tensors:  # as in a captured step
+            optimizer.param_groups[0]["lr"] = torch.tensor(0.01)
+        with mock.patch.object(Muon, "batches", lambda self, p, number=number: bool(number)):
+            for step in range(4):
+                x = torch.rand(2, 1, 12, 12, generator=torch.Generator().manual_seed(step))
+                x = x.contiguous(memory_format=torch.channels_last)
+                optimizer.zero_grad()
+                network(x).square().mean().backward()
+                optimizer.step()
+        weights.append([p.detach() for p in network.parameters()])
+    for a, b in zip(*weights, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+class Counter(TorchDispatchMode):
+    """Counts operations that compute something, as each of them is a kernel on a GPU at least."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function.namespace == "aten" and not function.is_view
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("make", "parts", "most"),
+    [(GRUNet, 2, 180), (EDSR, 1, 80), (DnCNN, 1, 80)],
+    ids=["GRUNet", "EDSR", "DnCNN"],
+)
+def test_all_shapes_at_once_are_few_operations(make, parts, most):
+    counts = []
+    for batched in (False, True):
+        shapes = [p.shape for p in make().parameters()]
+        with FakeTensorMode():
+            kernels = []
+            for shape in shapes:
+                layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
+                kernels.append(nn.Parameter(torch.empty(shape).to(memory_format=layout)))
+                kernels[-1].grad = torch.empty_like(kernels[-1])
+            optimizer = Muon(kernels, parts=parts)
+            with mock.patch.object(Muon, "batches", lambda self, p, now=batched: now):
+                optimizer.step()  # makes the state
+                with Counter() as counter:
+                    optimizer.step()
+        counts.append(counter.count)
+    assert counts[1] <= most and counts[1] < counts[0], counts

@@ -1,6 +1,8 @@
 """The training loop: what it computes, and that nothing is lost when it is cut off."""
 
 import math
+from contextlib import contextmanager, nullcontext
+from unittest import mock
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import nn
 
 from asyrepro.losses import AsymmetricLoss
 from asyrepro.system.errors import CheckpointError
-from asyrepro.training import checkpoint
+from asyrepro.training import checkpoint, graphs
 from asyrepro.training.loop import CHECKPOINT, HISTORY, Diverged, Trainer, parameter_groups
 
 
@@ -163,6 +165,69 @@ def test_a_checkpoint_of_another_kind_of_device_is_refused(tmp_path):
     checkpoint.save(tmp_path / CHECKPOINT, {k: v for k, v in state.items() if k != "format"})
     with pytest.raises(CheckpointError, match="was begun on cuda; continue it with"):
         trainer(tmp_path).run()
+
+
+class Recorded:
+    """A stand-in for CUDA's graph: what is captured is not carried out, and is repeated."""
+
+    def __init__(self):
+        self.replay = None
+
+
+def test_a_captured_step_takes_each_batch_and_rate_once(monkeypatch):
+    graph, capturing = Recorded(), []
+
+    @contextmanager
+    def capture(graph):
+        capturing.append(graph)
+        yield
+        capturing.pop()
+
+    for name, stand_in in {
+        "CUDAGraph": lambda: graph,
+        "Stream": mock.MagicMock,
+        "current_stream": mock.MagicMock,
+        "stream": lambda stream: nullcontext(),
+        "graph": capture,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+
+    def weight():
+        torch.manual_seed(0)
+        weight = nn.Parameter(torch.randn(3))
+        optimizer = torch.optim.SGD([weight], lr=1.0)
+        return weight, optimizer, torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+
+    def stepping(weight, optimizer):
+        def step(x, y):
+            if capturing:
+                rate = optimizer.param_groups[0]["lr"]
+
+                def replay():
+                    weight.grad = x * y
+                    weight.data.sub_(weight.grad * rate)
+
+                capturing[0].replay = replay
+                return
+            weight.grad = x * y
+            optimizer.step()
+
+        return step
+
+    ends = []
+    for wrapped in (False, True):
+        one, optimizer, scheduler = weight()
+        step = stepping(one, optimizer)
+        if wrapped:
+            step = graphs.captured(step, optimizer)
+        generator = torch.Generator().manual_seed(1)
+        for _ in range(graphs.EAGER + 4):
+            step(torch.rand(3, generator=generator), torch.rand(3, generator=generator))
+            scheduler.step()
+        assert isinstance(optimizer.param_groups[0]["lr"], float)
+        ends.append(one.detach())
+    assert graph.replay is not None
+    torch.testing.assert_close(*ends)
 
 
 def test_layers_with_a_learning_rate_of_their_own():

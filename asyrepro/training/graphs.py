@@ -1,0 +1,76 @@
+"""A training step as one CUDA graph: the GPU is given its hundreds of kernels at once.
+
+Small networks, and optimisers of many small operations, are bound by launches: the GPU waits for
+the host. A captured step is launched as a whole. What it reads stands at fixed places: a batch is
+copied there, and learning rates, which are numbers on the host, are written into tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+EAGER = 3  # steps before the capture, which choose convolutions and make the optimiser's state
+
+
+def can_capture(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the optimiser's counts can be tensors on the GPU, as a graph needs them."""
+    return "capturable" in optimizer.defaults or getattr(optimizer, "capturable", False)
+
+
+def captured(
+    step: Callable[[Tensor, Tensor], None], optimizer: torch.optim.Optimizer
+) -> Callable[[Tensor, Tensor], None]:
+    """``step`` as a CUDA graph. Its first calls are plain ones; every call is one step.
+
+    Args:
+        step: takes inputs and label, of the same shapes every time, reads no value back, and
+            changes tensors in place.
+        optimizer: whose step this is; its rates may change from step to step.
+    """
+    for group in optimizer.param_groups:
+        if "capturable" in group:
+            group["capturable"] = True
+    graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    rates: list[Tensor] = []
+    places: list[Tensor] = []
+    calls = 0
+
+    def run(*batch: Tensor) -> None:
+        nonlocal calls
+        calls += 1
+        if not rates:
+            rates.extend(torch.empty((), device=batch[0].device) for _ in optimizer.param_groups)
+        with _as_tensors(optimizer, rates):
+            if calls <= EAGER:
+                side.wait_stream(torch.cuda.current_stream())
+                with torch.cuda.stream(side):
+                    step(*batch)
+                torch.cuda.current_stream().wait_stream(side)
+                return
+            if not places:
+                places.extend(map(torch.clone, batch))  # which keeps their layouts
+                with torch.cuda.graph(graph):
+                    step(*places)  # is recorded, and not carried out
+        for place, tensor in zip(places, batch, strict=True):
+            place.copy_(tensor)
+        graph.replay()
+
+    return run
+
+
+@contextmanager
+def _as_tensors(optimizer: torch.optim.Optimizer, rates: list[Tensor]) -> Iterator[None]:
+    """Within this, the groups' learning rates are ``rates``, which hold their values."""
+    numbers = [group["lr"] for group in optimizer.param_groups]
+    for group, rate, number in zip(optimizer.param_groups, rates, numbers, strict=True):
+        rate.fill_(number)
+        group["lr"] = rate
+    try:
+        yield
+    finally:
+        for group, number in zip(optimizer.param_groups, numbers, strict=True):
+            group["lr"] = number
