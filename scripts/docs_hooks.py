@@ -1,4 +1,4 @@
-"""A hook of mkdocs: links that lead out of docs/, as a reader of the repository follows them.
+"""What mkdocs does not know: links that lead out of docs/, and Sphinx's roles in docstrings.
 
 The site is published beside results/, so a link to ../results/... stays a link. The source is not
 part of it: of a link to ../asyrepro/... and the like only the words stay. The target must exist.
@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"\[([^\]]+)\]\(\.\./([^)#\s]+)(#[^)]*)?\)")
-log = logging.getLogger("mkdocs.hooks.docs_links")
+log = logging.getLogger("mkdocs.hooks.docs_hooks")
 
 
 def on_page_markdown(markdown: str, page, **_) -> str:
@@ -25,3 +25,9 @@ def on_page_markdown(markdown: str, page, **_) -> str:
         return words
 
     return LINK.sub(replace, markdown)
+
+
+def on_page_content(html: str, **_) -> str:
+    """The page's HTML without the names of roles (``:func:``) and the second colon of ``::``."""
+    html = re.sub(r":(?:func|class|mod|meth|data|attr):\s*(?=<code|<a)", "", html)
+    return html.replace("::</p>", ":</p>")
