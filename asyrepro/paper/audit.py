@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from asyrepro.paper import noise, printed, recovered
 from asyrepro.paper.tables import tables
 from asyrepro.system import files
+from asyrepro.system.templates import render
 
 CSVS = (
     *("rmse_column", "image_constants", "shared_images", "summary", "changes", "not_winning"),
@@ -124,16 +124,10 @@ def markdown(frames: dict[str, pd.DataFrame], used: list[str], missing: list[str
         used: titles of the data sets at hand.
         missing: titles of those that are not.
     """
-    environment = Environment(
-        loader=PackageLoader("asyrepro.paper"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["f"] = lambda value, form: format(value, form)
-    return environment.get_template("audit.md.j2").render(
-        {**dict.fromkeys(CSVS), **frames},
+    return render(
+        "asyrepro.paper",
+        "audit.md",
+        **{**dict.fromkeys(CSVS), **frames},
         used=used,
         missing=missing,
         redundant=printed.redundancy(),

@@ -34,9 +34,10 @@ import pandas as pd
 from tqdm import tqdm
 
 from asyrepro.data.images import list_images
-from asyrepro.paper.measure import CROPS, VARIANTS, measure_array, measure_file
+from asyrepro.paper.measure import CENTRES, CROPS, MODULI, VARIANTS, measure_array, measure_file
 from asyrepro.paper.tables import constants
 from asyrepro.system.errors import DataError
+from asyrepro.system.templates import render
 
 #: Corrected p below which a table's test set counts as found.
 SIGNIFICANT = 0.01
@@ -300,53 +301,24 @@ READINGS = {
 }
 
 
-def _crop_words(crop: str) -> str:
-    if crop == "whole":
-        return "whole image"
-    if crop.startswith("mod"):
-        return f"cut to a multiple of {crop[3:]}"
-    return f"centre {crop[6:]} x {crop[6:]}"
+CROP_WORDS = {
+    "whole": "whole image",
+    **{f"mod{m}": f"cut to a multiple of {m}" for m in MODULI},
+    **{f"centre{c}": f"centre {c} x {c}" for c in CENTRES},
+}
 
 
 def describe(found: Scan, sets: pd.DataFrame, matches: pd.DataFrame) -> str:
     """The result as text for a terminal."""
-    lines = [f"{len(found.names)} images measured"]
-    copies = sum(map(len, found.copies.values()))
-    if copies:
-        lines[0] += f" ({copies} more are exact copies of these)"
-    if found.damaged:
-        lines.append(f"{len(found.damaged)} could not be read and were left out:")
-        lines += [f"  {reason}" for _, reason in found.damaged]
-    for row in sets.itertuples():
-        title = f"{'Tables' if '-' in row.tables else 'Table'} {row.tables}"
-        lines += ["", f"{title}: {'FOUND' if row.significant else 'not found'}"]
-        if not row.hits:
-            lines.append(f"  no image has any of its ten constants, in {row.tries} settings tried")
-            continue
-        lines.append(
-            f"  {row.hits} of its ten constants have an image: {READINGS[row.variant]}, "
-            f"{_crop_words(row.crop)}; chance alone gives {row.expected:.2g}"
-        )
-        lines.append(
-            "  probability that chance does as well in any of the "
-            f"{row.tries} settings tried: {row.p_corrected:.2g}"
-        )
-        hits = matches[(matches["tables"] == row.tables) & matches["hit"]]
-        wide = max(5, *map(len, hits["image"]))
-        lines.append(
-            f"  no  constant  {'image':<{wide}}  error    second   by chance  in any setting"
-        )
-        for hit in hits.itertuples():
-            lines.append(
-                f"  {hit.no:>2}  {hit.value:.5f}   {hit.image:<{wide}}  {hit.error:.1e}  "
-                f"{hit.second_error:.1e}  {hit.chance:<9.2g}  {hit.chance_any:.2g}"
-                + ("" if hit.significant else "  (not significant)")
-            )
-            if hit.also:
-                lines.append(f"      fits as well: {hit.also}")
-            if hit.image in found.copies:
-                lines.append(f"      the same image: {'; '.join(found.copies[hit.image])}")
-    return "\n".join(lines)
+    return render(
+        "asyrepro.paper",
+        "identify.txt",
+        found=found,
+        sets=sets,
+        matches=matches,
+        readings=READINGS,
+        crops=CROP_WORDS,
+    )
 
 
 def default_jobs() -> int:

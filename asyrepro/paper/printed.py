@@ -93,29 +93,19 @@ def summary() -> pd.DataFrame:
     ``psnr_change_min`` and ``_max`` are over the images; ``rmse_fall_max`` is the largest fall of
     the RMSE column in per cent; ``<metric>_worse`` counts the images that do not improve.
     """
-    rows = []
-    for (table, base), part in changes().groupby(["table", "base"]):
-        rows.append(
-            {
-                "table": table,
-                "model": part["model"].iloc[0],
-                "base": base,
-                "psnr_base": part["psnr_base"].mean(),
-                "psnr_asy": part["psnr_asy"].mean(),
-                "psnr_change": part["psnr_change"].mean(),
-                "psnr_change_min": part["psnr_change"].min(),
-                "psnr_change_max": part["psnr_change"].max(),
-                "ssim_base": part["ssim_base"].mean(),
-                "ssim_asy": part["ssim_asy"].mean(),
-                "ssim_change": part["ssim_change"].mean(),
-                "rmse_change": part["rmse_change"].mean(),
-                "rmse_fall_max": -part["rmse_percent"].min(),
-                "psnr_worse": int((part["psnr_change"] <= 0).sum()),
-                "ssim_worse": int((part["ssim_change"] <= 0).sum()),
-                "rmse_worse": int((part["rmse_change"] >= 0).sum()),
-            }
-        )
-    return pd.DataFrame(rows)
+    groups = changes().groupby(["table", "model", "base"])
+    means = {f"{metric}_{part}": (f"{metric}_{part}", "mean") for metric in ("psnr", "ssim")
+             for part in ("base", "asy", "change")}  # fmt: skip
+    return groups.agg(
+        **means,
+        psnr_change_min=("psnr_change", "min"),
+        psnr_change_max=("psnr_change", "max"),
+        rmse_change=("rmse_change", "mean"),
+        rmse_fall_max=("rmse_percent", lambda percent: -percent.min()),
+        psnr_worse=("psnr_change", lambda change: (change <= 0).sum()),
+        ssim_worse=("ssim_change", lambda change: (change <= 0).sum()),
+        rmse_worse=("rmse_change", lambda change: (change >= 0).sum()),
+    ).reset_index()
 
 
 def not_winning() -> pd.DataFrame:
@@ -123,24 +113,15 @@ def not_winning() -> pd.DataFrame:
 
     Columns ``table``, ``model``, ``no``, ``base``, ``metric``, ``before``, ``after``, ``what``.
     """
-    rows = []
+    parts = []
     for metric in METRICS:
-        better = -1 if metric == "rmse" else 1
-        frame = changes()
-        frame = frame[better * frame[f"{metric}_change"] <= 0]
-        for row in frame.to_dict("records"):
-            change = row[f"{metric}_change"]
-            rows.append(
-                {
-                    **{key: row[key] for key in ("table", "model", "no", "base")},
-                    "metric": metric,
-                    "before": row[f"{metric}_base"],
-                    "after": row[f"{metric}_asy"],
-                    "what": "the same" if change == 0 else "worse",
-                }
-            )
-    columns = ["table", "model", "no", "base", "metric", "before", "after", "what"]
-    frame = pd.DataFrame(rows, columns=columns)
+        part = changes()[["table", "model", "no", "base"]].assign(metric=metric)
+        part[["before", "after", "change"]] = changes()[
+            [f"{metric}_base", f"{metric}_asy", f"{metric}_change"]
+        ]
+        part["what"] = np.where(part["change"] == 0, "the same", "worse")
+        parts.append(part[part["change"] * (-1 if metric == "rmse" else 1) <= 0])
+    frame = pd.concat(parts).drop(columns="change")
     return frame.sort_values(["table", "base", "no"], ignore_index=True)
 
 
