@@ -10,7 +10,7 @@ from PIL import Image
 
 from asyrepro import paper
 from asyrepro.commands.audit import main
-from asyrepro.data import catalogue
+from asyrepro.data import catalogue, sources
 from asyrepro.models.edsr import DIV2K_MEAN, EDSR
 from asyrepro.paper import failed_column, noise, printed, recovered
 from asyrepro.system.errors import DataError
@@ -286,7 +286,7 @@ def no_data(tmp_path_factory):
     empty = tmp_path_factory.mktemp("empty")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ASYREPRO_DATA", str(empty))
-        patch.setattr(catalogue, "home", lambda: empty)
+        patch.setattr(sources, "home", lambda: empty)
         yield empty
 
 
