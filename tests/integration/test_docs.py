@@ -1,4 +1,4 @@
-"""What docs/extending.md tells to write and to run, written and run as it stands."""
+"""What the documentation tells to write and to run."""
 
 import os
 import re
@@ -10,9 +10,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import skimage.data
+from hydra import compose, initialize_config_dir
 from PIL import Image
 
+from asyrepro.runs import settings
+
 ROOT = Path(__file__).parents[2]
+COMMAND = re.compile(r"^    asyrepro train ((?:.*\\\n)*.*)$", re.M)
 TEXT = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```\w+\n# (\S+)\n(.*?)^```$", re.M | re.S)
 QUICK = ["max_steps=2", "runtime.threads=1", "recipe.validate_every=0"]
@@ -62,3 +66,21 @@ def test_added_as_written(folder, words, study, loss):
     assert run.returncode == 0, run.stderr
     (rows,) = folder.glob(f"results/{study}/*/{loss}/seed0/rows.csv")
     assert pd.read_csv(rows)["psnr"].notna().all()
+
+
+def commands() -> list[str]:
+    """Every `asyrepro train` command of docs/ that needs no file of the reader's."""
+    pages = sorted((ROOT / "docs").glob("*.md"))
+    found = [line for page in pages for line in COMMAND.findall(page.read_text(encoding="utf-8"))]
+    return [line.replace("\\\n", " ") for line in found if "--config-dir" not in line]
+
+
+def test_commands_name_settings_that_exist():
+    assert len(commands()) >= 10
+    with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
+        for line in commands():
+            words = [
+                word for word in shlex.split(line, comments=True) if re.match(r"[\w./]+=", word)
+            ]
+            first = [word if "[" in word else word.split(",")[0] for word in words]
+            compose("train", [word for word in first if not word.startswith("hydra")])
