@@ -13,15 +13,18 @@ The paper leaves several points open. The defaults are the equations; other read
   before the criterion, so that MSE receives the mask squared.
 - *which quartile* (``quartile``). Table 1: "the smaller quartile, which is equal to the 25th
   percentile ... in descending order": 0.25 counts from the darkest pixel, 0.75 from the brightest.
-- *TH() of Table 1*, "a function to judge and process", is read as the tanh of eq. (2), which
-  section 2 introduces as its remedy for large reciprocals.
+- *TH() of Table 1* (``squash``), "a function to judge and process according to the value of
+  weight_mask". "tanh" is eq. (2)'s remedy for large reciprocals; "threshold" sets what is above 1,
+  the pixels darker than the quartile, to 1.
 - *one mask for three channels* (``grey``). The paper's mask is H x W x 1 for an H x W x 3 image.
-- *min-max normalisation* (``minmax``), eq. (1). Off by default: the images behind the paper's
-  Table 4 were scaled by 255 only.
 - *the direction* (``invert``). Smaller grey value, larger weight, by eq. (2) and most of the text;
   one sentence of section 2 says the opposite.
+
+Eq. (1), min-max normalisation, stretches the network's input and the label: it belongs to the task
+(:mod:`asyrepro.tasks`). ``mask_minmax`` stretches the label for the mask only.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -31,10 +34,11 @@ BASES = ("mae", "mse")
 REDUCTIONS = ("none", "mean", "sum")
 VARIANTS = ("equation", "table1")
 QUARTILES = (0.25, 0.75)
+SQUASHES = ("tanh", "threshold")
 
 EPSILON = 1e-10  # eq. (2) and Table 1, line 1
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-LOWEST, HIGHEST = -0.5, 1.5  # a label beyond these is not an image in [0, 1]
+LOWEST, HIGHEST = -0.125, 1.125  # bicubic resampling leaves [0, 1] by no more along one axis
 
 
 def asymmetric_weight(
@@ -42,11 +46,12 @@ def asymmetric_weight(
     *,
     variant: str = "equation",
     grey: bool = True,
-    minmax: bool = False,
+    mask_minmax: bool = False,
     invert: bool = False,
     normalize: bool = False,
     shuffle: bool = False,
     quartile: float = 0.25,
+    squash: str = "tanh",
     validate: bool = True,
 ) -> Tensor:
     """Weight mask of a batch of label images: ``M = 0.5 tanh(1 / (I + 1e-10)) + 0.5``, eq. (2).
@@ -59,50 +64,50 @@ def asymmetric_weight(
             quartile of the image's own grey values (Table 1, lines 1-2).
         grey: one mask for all channels, from the luma of ITU-R BT.601 (C = 3) or the mean of the
             channels (any other C, such as spectral bands). If False, one mask per channel.
-        minmax: stretch each image (all its channels together) to [0, 1] first, eq. (1). An image
-            of a single value, where eq. (1) is 0 / 0, becomes 0.
+        mask_minmax: for the mask, stretch each image (all its channels together) to [0, 1] first.
+            An image of a single value becomes 0.
         invert: the mask of 1 - I, so that brighter pixels weigh more.
         normalize: control; rescale each image's mask to a mean of 1.
         shuffle: control; permute each image's mask over its pixels (the same permutation for all
             channels), drawn from torch's global generator of the label's device.
         quartile: 0.25 or 0.75, for "table1" only: the quantile of the image's grey values, in
             ascending order and linearly interpolated, that is Q.
-        validate: check the label's values. On a GPU this makes the host wait for the result. Under
-            ``torch.compile`` values are never checked.
+        squash: Table 1's TH(): "tanh", or "threshold", ``min(Q / (I + 1e-10), 1)``, for "table1"
+            only.
+        validate: check the label's values. On a GPU this makes the host wait for the result. They
+            cannot be checked under ``torch.compile``, ``torch.vmap`` and on the meta device.
 
     Returns:
-        float32 mask (N, 1, H, W), or (N, C, H, W) if ``grey`` is False. It carries no gradient and
-        does not depend on autocast.
+        Mask (N, 1, H, W), or (N, C, H, W) if ``grey`` is False; float64 for a float64 label, else
+        float32. It carries no gradient and does not depend on autocast.
 
     Raises:
         TypeError: the label is not a floating-point tensor.
-        ValueError: the label is not a non-empty (N, C, H, W), holds NaN or values far outside
-            [0, 1] (beyond -0.5 or 1.5), or an option has an unknown value.
+        ValueError: the label is not a non-empty (N, C, H, W), holds NaN or values further outside
+            [0, 1] than rounding and bicubic resampling lead, or an option has an unknown value.
     """
-    _check_choice("variant", variant, VARIANTS)
-    _check_choice("quartile", quartile, QUARTILES)
+    _check_options(variant, quartile, squash)
     _check_images("label", label)
     if validate:
         _check_values(label)
-
-    label = label.detach().float()
-    if minmax:
-        lowest = label.amin(dim=(1, 2, 3), keepdim=True)
-        highest = label.amax(dim=(1, 2, 3), keepdim=True)
-        label = (label - lowest) / (highest - lowest).clamp(min=EPSILON)
-    if grey:
-        label = _grey(label)
-    label = label.clamp(0, 1)
-    if invert:
-        label = 1 - label
-
-    numerator = _quantile(label, quartile) if variant == "table1" else 1
-    mask = (numerator / (label + EPSILON)).tanh_().mul_(0.5).add_(0.5)
-    if normalize:
-        mask = mask / mask.mean(dim=(1, 2, 3), keepdim=True)
-    if shuffle:
-        mask = _shuffle(mask)
-    return mask
+    with torch.no_grad():
+        image = label.to(_precision(label))
+        if mask_minmax:
+            lowest = image.amin(dim=(1, 2, 3), keepdim=True)
+            highest = image.amax(dim=(1, 2, 3), keepdim=True)
+            image = (image - lowest) / (highest - lowest).clamp(min=EPSILON)
+        image = (_grey(image) if grey else image).clamp(0, 1)
+        if invert:
+            image = 1 - image
+        numerator = _quantile(image, quartile) if variant == "table1" else 1
+        mask = image.add_(EPSILON).reciprocal_()
+        if squash == "tanh":
+            mask.mul_(2 * numerator).sigmoid_()  # 0.5 tanh(x) + 0.5 at an eighth of the time
+        else:
+            mask.mul_(numerator).clamp_(max=1)
+        if normalize:
+            mask = mask / mask.mean(dim=(1, 2, 3), keepdim=True)
+        return _shuffle(mask) if shuffle else mask
 
 
 class AsymmetricLoss(nn.Module):
@@ -114,15 +119,20 @@ class AsymmetricLoss(nn.Module):
     mean is 1.
 
     The mean is over all N * C * H * W values, not divided by the sum of the weights. The loss is
-    float32, under autocast too. No gradient flows through the mask.
+    float32, under autocast too, but float64 if output or label is. No gradient flows through the
+    mask.
 
     Args:
         base: "mae" (eq. 4) or "mse" (eq. 3).
         reduction: "none", "mean" or "sum", as in torch's own losses.
-        variant, grey, minmax, invert, normalize, shuffle, quartile: see :func:`asymmetric_weight`.
-        validate: check the label for NaN and for values far outside [0, 1]: on every call on the
-            CPU, on the first call only on other devices (there, each check would make the host wait
-            for the device), never under ``torch.compile``.
+        loss_weight: the loss is multiplied by it; the share of this loss in a sum of several.
+        variant, grey, mask_minmax, invert, normalize, shuffle, quartile, squash: see
+            :func:`asymmetric_weight`.
+        validate: check the label for NaN and for values outside [0, 1]. On the CPU every call is
+            checked. ON OTHER DEVICES ONLY THE FIRST CALL IS, since each check makes the host wait
+            for the device: a later batch of another range goes unnoticed there, so call
+            :func:`asymmetric_weight` on a batch whose range you doubt. Nothing is checked under
+            ``torch.compile`` or ``torch.vmap``.
 
     Shape:
         output, label: (N, C, H, W). Loss: a scalar, or (N, C, H, W) with ``reduction="none"``.
@@ -138,30 +148,33 @@ class AsymmetricLoss(nn.Module):
         base: str = "mae",
         *,
         reduction: str = "mean",
+        loss_weight: float = 1.0,
         variant: str = "equation",
         grey: bool = True,
-        minmax: bool = False,
+        mask_minmax: bool = False,
         invert: bool = False,
         normalize: bool = False,
         shuffle: bool = False,
         quartile: float = 0.25,
+        squash: str = "tanh",
         validate: bool = True,
     ):
         super().__init__()
         _check_choice("base", base, BASES)
         _check_choice("reduction", reduction, REDUCTIONS)
-        _check_choice("variant", variant, VARIANTS)
-        _check_choice("quartile", quartile, QUARTILES)
+        _check_options(variant, quartile, squash)
         self.base = base
         self.reduction = reduction
+        self.loss_weight = loss_weight
         self.weight_options: dict[str, Any] = {
             "variant": variant,
             "grey": grey,
-            "minmax": minmax,
+            "mask_minmax": mask_minmax,
             "invert": invert,
             "normalize": normalize,
             "shuffle": shuffle,
             "quartile": quartile,
+            "squash": squash,
         }
         self.validate = validate
         self._validated_once = False
@@ -180,19 +193,44 @@ class AsymmetricLoss(nn.Module):
             self._validated_once = True
 
         mask = asymmetric_weight(label, **self.weight_options, validate=False)
-        error = output.float() - label.float()
-        if self.weight_options["variant"] == "table1":
-            error = mask * error  # M * output - M * label
-        loss = error.abs() if self.base == "mae" else error.square()
-        if self.weight_options["variant"] == "equation":
-            loss = mask * loss
+        if self.base == "mse" and self.weight_options["variant"] == "table1":
+            mask = mask.square()  # of M * output - M * label
+        precision = torch.promote_types(_precision(output), _precision(label))
+        error, power = output.to(precision) - label.to(precision), BASES.index(self.base) + 1
         if self.reduction == "none":
-            return loss
-        return loss.mean() if self.reduction == "mean" else loss.sum()
+            return self.loss_weight * mask * error.abs() ** power
+        total = _WeightedSum.apply(error, mask, power)
+        return total * (self.loss_weight / (error.numel() if self.reduction == "mean" else 1))
 
     def extra_repr(self) -> str:
         options = {"base": self.base, "reduction": self.reduction, **self.weight_options}
         return ", ".join(f"{name}={value!r}" for name, value in options.items())
+
+
+class _WeightedSum(torch.autograd.Function):
+    """``(mask * error.abs() ** power).sum()``, power 1 or 2, as a function of ``error``.
+
+    Its gradient written out takes half the passes over memory of the one that autograd finds.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(error: Tensor, mask: Tensor, power: int) -> Tensor:
+        if power == 1:
+            return error.abs().mul_(mask).sum()
+        return (error * mask).mul_(error).sum()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        error, mask, ctx.power = inputs
+        ctx.save_for_backward(error, mask)
+
+    @staticmethod
+    def backward(ctx, slope: Tensor):
+        error, mask = ctx.saved_tensors
+        weighted = error.detach().sgn().mul_(mask) if ctx.power == 1 else error * mask
+        return weighted * (ctx.power * slope), None, None
 
 
 def _grey(images: Tensor) -> Tensor:
@@ -202,7 +240,7 @@ def _grey(images: Tensor) -> Tensor:
         return images
     if channels == 3:
         red, green, blue = images.split(1, dim=1)
-        return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
+        return (LUMA[0] * red).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
     return images.mean(dim=1, keepdim=True)
 
 
@@ -216,6 +254,16 @@ def _shuffle(mask: Tensor) -> Tensor:
     pixels = mask.flatten(2)
     keys = torch.rand(pixels.shape[0], 1, pixels.shape[2], device=mask.device)
     return pixels.gather(2, keys.argsort(dim=2).expand_as(pixels)).view(mask.shape)
+
+
+def _precision(images: Tensor) -> torch.dtype:
+    return torch.promote_types(images.dtype, torch.float32)
+
+
+def _check_options(variant: str, quartile: float, squash: str) -> None:
+    _check_choice("variant", variant, VARIANTS)
+    _check_choice("quartile", quartile, QUARTILES)
+    _check_choice("squash", squash, SQUASHES if variant == "table1" else SQUASHES[:1])
 
 
 def _check_choice(option: str, value: object, allowed: tuple) -> None:
@@ -242,12 +290,16 @@ def _check_images(name: str, images: Tensor) -> None:
 def _check_values(label: Tensor) -> None:
     if torch.compiler.is_compiling():
         return
-    lowest, highest = label.detach().aminmax()  # NaN if there is any NaN
-    if bool((lowest >= LOWEST) & (highest <= HIGHEST)):
+    try:
+        lowest, highest = (bound.item() for bound in label.detach().aminmax())
+    except RuntimeError:  # there are no values to read: torch.vmap, meta and fake tensors
         return
-    if bool(lowest.isnan()):
+    if lowest >= LOWEST and highest <= HIGHEST:
+        return
+    if math.isnan(lowest):
         raise ValueError("label holds NaN: check how it was read or normalised")
     raise ValueError(
-        f"label has values from {lowest.item():.4g} to {highest.item():.4g}, far outside [0, 1]: "
-        "scale it to [0, 1] (divide 8-bit images by 255)"
+        f"label has values from {lowest:.4g} to {highest:.4g}, but a grey value lies in [0, 1], "
+        "and the weights depend on it: add a mean that was subtracted, turn [-1, 1] into [0, 1], "
+        "or divide 8-bit images by 255"
     )

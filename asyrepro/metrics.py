@@ -13,7 +13,7 @@ arithmetic is float64. Errors shared by all functions here:
 
 - TypeError: an image is not floating point.
 - ValueError: shapes differ or are not (H, W) or (C, H, W), values are NaN or infinite, the
-  reference is far outside [0, 1], or an image is smaller than SSIM's window.
+  reference is not an image in [0, 1], or an image is smaller than SSIM's window.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ Same = TypeVar("Same", np.ndarray, "torch.Tensor")
 
 WINDOW = 7  # scikit-image's default SSIM window, uniform
 LITERATURE_WINDOW = 11  # Gaussian, sigma 1.5 (Wang et al., 2004)
+LOWEST, HIGHEST = -0.125, 1.125  # bicubic resampling leaves [0, 1] by no more along one axis
 LUMA = (65.481, 128.553, 24.966)  # MATLAB's rgb2ycbcr, first row
 LUMA_OFFSET = 16
 
@@ -184,10 +185,10 @@ def _pair(reference: Image, output: Image) -> tuple[np.ndarray, np.ndarray]:
             "resize one of them"
         )
     lowest, highest = reference.min(), reference.max()
-    if lowest < -0.5 or highest > 1.5:
+    if lowest < LOWEST or highest > HIGHEST:
         raise ValueError(
-            f"reference has values from {lowest:.4g} to {highest:.4g}, far outside [0, 1]: scale "
-            "it to [0, 1] (divide 8-bit images by 255)"
+            f"reference has values from {lowest:.4g} to {highest:.4g}, but must lie in [0, 1]: add "
+            "a mean that was subtracted, turn [-1, 1] into [0, 1], or divide 8-bit images by 255"
         )
     return reference, output
 

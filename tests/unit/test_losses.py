@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage
 import torch
 from hydra.utils import instantiate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from torch._subclasses import FakeTensorMode
 
+from asyrepro.degradation import enlarge, reduce
 from asyrepro.losses import AsymmetricLoss, asymmetric_weight
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "loss").glob("*.yaml"))
@@ -29,11 +32,11 @@ def random_pair(*shape: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]
     return label + 0.1 * torch.randn(shape, generator=generator), label
 
 
-def reference_weight(label, variant, grey, minmax, invert, normalize, quartile):
+def reference_weight(label, variant, grey, mask_minmax, invert, normalize, quartile):
     """The mask in float64, one image and one pixel after the other, from the paper's text."""
     masks = []
     for picture in label.astype(np.float64):
-        if minmax:
+        if mask_minmax:
             span = np.ptp(picture)
             picture = (picture - picture.min()) / span if span else np.zeros_like(picture)
         if grey and len(picture) == 3:
@@ -82,15 +85,15 @@ def test_weight_of_spectral_bands_comes_from_their_mean():
     assert asymmetric_weight(label).item() == pytest.approx(0.9820138, abs=1e-6)
 
 
-def test_minmax_uses_each_images_own_range():
+def test_mask_minmax_uses_each_images_own_range():
     label = torch.cat([image(0.2, 0.4, 0.6), image(0.5, 0.6, 0.7)])
-    mask = asymmetric_weight(label, minmax=True)
+    mask = asymmetric_weight(label, mask_minmax=True)
     for row in mask:  # both become 0, 0.5, 1
         assert row.flatten().tolist() == pytest.approx([1.0, 0.9820138, 0.8807971], abs=1e-5)
 
 
-def test_minmax_of_a_flat_image_leaves_the_base_loss():
-    assert asymmetric_weight(image(0.7, 0.7), minmax=True).flatten().tolist() == [1.0, 1.0]
+def test_mask_minmax_of_a_flat_image_leaves_the_base_loss():
+    assert asymmetric_weight(image(0.7, 0.7), mask_minmax=True).flatten().tolist() == [1.0, 1.0]
 
 
 def test_invert_gives_bright_pixels_the_larger_weight():
@@ -102,7 +105,7 @@ def test_invert_gives_bright_pixels_the_larger_weight():
 
 
 def test_values_slightly_outside_weigh_like_black_and_white():
-    mask = asymmetric_weight(image(-0.1, 0.0, 1.0, 1.2)).flatten()
+    mask = asymmetric_weight(image(-0.1, 0.0, 1.0, 1.1)).flatten()
     assert mask[0] == mask[1]
     assert mask[3] == mask[2]
 
@@ -140,6 +143,16 @@ def test_table1_of_a_mostly_black_image_is_finite():
     # the quartile is 0: 0 / 1e-10 at black pixels, 0 / 0.5 at the other, tanh 0 = 0
     mask = asymmetric_weight(image(0.0, 0.0, 0.0, 0.5), variant="table1")
     assert mask.flatten().tolist() == [0.5] * 4
+
+
+def test_table1_with_a_threshold_by_hand():
+    # Q of 0.1, 0.2, 0.4, 0.8 is 0.175: darker pixels weigh 1, brighter ones 0.175 / I.
+    label = image(0.1, 0.2, 0.4, 0.8)
+    options = {"variant": "table1", "squash": "threshold"}
+    mask = asymmetric_weight(label, **options)
+    assert mask.flatten().tolist() == pytest.approx([1, 0.875, 0.4375, 0.21875], abs=1e-6)
+    loss = AsymmetricLoss("mse", reduction="sum", **options)(label + 1, label)
+    assert loss.item() == pytest.approx(1 + 0.875**2 + 0.4375**2 + 0.21875**2, abs=1e-5)
 
 
 def test_table1_mse_gets_the_mask_squared():
@@ -204,6 +217,13 @@ def test_loss_by_hand():
     assert AsymmetricLoss("mse")(output, label).item() == pytest.approx(0.0460295, abs=1e-6)
 
 
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_loss_weight_multiplies_the_loss(reduction):
+    output, label = random_pair(2, 3, 4, 5)
+    whole, share = (AsymmetricLoss(reduction=reduction, loss_weight=w) for w in (1.0, 0.1))
+    torch.testing.assert_close(share(output, label), 0.1 * whole(output, label))
+
+
 def test_gradient_by_hand():
     label, output = image(0.0, 0.5, 1.0), image(0.3, 0.3, 0.9).requires_grad_()
     AsymmetricLoss("mae", reduction="sum")(output, label).backward()
@@ -223,7 +243,7 @@ def test_gradient_of_table1_mse_by_hand():
 
 
 @pytest.mark.parametrize("variant", ["equation", "table1"])
-@pytest.mark.parametrize("options", [{}, {"minmax": True, "normalize": True, "grey": False}])
+@pytest.mark.parametrize("options", [{}, {"mask_minmax": True, "normalize": True, "grey": False}])
 def test_no_gradient_flows_through_the_mask(variant, options):
     output, label = random_pair(2, 3, 4, 5)
     label.requires_grad_()
@@ -269,7 +289,7 @@ def test_against_numpy_reference(
     random = np.random.default_rng(seed)
     label = random.integers(0, levels + 1, shape) / levels
     output = label + random.normal(0, 0.2, shape)
-    names = ("grey", "minmax", "invert", "normalize")
+    names = ("grey", "mask_minmax", "invert", "normalize")
     options = {"variant": variant, "quartile": quartile, **dict(zip(names, switches, strict=True))}
 
     mask = reference_weight(label, **options)
@@ -281,7 +301,7 @@ def test_against_numpy_reference(
     batch = [torch.from_numpy(array).to(dtype) for array in (output, label)]
     weight = asymmetric_weight(batch[1], **options)
     loss = AsymmetricLoss(base, reduction=reduction, **options)(*batch)
-    assert weight.dtype == loss.dtype == torch.float32
+    assert weight.dtype == loss.dtype == torch.promote_types(dtype, torch.float32)
     # The mask may be steep (slope Q / I^2): float32 rounding of I is seen in it.
     np.testing.assert_allclose(weight.numpy(), mask, atol=1e-4, rtol=1e-4)
     np.testing.assert_allclose(loss.numpy(), expected, atol=1e-4, rtol=1e-4)
@@ -313,7 +333,7 @@ def test_compiles_without_graph_breaks(variant, shuffle):
     output, label = random_pair(2, 3, 6, 7)
     output.requires_grad_()
     criterion = AsymmetricLoss(
-        "mse", variant=variant, minmax=True, invert=True, normalize=True, shuffle=shuffle
+        "mse", variant=variant, mask_minmax=True, invert=True, normalize=True, shuffle=shuffle
     )
     compiled = torch.compile(criterion, fullgraph=True, backend="eager")
     results = []
@@ -338,14 +358,15 @@ def test_channels_last_input_gives_the_same_loss():
 def test_leaves_its_inputs_alone():
     output, label = random_pair(2, 3, 6, 7)
     kept = output.clone(), label.clone()
-    AsymmetricLoss(minmax=True, invert=True, normalize=True, shuffle=True)(output, label)
+    AsymmetricLoss(mask_minmax=True, invert=True, normalize=True, shuffle=True)(output, label)
     assert torch.equal(output, kept[0])
     assert torch.equal(label, kept[1])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(
-    "options", [{}, {"variant": "table1"}, {"minmax": True, "normalize": True, "shuffle": True}]
+    "options",
+    [{}, {"variant": "table1"}, {"mask_minmax": True, "normalize": True, "shuffle": True}],
 )
 def test_on_cuda_equals_the_cpu_and_does_not_wait(options):
     output, label = random_pair(4, 3, 16, 16)
@@ -363,6 +384,28 @@ def test_on_cuda_equals_the_cpu_and_does_not_wait(options):
     assert loss.isfinite()
 
 
+@pytest.mark.parametrize("base", ["mae", "mse"])
+def test_works_under_vmap_one_gradient_an_image(base):
+    output, label = random_pair(3, 1, 3, 4, 5)
+    criterion = AsymmetricLoss(base)
+    losses = torch.vmap(criterion)(output, label)
+    gradients = torch.vmap(torch.func.grad(criterion))(output, label)
+    for index in range(3):
+        alone = output[index].clone().requires_grad_()
+        criterion(alone, label[index]).backward()
+        assert losses[index].item() == pytest.approx(criterion(alone, label[index]).item())
+        torch.testing.assert_close(gradients[index], alone.grad)
+
+
+@pytest.mark.parametrize("base", ["mae", "mse"])
+@pytest.mark.parametrize("kind", ["meta", "fake"])
+def test_works_on_tensors_without_values(base, kind):
+    with FakeTensorMode() if kind == "fake" else torch.device("meta"):
+        output, label = torch.empty(2, 3, 4, 5, requires_grad=True), torch.empty(2, 3, 4, 5)
+        AsymmetricLoss(base)(output, label).backward()
+    assert output.grad.shape == output.shape
+
+
 # --- bad input -----------------------------------------------------------------------------------
 
 
@@ -376,14 +419,22 @@ def test_on_cuda_equals_the_cpu_and_does_not_wait(options):
         (torch.zeros(1, 2, 2), ValueError, r"shape \(1, 2, 2\).*\(N, C, H, W\)"),
         (torch.zeros(0, 1, 2, 2), ValueError, "non-empty"),
         (image(0.5, float("nan")), ValueError, "label holds NaN"),
-        (image(0.5, float("inf")), ValueError, "far outside"),
+        (image(0.5, float("inf")), ValueError, "to inf"),
         (image(0.0, 255.0), ValueError, r"from 0 to 255.*divide 8-bit images by 255"),
-        (image(-1.0, 1.0), ValueError, r"from -1 to 1, far outside"),
+        (image(-1.0, 1.0), ValueError, r"from -1 to 1,.*\[-1, 1\]"),
+        (image(0.0, 0.9) - 0.45, ValueError, r"from -0.45 to 0.45,.*mean"),
     ],
 )
 def test_bad_images_are_refused(call, label, error, message):
     with pytest.raises(error, match=message):
         call(label)
+
+
+def test_overshoot_of_bicubic_resampling_is_no_other_range():
+    camera = torch.from_numpy(skimage.data.camera() / np.float32(255))[None, None]
+    label = enlarge(reduce(camera, 2), 2)
+    assert label.min() < 0 and label.max() > 1
+    assert AsymmetricLoss()(label, label) == 0
 
 
 def test_shapes_that_differ_are_refused_even_where_they_broadcast():
@@ -410,12 +461,13 @@ def test_checks_of_values_can_be_skipped():
         ("reduction", "avg", "reduction is 'avg', but must be one of 'none', 'mean', 'sum'"),
         ("variant", "table2", "variant is 'table2', but must be one of 'equation', 'table1'"),
         ("quartile", 25, "quartile is 25, but must be one of 0.25, 0.75"),
+        ("squash", "threshold", "squash is 'threshold', but must be one of 'tanh'"),
     ],
 )
 def test_unknown_options_are_refused(option, value, message):
     with pytest.raises(ValueError, match=message):
         AsymmetricLoss(**{option: value})
-    if option in ("variant", "quartile"):
+    if option in ("variant", "quartile", "squash"):
         with pytest.raises(ValueError, match=message):
             asymmetric_weight(image(0.5), **{option: value})
 
@@ -456,7 +508,7 @@ def test_config_gives_the_loss_that_its_name_says(path):
             label.numpy(),
             variant="table1" if control == "table1" else "equation",
             grey=True,
-            minmax=False,
+            mask_minmax=False,
             invert=control == "inverted",
             normalize=control == "normalized",
             quartile=0.25,
