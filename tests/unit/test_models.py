@@ -464,6 +464,18 @@ def test_compiles_to_one_graph(small):
     torch.testing.assert_close(compiled(x), expected)
 
 
+@pytest.mark.parametrize("bands", [1, 3])
+def test_grunet_is_exported_with_dynamic_sizes(bands):
+    network = build_random(lambda: GRUNet(2)).float().eval()
+    sizes = {axis: torch.export.Dim.DYNAMIC for axis in (3, 4)}
+    x = torch.rand(1, 2, bands, 33, 50)
+    exported = torch.export.export(network, (x,), dynamic_shapes=(sizes,)).module()
+    for height, width in ((33, 50), (64, 48), (17, 100)):
+        x = torch.rand(1, 2, bands, height, width)
+        with torch.no_grad():
+            torch.testing.assert_close(exported(x), network(x))
+
+
 # --- configuration
 
 
