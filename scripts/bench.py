@@ -29,7 +29,6 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import torch
-from hydra import compose, initialize_config_dir
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -40,7 +39,8 @@ from asyrepro import muon
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.losses import AsymmetricLoss
-from asyrepro.runs import cell, configuration, evaluation, provenance, settings
+from asyrepro.runs import config, evaluation, execution, provenance
+from asyrepro.runs.resolve import resolve
 from asyrepro.system import devices, files
 from asyrepro.training.loop import Trainer
 
@@ -85,10 +85,9 @@ class Setup:
 
     def __init__(self, name: str, device: torch.device, profile: str = "quick"):
         overrides = [f"experiment={NETWORKS[name]}", f"profile={profile}", "dataset=bundled"]
-        with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
-            self.cfg = configuration.resolve(compose("train", overrides=overrides))
+        self.cfg = resolve(config.compose(overrides))
         self.device = device
-        self.network, self.task = cell.build(self.cfg, device)
+        self.network, self.task = execution.build(self.cfg, device)
         self.images = catalogue.training_set("bundled", mode=self.task.mode).images
         recipe = self.cfg.recipe
         self.sampler = PatchSampler(
@@ -266,7 +265,7 @@ def optimizing(device: torch.device) -> list[dict]:
     found = []
     for name in ("edsr", "dncnn", "dphsir"):
         this = Setup(name, device, profile="cpu")
-        optimizer = cell.make(this.cfg.recipe.optimizer)(this.network.parameters())
+        optimizer = config.make(this.cfg.recipe.optimizer)(this.network.parameters())
 
         def many(optimizer=optimizer) -> None:
             for _ in range(10):  # with the gradients of the set-up's last step
@@ -414,7 +413,7 @@ def machine(device: torch.device) -> str:
     name = devices.name_of(device)
     if device.type == "cpu":
         name = f"{os.cpu_count()} CPU cores ({processor()}), {torch.get_num_threads()} threads"
-    return f"{name}; {cell.versions()}"
+    return f"{name}; {execution.versions()}"
 
 
 def processor() -> str:

@@ -17,11 +17,11 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from asyrepro.report import study
-from asyrepro.runs import configuration, settings
+from asyrepro.runs import config
+from asyrepro.runs.resolve import resolve
+from asyrepro.runs.run import Run
 
 ROOT = Path(__file__).parents[1]
 MANIFEST = ROOT / "tests" / "guards" / "identities.csv"
@@ -31,12 +31,12 @@ NUMBERS = ("metrics", "claims", "verdicts", "changes", "mechanism", "goals", "re
 def composed(rows: list[dict]) -> list[str]:
     """Lines of the manifest whose experiment, profile and loss compose to another identity."""
     found = []
-    with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
+    with config.composing():
         for row in rows:
             names = [f"{key}={row[key]}" for key in ("experiment", "profile", "loss")]
-            cfg = configuration.resolve(compose("train", [*names, "amp=true"]))
-            if configuration.identity(cfg) != row["identity"]:
-                found.append(f"{' '.join(names)}: {configuration.identity(cfg)}, {row['identity']}")
+            now = config.identity(resolve(config.compose([*names, "amp=true"])))
+            if now != row["identity"]:
+                found.append(f"{' '.join(names)}: {now}, {row['identity']}")
     return found
 
 
@@ -51,12 +51,9 @@ def committed(results: Path = ROOT / "results") -> list[str]:
     found = []
     for path in sorted(results.glob("*/reproducibility.json")):
         for name, record in json.loads(path.read_text())["cells"].items():
-            config = path.parent / name / "config.yaml"
-            if (
-                config.is_file()
-                and configuration.identity(OmegaConf.load(config)) != record["config"]
-            ):
-                found.append(f"{path.parent.name}/{name}")
+            run = Run(path.parent / name)
+            if run.identity not in (None, record["config"]):
+                found.append(str(run))
     return found
 
 

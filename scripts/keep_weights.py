@@ -24,7 +24,8 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from asyrepro.data import catalogue
-from asyrepro.runs import cell, evaluation, provenance, results, verification
+from asyrepro.runs import evaluation, execution, provenance, results, verification
+from asyrepro.runs.run import finished
 from asyrepro.system import devices, files
 from asyrepro.system.errors import CheckpointError, ConfigError, DataError, exit_status
 from asyrepro.training import checkpoint
@@ -73,7 +74,7 @@ def keep(study: Path, patterns: list[str]) -> None:
 
 def chosen(study: Path, patterns: list[str]) -> list[str]:
     """The finished runs that fit a pattern, or all, as ["table2/mae/seed0", ...]."""
-    runs = sorted(p.parent.relative_to(study).as_posix() for p in study.glob("*/*/seed*/rows.csv"))
+    runs = [run.name for run in finished(study)]
     if not runs:
         raise DataError(f"{study} is no study with finished runs: check its name")
     found = set() if patterns else set(runs)
@@ -115,7 +116,7 @@ def store(run: Path, target: Path) -> str:
 def evaluate(weights: Path, testsets: Iterable[str]) -> pd.DataFrame:
     """Metrics of a weights file on test sets, a row an image."""
     device = devices.choose("auto")
-    network, task, cfg = cell.load(weights, device)
+    network, task, cfg = execution.load(weights, device)
     found = []
     for name in testsets:
         testset = images(verification.named(name, cfg), task.mode)

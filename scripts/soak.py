@@ -21,10 +21,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from asyrepro.runs import cell, configuration, settings
+from asyrepro.runs import config
+from asyrepro.runs.execution import carry_out
+from asyrepro.runs.resolve import resolve
+from asyrepro.runs.run import Run
 from asyrepro.training import checkpoint
 from asyrepro.training.loop import CHECKPOINT, HISTORY
 
@@ -67,10 +69,7 @@ def run(log: Path, function: Callable, *arguments) -> int:
 
 def training(steps: int) -> DictConfig:
     """The configuration of the training that is killed."""
-    with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
-        return configuration.resolve(
-            compose("train", overrides=[*TRAINING, f"recipe.steps={steps}"])
-        )
+    return resolve(config.compose([*TRAINING, f"recipe.steps={steps}"]))
 
 
 def outcome(folder: Path) -> dict:
@@ -96,7 +95,7 @@ def soak(root: Path, kills: int, seed: int, steps: int, log=print) -> list[str]:
     whole, cut = root / "whole/srcnn/loss/seed0", root / "cut/srcnn/loss/seed0"
     run(output, int)  # the first start takes longer than all others
     began = time.perf_counter()
-    if run(output, cell.run, cfg, whole) != 0:
+    if run(output, carry_out, cfg, Run(whole)) != 0:
         raise SystemExit(f"the undisturbed training failed:\n{output.read_text()}")
     length = time.perf_counter() - began
     expected = outcome(whole)
@@ -104,7 +103,7 @@ def soak(root: Path, kills: int, seed: int, steps: int, log=print) -> list[str]:
     differences, killed, through = [], 0, 0
     log(f"{'kill':>4}  {'after':>7}  found")
     while killed < kills or cut.exists():
-        process = start(output, cell.run, cfg, cut)
+        process = start(output, carry_out, cfg, Run(cut))
         wait = random.uniform(0, length)
         process.join(wait if killed < kills else None)
         if process.exitcode is None:

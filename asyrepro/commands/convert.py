@@ -35,22 +35,21 @@ def main(arguments: list[str]) -> int:
 
 
 def _convert(options: Options) -> None:
-    from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from asyrepro.runs import cell, configuration, settings
+    from asyrepro.runs import config, execution
     from asyrepro.training import checkpoint, foreign
 
     output = options.output or options.path.with_suffix(".pt")
     if output.exists():
         raise ConfigError(f"{output} is there already: give another output=")
-    with settings.explained(), initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
-        cfg = compose("train", ["loss.name=public", *options.chosen, "~recipe", "~loss.criterion"])
-        cfg = settings.resolved(cfg)
+    with config.explained():
+        chosen = ["loss.name=public", *options.chosen, "~recipe", "~loss.criterion"]
+        cfg = config.plain(config.compose(chosen))
         cfg.dataset = {"name": "unknown"}
-        network, task = cell.build(cfg, "cpu")
-    foreign.load_into(network, cell.black_input(task, 32), options.path)
+        network, task = execution.build(cfg, "cpu")
+    foreign.load_into(network, execution.black_input(task, 32), options.path)
     cfg = OmegaConf.masked_copy(cfg, ["model", "task", "dataset", "loss", "seed", "channels_last"])
-    state = {"network": network.state_dict(), "config": configuration.to_yaml(cfg)}
+    state = {"network": network.state_dict(), "config": config.to_yaml(cfg)}
     checkpoint.save(output, state)
     say(f"{output}: {cfg.model.name}, {sum(p.numel() for p in network.parameters()):,} parameters")

@@ -43,11 +43,11 @@ def main(arguments: list[str]) -> int:
 
 def _evaluate(options: Options) -> None:
     from asyrepro.data import catalogue
-    from asyrepro.runs import cell, evaluation
+    from asyrepro.runs import evaluation, execution
     from asyrepro.system import devices
 
     device = devices.choose(options.device)
-    network, task, cfg = cell.load(options.checkpoint, device)
+    network, task, cfg = execution.load(options.checkpoint, device)
     if options.task:
         task = _another_task(options.task, task, cfg)
     where = {"root": options.data, "download": options.download}
@@ -66,7 +66,7 @@ def _evaluate(options: Options) -> None:
         trained = about | {"loss": cfg.loss.name, "seed": cfg.seed}
         found = [trained | row for row in rows]
         found += [about | {"loss": task.baseline} | row for row in baseline]
-        files.write_text(options.output, cell.to_csv(found, cell.COLUMNS))
+        files.write_text(options.output, execution.to_csv(found, execution.COLUMNS))
     print(f"{cfg.model.name}, {cfg.loss.name}, seed {cfg.seed}, on {testset.title}\n")
     print(_table({cfg.loss.name: rows, task.baseline: baseline}))
 
@@ -76,7 +76,7 @@ def _another_task(given: dict[str, str], task, cfg):
     from omegaconf import OmegaConf
     from yaml import YAMLError
 
-    from asyrepro.runs import cell, settings
+    from asyrepro.runs import config
 
     typed = " ".join(f"task.{name}={value}" for name, value in given.items())
     try:
@@ -85,13 +85,13 @@ def _another_task(given: dict[str, str], task, cfg):
         raise ConfigError(f"{typed} is not understood: give it as task.sigma=15") from error
     if unknown := [name for name in changes if name not in cfg.task]:
         raise ConfigError(no_such_choice("setting of the task", unknown[0], [*cfg.task]))
-    changes = settings.resolved(changes)
+    changes = config.plain(changes)
     scale = changes.get("scale", task.scale)
     if scale != task.scale and not getattr(task, "enlarged", True):
         raise ConfigError(
             f"task.scale={scale} cannot be: {cfg.model.name} itself upsamples, {task.scale} times"
         )
-    return cell.make(OmegaConf.merge(cfg.task, changes))
+    return config.make(OmegaConf.merge(cfg.task, changes))
 
 
 def _table(scored: dict[str, list[dict]]) -> str:

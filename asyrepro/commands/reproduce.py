@@ -4,13 +4,14 @@
     asyrepro reproduce profile=cpu study=overnight seeds=0,1,2
     asyrepro reproduce profile=quick hydra/launcher=processes
 
-It prints what it is going to do, runs a Hydra multirun of ``asyrepro train`` over the profile's
-experiments, losses and seeds (cells that are finished are skipped, others continued), and makes
-the report. ``experiments=``, ``losses=`` and ``seeds=`` replace the profile's lists; every other
-override goes to asyrepro.commands.train as it is.
+It prints what it is going to do and how long that will take, carries out the profile's runs (its
+experiments, losses and seeds; finished ones are skipped, others continued), and makes the report.
+``experiments=``, ``losses=`` and ``seeds=`` replace the profile's lists; every other setting is one
+of ``asyrepro train``. The study is called as the profile; with "-bundled" behind it where the real
+images cannot be had and the bundled stand-in images are taken.
 
 SIGTERM, Ctrl-C and runtime.max_minutes end the study after a checkpoint. Several processes may work
-on one study, and share its cells. Exit status: 0 the study is complete; 1 cells failed; 2 wrong
+on one study, and share its runs. Exit status: 0 the study is complete; 1 runs failed; 2 wrong
 settings, or results cannot be written; 75 not finished (the time limit, or other processes work on
 the rest); 143 SIGTERM, 130 Ctrl-C.
 """
@@ -20,15 +21,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
-
-from asyrepro.commands.train import failure, folder_of
+from asyrepro.commands.train import failure
 from asyrepro.data import catalogue
 from asyrepro.report import study
-from asyrepro.runs import configuration, results, settings
+from asyrepro.runs import config, estimate, provenance, results
+from asyrepro.runs.plan import Plan, Planned
 from asyrepro.system import devices, locks
 from asyrepro.system.errors import ConfigError, exit_status, say
 from asyrepro.training import distributed, stopping
@@ -39,9 +37,6 @@ LISTS = {"seeds": "seed", "experiments": "experiment", "losses": "loss"}
 
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status."""
-    if {"-h", "--help"} & set(arguments):
-        say(__doc__)
-        return 0
     try:
         with stopping.handled():
             return exit_status(_reproduce, arguments)
@@ -54,56 +49,57 @@ def _reproduce(arguments: list[str]) -> int:
     started = time.time()
     distributed.check_launcher(arguments)
     lists, overrides = _split(arguments)
-    plain = [item for item in overrides if not item.lstrip("+").startswith(("hydra/", "hydra."))]
     sweep = {name: _values(name, lists, overrides) for name in LISTS}
-    cells = [
-        (*_compose(chosen), chosen)
-        for seed in sweep["seeds"]
-        for experiment in sweep["experiments"]
-        for loss in sweep["losses"]
-        for chosen in [[f"experiment={experiment}", f"loss={loss}", f"seed={seed}", *plain]]
-    ]
-    first = cells[0][0]
-    stopping.limit(first.runtime.max_minutes)
-    folder = Path(str(first.results)) / str(first.study)
-    for cfg, path, _ in cells:
-        configuration.check_folder(cfg, path)
-    todo = [path for path, _ in _unfinished(cells)]
-    _print_plan(cells, todo, folder)
-    if todo:
+    with config.explained(*LISTS):
+        plan = Plan.of(sweep["experiments"], sweep["losses"], sweep["seeds"], overrides)
+    stopping.limit(plan.cfg.runtime.max_minutes)
+    _print_plan(plan)
+    if plan.todo():
         multirun = [f"{key}={','.join(sweep[name])}" for name, key in LISTS.items()]
-        status = _train(["--multirun", *multirun, *overrides])
+        status = _train(["--multirun", *multirun, *overrides, f"study={plan.cfg.study}"])
         if status not in (0, 1):
             return status
-    rest, built = _unfinished(cells), len(cells)
-    while len(rest) < built:  # other processes may finish cells while the report is made
-        built = len(rest)
-        study.build(folder)
-        rest = _unfinished(cells)
-    busy = [path for path, _ in rest if locks.in_use(path)]
-    failed = [item for item in rest if item[0] not in busy and not configuration.finished(item[0])]
-    for path in busy:
-        print(f"not finished: {path}: another process is working on it", file=sys.stderr)
-    for path, chosen in failed:
-        note = path / "failed.txt"
-        reason = note.read_text() if note.is_file() else failure("did not run to its end", chosen)
-        print(f"failed: {path}: {reason.rstrip()}", file=sys.stderr)
+    _report(plan)
+    status = _say_what_failed(plan)
+    done = len(plan.runs) - len(plan.todo())
     minutes = (time.time() - started) / 60
-    done = len(cells) - len(rest)
-    say(f"{done} of {len(cells)} cells, {minutes:.1f} minutes; results in {folder}")
+    say(f"{done} of {len(plan.runs)} runs, {minutes:.1f} minutes; results in {plan.study}")
+    return status
+
+
+def _report(plan: Plan) -> None:
+    """Make the report, again if other processes have finished runs meanwhile."""
+    if not plan.todo() and provenance.up_to_date(plan.study):
+        say(f"the report is of these rows; asyrepro report study={plan.cfg.study} makes it again")
+        return
+    built = None
+    while (left := len(plan.todo())) != built:
+        built = left
+        if left < len(plan.runs):
+            study.build(plan.study)
+
+
+def _say_what_failed(plan: Plan) -> int:
+    """Name the runs that are not finished, and why; returns the exit status."""
+    busy = [item for item in plan.todo() if locks.in_use(item.run.folder)]
+    for item in busy:
+        print(f"not finished: {item.run}: another process is working on it", file=sys.stderr)
+    failed = [item for item in plan.todo() if item not in busy]
+    for item in failed:
+        note = item.run.failure
+        overrides = item.overrides
+        reason = (
+            note.read_text() if note.is_file() else failure("did not run to its end", overrides)
+        )
+        print(f"failed: {item.run}: {reason.rstrip()}", file=sys.stderr)
     if failed:
-        print("the same command runs the failed cells again", file=sys.stderr)
+        print("the same command carries out the failed runs again", file=sys.stderr)
         return 1
     return stopping.UNFINISHED if busy else 0
 
 
-def _unfinished(cells: list[tuple[DictConfig, Path, list[str]]]) -> list[tuple[Path, list[str]]]:
-    """The folders of the cells that are not finished, and the overrides that train each."""
-    return [(path, chosen) for _, path, chosen in cells if not configuration.finished(path)]
-
-
 def _train(arguments: list[str]) -> int:
-    """Run asyrepro.commands.train as a process of its own, which is stopped with this one."""
+    """Run ``asyrepro train`` as a process of its own, which is stopped with this one."""
     child = subprocess.Popen([sys.executable, "-m", "asyrepro", "train", *arguments])
     try:
         status = child.wait()
@@ -119,7 +115,8 @@ def _train(arguments: list[str]) -> int:
 def _split(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
     """The lists that replace the profile's, and everything else."""
     lists, overrides = {}, ["fallback=true"]
-    for item in arguments:
+    given, searched = config.search_path(arguments)
+    for item in given:
         key, _, value = item.partition("=")
         if key in LISTS:
             lists[key] = [part for part in value.split(",") if part]
@@ -138,7 +135,7 @@ def _split(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
         device = [i.split("=")[1] for i in overrides if i.startswith("runtime.device=")]
         cuda = devices.choose(device[-1] if device else "auto").type == "cuda"
         overrides.append(f"profile={'full' if cuda else 'quick'}")
-    return lists, overrides
+    return lists, [*overrides, *searched]
 
 
 def _values(name: str, lists: dict[str, list[str]], overrides: list[str]) -> list[str]:
@@ -146,71 +143,43 @@ def _values(name: str, lists: dict[str, list[str]], overrides: list[str]) -> lis
         return lists[name]
     plain = [item for item in overrides if item.startswith("profile=")]
     profile = plain[-1].removeprefix("profile=")
-    return [str(value) for value in settings.option("profile", profile)[name]]
+    return [str(value) for value in config.option("profile", profile)[name]]
 
 
-def _compose(overrides: list[str]) -> tuple[DictConfig, Path]:
-    """The configuration of one cell, with data sets that can be had, and the cell's folder."""
-    with (
-        settings.explained(*LISTS),
-        initialize_config_dir(str(settings.CONFIGS), version_base="1.3"),
-    ):
-        cfg = compose("train", overrides=overrides)
-        folder = folder_of(cfg, overrides)
-        return configuration.resolve(cfg, folder), folder
-
-
-def _print_plan(
-    cells: list[tuple[DictConfig, Path, list[str]]], todo: list[Path], folder: Path
-) -> None:
-    first = cells[0][0]
-    device = devices.choose(first.runtime.device)
-    say(f"study    {folder}")
-    say(f"profile  {first.profile.name}")
-    kinds = {cfg.amp for cfg, path, _ in cells if path in todo or not todo}
+def _print_plan(plan: Plan) -> None:
+    todo, device = plan.todo(), devices.choose(plan.cfg.runtime.device)
+    kinds = {item.cfg.amp for item in todo or plan.runs}
     names = [name for amp, name in ((True, "bfloat16"), (False, "float32")) if amp in kinds]
+    say(f"study    {plan.study}")
+    say(f"profile  {plan.cfg.profile.name}")
     say(f"device   {devices.name_of(device)}, {' and '.join(names)}")
-    shown = {}
-    for cfg, *_ in cells:
-        shown.setdefault((cfg.cell, cfg.dataset.name, cfg.testset), cfg)
-    for cfg in shown.values():
-        data = "bundled stand-in data" if cfg.dataset.name == "bundled" else cfg.dataset.name
-        found = "" if cfg.dataset.name == "bundled" else f" ({_where(cfg)})"
-        say(
-            f"{cfg.cell:8} {cfg.model.name}, {cfg.recipe.steps} steps of {cfg.recipe.batch} "
-            f"patches of {cfg.recipe.patch} x {cfg.recipe.patch}; trained on {data}{found}"
-        )
-    say(f"cells    {len(cells)}, of which {len(cells) - len(todo)} done and {len(todo)} to do")
+    shown = {(item.run.row, item.cfg.dataset.name, item.cfg.testset): item for item in plan.runs}
+    for item in shown.values():
+        say(f"{item.run.row:8} {_described(item)}")
+    say(f"runs     {len(plan.runs)}, of which {len(plan.runs) - len(todo)} done, {len(todo)} to do")
     if todo:
-        finished = [path for _, path, _ in cells if path not in todo]
-        _print_elsewhere(finished, devices.name_of(device))
-        _print_mixed([cfg for cfg, *_ in cells])
+        _print_elsewhere([item for item in plan.runs if item.run.finished], devices.name_of(device))
+        say(f"time     {estimate.sentence([(item.cfg, item.run) for item in todo])}")
     say()
 
 
-def _print_elsewhere(finished: list[Path], here: str) -> None:
-    """Say so if finished cells were trained on another device than the rest will be."""
-    rows = [results.read_rows(path / "rows.csv", may_be_empty=True) for path in finished]
+def _described(item: Planned) -> str:
+    cfg = item.cfg
+    bundled = cfg.dataset.name == "bundled"
+    where = None if bundled else catalogue.available(cfg.dataset.name, cfg.runtime.data)
+    data = results.STAND_IN if bundled else f"{cfg.dataset.name} ({where or 'to be downloaded'})"
+    return (
+        f"{cfg.model.name}, {cfg.recipe.steps} steps of {cfg.recipe.batch} patches of "
+        f"{cfg.recipe.patch} x {cfg.recipe.patch}; trained on {data}"
+    )
+
+
+def _print_elsewhere(finished: list[Planned], here: str) -> None:
+    """Say so if finished runs were trained on another device than the rest will be."""
+    rows = [results.read_rows(item.run.rows, may_be_empty=True) for item in finished]
     devices = {name for frame in rows for name in frame["device"]}
     if elsewhere := sorted(devices - {here, ""}):
         say(
-            f"note     finished cells were trained on {', '.join(elsewhere)}: verdicts leave out "
+            f"note     finished runs were trained on {', '.join(elsewhere)}: verdicts leave out "
             "pairs of losses that were trained on different devices; another study= has none"
         )
-
-
-def _print_mixed(cfgs: list[DictConfig]) -> None:
-    """Say so if losses that are to be compared will have been trained in different precision."""
-    kinds = {}
-    for cfg in cfgs:
-        kinds.setdefault(cfg.cell, set()).add(cfg.amp)
-    if mixed := [name for name, found in kinds.items() if len(found) > 1]:
-        say(
-            f"note     {', '.join(mixed)}: cells that were begun elsewhere keep their precision, "
-            "so some are trained in bfloat16 and some in float32; verdicts leave out pairs that "
-            "differ, another study= with amp=true or amp=false has none"
-        )
-
-
-def _where(cfg: DictConfig) -> str:
-    return catalogue.available(cfg.dataset.name, cfg.runtime.data) or "to be downloaded"

@@ -7,6 +7,7 @@ from asyrepro.analysis.summary import Summary, summarise
 from asyrepro.analysis.titles import loss_title
 from asyrepro.report import figures, tables, wording
 from asyrepro.runs.results import PAPER_LOSSES, STAND_IN, collect, load
+from asyrepro.runs.run import finished
 
 __all__ = ["build", "collect", "load", "rows", "summarise"]
 
@@ -64,8 +65,7 @@ def build(
 
 def rows(study_dir: Path, log=print):
     """Collect; a study of which only metrics.csv was kept is read as it is."""
-    has_runs = any(study_dir.glob("*/*/seed*/rows.csv"))
-    if not has_runs and (study_dir / "metrics.csv").is_file():
+    if not finished(study_dir) and (study_dir / "metrics.csv").is_file():
         log(f"{study_dir} has no run folders: metrics.csv is taken as it is")
         return load(study_dir)
     return collect(study_dir)

@@ -9,7 +9,8 @@ from asyrepro import paper, report
 from asyrepro.analysis import goals
 from asyrepro.data import catalogue
 from asyrepro.report import changes, page, verdicts_report
-from asyrepro.runs import cell, evaluation, profiles, provenance, results
+from asyrepro.runs import evaluation, execution, profiles, provenance, results
+from asyrepro.runs.run import Run
 from asyrepro.system.errors import CheckpointError, DataError, say
 
 MODES = {2: "luma", 3: "rgb", 4: "grey", 5: "grey"}
@@ -66,11 +67,11 @@ def _test_images(table: int, bundled: bool, mode: str):
 
 def _restored(study: Path, table: int, loss: str, seed: int, image: str):
     """(degraded, output, label) as arrays (H, W) or (H, W, 3); None without weights or image."""
-    path = provenance.weights_file(study, f"table{table}/{loss}/seed{seed}")
+    path = Run(study / f"table{table}/{loss}/seed{seed}").kept_weights
     if path is None:
         return None
     try:
-        network, task, cfg = cell.load(path)
+        network, task, cfg = execution.load(path)
     except CheckpointError:
         return None
     images = _test_images(table, cfg.testset == "bundled", task.mode)

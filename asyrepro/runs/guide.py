@@ -10,9 +10,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-
-from asyrepro.runs import settings
+from asyrepro.runs import config
 from asyrepro.system.errors import UserError, say
 
 WIDTH = 96
@@ -78,16 +76,15 @@ def _first_look(command: str, arguments: list[str]) -> None:
     if others:
         plain = [i for i in plain if i.partition("=")[0] not in ("experiment", "loss", "seed")]
     plain = [item for item in plain if item.partition("=")[0] not in others]
-    folder = initialize_config_dir(str(settings.CONFIGS), version_base="1.3")
-    with settings.explained(*others), folder:
-        compose("train", overrides=plain, return_hydra_config=True)
+    with config.explained(*others):
+        config.compose(plain)
 
 
 def train_help() -> str:
     """What train does, the options of each group, and every setting with its comment."""
     groups = [group for group in _defaults() if group not in ("runtime", "recipe")]
     listed = "\n\n".join(_options(group) for group in groups)
-    text = (settings.CONFIGS / "train.yaml").read_text(encoding="utf-8")
+    text = (config.CONFIGS / "train.yaml").read_text(encoding="utf-8")
     own = text[text.index("_self_") :].partition("\n\n")[2].partition("\nhydra:")[0]
     return "\n\n".join(
         [
@@ -111,17 +108,17 @@ def reproduce_help() -> str:
 
 def _defaults() -> list[str]:
     """The groups of train.yaml, in its order."""
-    text = (settings.CONFIGS / "train.yaml").read_text(encoding="utf-8")
+    text = (config.CONFIGS / "train.yaml").read_text(encoding="utf-8")
     return re.findall(r"^  - (\w+): ", text, re.MULTILINE)
 
 
 def _options(group: str) -> str:
     """A group's options, each with the first sentence of its file's comment."""
-    names = sorted(path.stem for path in (settings.CONFIGS / group).glob("*.yaml"))
+    names = sorted(path.stem for path in (config.CONFIGS / group).glob("*.yaml"))
     width = max(map(len, names)) + 2
     lines = [f"{group}="]
     for name in names:
-        about = _comment(settings.CONFIGS / group / f"{name}.yaml")
+        about = _comment(config.CONFIGS / group / f"{name}.yaml")
         start = f"  {name:{width}}"
         lines += textwrap.wrap(
             about, WIDTH, initial_indent=start, subsequent_indent=" " * len(start)
@@ -142,5 +139,5 @@ def _comment(path: Path) -> str:
 
 def _body(group: str, name: str) -> str:
     """The settings of an option's file, with their comments."""
-    lines = (settings.CONFIGS / group / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    lines = (config.CONFIGS / group / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     return "\n".join(line for line in lines if not line.startswith("#")).strip()

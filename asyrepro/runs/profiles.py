@@ -14,6 +14,7 @@ from skimage.filters import sobel
 
 from asyrepro.losses import LUMA
 from asyrepro.runs import results
+from asyrepro.runs.run import finished
 from asyrepro.system.errors import DataError
 from asyrepro.system.files import write_csv
 
@@ -151,20 +152,15 @@ def collect(study_dir) -> Path | None:
     Of a run that has no such file (git does not keep them) the study's rows stay.
     """
     study_dir = Path(study_dir)
-    with_it, without = [], []
-    for run in sorted(study_dir.glob("*/*/seed*")):
-        if "," in run.parents[1].name:
-            continue  # a variant of a sweep
-        if (run / "profiles.csv").is_file():
-            with_it.append(run)
-        elif (run / "rows.csv").is_file():
-            without.append(run)
+    runs = [run for run in finished(study_dir) if not run.variant]
+    with_it = [path for run in runs if (path := run.file("profiles.csv")).is_file()]
+    without = [run for run in runs if not run.file("profiles.csv").is_file()]
     if not with_it:
         return None
-    path, found = study_dir / "profiles.csv", [load(run / "profiles.csv") for run in with_it]
+    path, found = study_dir / "profiles.csv", [load(profile) for profile in with_it]
     if without and path.is_file():
         keys = WHERE[:-1]
-        read = [results.read_rows(run / "rows.csv", may_be_empty=True) for run in without]
+        read = [results.read_rows(run.rows, may_be_empty=True) for run in without]
         rows = pd.concat([rows[keys] for rows in read])
         rows = rows.dropna().drop_duplicates()  # other test sets have no table
         found.append(load(path).merge(rows.astype(found[0][keys].dtypes)))

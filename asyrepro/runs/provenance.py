@@ -1,13 +1,13 @@
 """What a study's numbers came from: software, device, settings of the arithmetic, and hashes.
 
-A cell keeps this in ``provenance.json``. Every process that trains a part of it adds the
+A run keeps this in ``provenance.json``. Every process that trains a part of it adds the
 environment it works in (a run that is continued elsewhere has two); the one that finishes it adds
 the fingerprints of the data and the hashes of the configuration, weights and rows. :func:`collect`
-gathers the cells' files in ``results/<study>/reproducibility.json``, which
+gathers the runs' files in ``results/<study>/reproducibility.json``, which
 ``asyrepro verify`` checks a study against.
 
-Names of machines and users, paths and times are left out, but for the day a cell was finished: the
-same cells give the same bytes. (The path of a folder of one's own images is in config.yaml.)
+Names of machines and users, paths and times are left out, but for the day a run was finished: the
+same runs give the same bytes. (The path of a folder of your own images is in config.yaml.)
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
 
+from asyrepro.runs.run import Run, finished
 from asyrepro.system import files
 from asyrepro.system.errors import DataError
 from asyrepro.training import checkpoint
 
-CELL = "provenance.json"
 STUDY = "reproducibility.json"
 FORMAT = 1
+PLAIN = ("config", "finished", "rows_sha256", "weights_half_sha256", "weights_sha256")
 PACKAGES = (
     "asyrepro", "torch", "torchvision", "scikit-image", "numpy", "hydra-core", "omegaconf",
     "pandas", "matplotlib",
@@ -40,36 +40,36 @@ ROOT = Path(__file__).resolve().parents[2]
 CODE = ("asyrepro", "configs", "pyproject.toml")  # a change in these makes the tree dirty
 
 
-# -------------------------------------------------------------------------------------- one cell
+# -------------------------------------------------------------------------------------- one run
 
 
-def begin(folder: Path, environment: dict, continued: bool) -> None:
-    """Note at the start of a process's work on a cell what it works with.
+def begin(run: Run, environment: dict, continued: bool) -> None:
+    """Note at the start of a process's work on a run what it works with.
 
     Args:
-        folder: the cell's.
+        run: which.
         environment: as :func:`environment` returns it.
         continued: whether the process goes on from a checkpoint, or evaluates a finished training
             again; otherwise what is there is of a run that began anew, and is forgotten.
     """
-    record = (read(folder / CELL) or {}) if continued else {}
+    record = (read(run.provenance) or {}) if continued else {}
     found = record.setdefault("environments", [])
     if environment not in found:
         found.append(environment)
-    _write(folder / CELL, record)
+    _write(run.provenance, record)
 
 
-def finish(folder: Path, *, config: str, data: dict[str, str], weights: dict, rows: str) -> None:
-    """Complete a cell's file.
+def finish(run: Run, *, config: str, data: dict[str, str], weights: dict, rows: str) -> None:
+    """Complete a run's file.
 
     Args:
-        folder: the cell's.
-        config: hash of the configuration (:func:`asyrepro.runs.configuration.identity`).
+        run: which.
+        config: hash of the configuration (:func:`asyrepro.runs.config.identity`).
         data: fingerprint of each data set used, as {"training bsd300": SHA-256, "test set5": ...}.
         weights: the trained state dictionary.
         rows: the text of rows.csv.
     """
-    record = read(folder / CELL)
+    record = read(run.provenance)
     record |= {
         "config": config,
         "data": data,
@@ -77,7 +77,12 @@ def finish(folder: Path, *, config: str, data: dict[str, str], weights: dict, ro
         "rows_sha256": hashlib.sha256(rows.encode()).hexdigest(),
         **weight_hashes(weights),
     }
-    _write(folder / CELL, record)
+    _write(run.provenance, record)
+
+
+def fingerprints(run: Run) -> dict[str, str]:
+    """Of the data sets that a finished training used; {} where they are not recorded."""
+    return (read(run.provenance) or {}).get("data") or {}
 
 
 def environment(device: torch.device, name: str, **settings) -> dict:
@@ -156,8 +161,8 @@ def cpu_model() -> str:
 def collect(study: Path | str) -> Path | None:
     """Write ``reproducibility.json`` of a study from its run folders.
 
-    What a cell's provenance.json says comes first, then what the file said before about the same
-    rows; of a cell finished by a version that kept no provenance.json, the rest is read from its
+    What a run's provenance.json says comes first, then what the file said before about the same
+    rows; of a run finished by a version that kept no provenance.json, the rest is read from its
     configuration, rows and weights, and null where these do not tell. Without run folders the file
     is left as it is.
 
@@ -165,27 +170,22 @@ def collect(study: Path | str) -> Path | None:
         The file, or None if there are no run folders.
 
     Raises:
-        DataError: a cell's provenance.json, or the file itself, is damaged.
+        DataError: a run's provenance.json, or the file itself, is damaged.
     """
     study = Path(study)
-    folders = sorted(path.parent for path in study.glob("*/*/seed*/rows.csv"))
-    if not folders:
+    found = finished(study)
+    if not found:
         return None
     before = read(study / STUDY) or {"cells": {}}
     environments, data, cells = {}, {}, {}
-    for folder in folders:
-        name = folder.relative_to(study).as_posix()
-        record = read(folder / CELL)
+    for run in found:
+        record = read(run.provenance)
         if record is None or "config" not in record:
-            record = _earlier(before, name, folder) or _reconstructed(folder)
-        cells[name] = {
-            "config": record["config"],
+            record = _earlier(before, run) or _reconstructed(run)
+        cells[run.name] = {
+            **{key: record[key] for key in PLAIN},
             "data": record["data"] and _shared(data, record["data"]),
             "environments": [_shared(environments, each) for each in record["environments"]],
-            "finished": record["finished"],
-            "rows_sha256": record["rows_sha256"],
-            "weights_half_sha256": record["weights_half_sha256"],
-            "weights_sha256": record["weights_sha256"],
         }
     return _write(
         study / STUDY,
@@ -200,10 +200,29 @@ def collect(study: Path | str) -> Path | None:
     )
 
 
-def _earlier(before: dict, name: str, folder: Path) -> dict | None:
-    """What reproducibility.json says of a cell, if it still has the same rows."""
-    entry = before["cells"].get(name)
-    if entry is None or entry["rows_sha256"] != sha256(folder / "rows.csv"):
+def up_to_date(study: Path) -> bool:
+    """Whether ``reproducibility.json``, which a report ends with, is of the study's present rows.
+
+    They are compared by their hashes, as are the baselines, metrics.csv and this program's version;
+    not compared are the weights and test images that the report's pictures are made from.
+    """
+    known, found = read(study / STUDY), finished(study)
+    if known is None or not found or not (study / "metrics.csv").is_file():
+        return False
+    return (
+        {run.name: sha256(run.rows) for run in found}
+        == {name: cell["rows_sha256"] for name, cell in known["cells"].items()}
+        and {path.name: sha256(path) for path in study.glob("baselines/*.csv")}
+        == known["baselines"]
+        and sha256(study / "metrics.csv") == known["metrics_sha256"]
+        and versions() == known["report"]
+    )
+
+
+def _earlier(before: dict, run: Run) -> dict | None:
+    """What reproducibility.json says of a run, if it still has the same rows."""
+    entry = before["cells"].get(run.name)
+    if entry is None or entry["rows_sha256"] != sha256(run.rows):
         return None
     return entry | {
         "data": entry["data"] and before["data"][entry["data"]],
@@ -211,13 +230,13 @@ def _earlier(before: dict, name: str, folder: Path) -> dict | None:
     }
 
 
-def _reconstructed(folder: Path) -> dict:
-    """What can be told of a cell that has no provenance.json."""
-    settings = OmegaConf.load(folder / "config.yaml")
-    with open(folder / "rows.csv", newline="", encoding="utf-8") as file:
+def _reconstructed(run: Run) -> dict:
+    """What can be told of a run that has no provenance.json."""
+    settings = run.settings or {}
+    with open(run.rows, newline="", encoding="utf-8") as file:
         row = next(csv.DictReader(file), {})
     told = dict(item.rsplit(" ", 1) for item in row.get("versions", "").split("; ") if item)
-    weights = weights_file(folder.parents[2], folder.relative_to(folder.parents[2]).as_posix())
+    weights = run.kept_weights
     environment = {
         "code": {"commit": None, "dirty": None},
         "cpu": None,
@@ -230,25 +249,9 @@ def _reconstructed(folder: Path) -> dict:
         "data": None,
         "environments": [environment],
         "finished": None,
-        "rows_sha256": sha256(folder / "rows.csv"),
+        "rows_sha256": sha256(run.rows),
         **weight_hashes(checkpoint.load(weights)["network"] if weights else {}),
     }
-
-
-def weights_file(study: Path, name: str) -> Path | None:
-    """A cell's trained weights: in its run folder, or among the study's kept ones.
-
-    Args:
-        study: the study's folder.
-        name: of the cell, as "table2/mae/seed0".
-
-    Returns:
-        ``<name>/weights.pt``, else ``weights/<name>.pt`` (in half precision or float32), else None.
-    """
-    for path in (study / name / "weights.pt", study / "weights" / f"{name}.pt"):
-        if path.is_file():
-            return path
-    return None
 
 
 def weight_hashes(weights: dict) -> dict[str, str | None]:

@@ -5,12 +5,12 @@ Its schema, reading and writing. Every table, figure and page is made from this 
 """
 
 import csv
-import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from asyrepro.runs.run import Run
 from asyrepro.system.errors import DataError
 from asyrepro.system.files import write_csv
 
@@ -146,7 +146,7 @@ def collect(study_dir) -> pd.DataFrame:
     """Rebuild ``metrics.csv`` from the study's run folders and baselines, and return it.
 
     Reads ``<table>/<loss>/seed<k>/rows.csv`` and ``baselines/*.csv``, and adds to a run's rows the
-    columns ``precision`` of the training (:func:`precision_of`) and, where a loss declares one,
+    columns ``precision`` of the training and, where a loss declares one,
     ``base``, the loss that it is compared with. Rows are sorted by table,
     test set, model, training set, loss and seed; within these they keep their file's order, which
     is the paper's order of images. The metrics are written with six decimals, so that the same run
@@ -167,7 +167,7 @@ def collect(study_dir) -> pd.DataFrame:
             f"first, with `make reproduce` or `asyrepro train`."
         )
     read = ((path, read_rows(path, may_be_empty=True)) for path in paths)
-    frames = [_with_settings(rows, path.parent) for path, rows in read if not rows.empty]
+    frames = [_with_settings(rows, Run(path.parent)) for path, rows in read if not rows.empty]
     if not frames:
         raise DataError(
             f"{study_dir} holds no metrics: its runs had no test set (testset=null); there is "
@@ -187,31 +187,9 @@ def collect(study_dir) -> pd.DataFrame:
     return load(study_dir)
 
 
-def precision_of(folder) -> str:
-    """Of the training in a run's folder: "bfloat16", "float32", or "" where it does not say."""
-    amp = _setting(folder, r"^amp: (true|false)$")
-    return {"true": "bfloat16", "false": "float32", "": ""}[amp]
-
-
-def _with_settings(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    rows = rows.assign(precision=precision_of(folder))
-    base = declared_base(folder)
-    return rows.assign(base=base) if base else rows
-
-
-def declared_base(folder) -> str:
-    """The loss that the one of a run's folder says it is to be compared with; "" if none."""
-    return _setting(folder, r"^loss:\n(?: .*\n)*?  base: (\S+)$").strip("'")
-
-
-def _setting(folder, pattern: str) -> str:
-    """What a pattern finds in a run's config.yaml, or "" (the file is slow to parse)."""
-    try:
-        text = (Path(folder) / "config.yaml").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
-    found = re.search(pattern, text, re.MULTILINE)
-    return found[1] if found else ""
+def _with_settings(rows: pd.DataFrame, run: Run) -> pd.DataFrame:
+    rows = rows.assign(precision=run.precision)
+    return rows.assign(base=run.base) if run.base else rows
 
 
 def _sorted(frame: pd.DataFrame) -> pd.DataFrame:

@@ -19,7 +19,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from asyrepro.data import catalogue
-from asyrepro.runs import cell, configuration, evaluation, provenance, results
+from asyrepro.runs import config, evaluation, execution, provenance, resolve, results
+from asyrepro.runs.run import Run, finished
 from asyrepro.system import devices
 from asyrepro.system.errors import ConfigError, DataError, UserError
 from asyrepro.tasks import Task
@@ -135,9 +136,8 @@ class _Check:
     def names(self) -> list[str]:
         """The cells that have run folders, kept weights or recorded hashes."""
         kept = self.study / "weights"
-        found = [p.parent.relative_to(self.study) for p in self.study.glob("*/*/seed*/rows.csv")]
-        found += [p.relative_to(kept).with_suffix("") for p in kept.glob("*/*/seed*.pt")]
-        return sorted({*(path.as_posix() for path in found), *self._known()})
+        found = [p.relative_to(kept).with_suffix("").as_posix() for p in kept.glob("*/*/seed*.pt")]
+        return sorted({*found, *(run.name for run in finished(self.study)), *self._known()})
 
     def _known(self) -> dict[str, dict]:
         return self.recorded["cells"] if self.recorded else {}
@@ -153,11 +153,11 @@ class _Check:
             if cfg is None:
                 outcome.unchecked.append(f"{NO_WEIGHTS}, nor its folder")
                 return outcome
-            config = configuration.identity(cfg)
-            _compare(outcome, "configuration", config, known.get("config"))
-            stored = self._rows(config, cell.variant_of(self.study / name))
+            identity = config.identity(cfg)
+            _compare(outcome, "configuration", identity, known.get("config"))
+            stored = self._rows(identity, Run(self.study / name).variant)
             self._run_folder(outcome, self.study / name, stored, known)
-            self._weights(outcome, name, config, stored, known)
+            self._weights(outcome, name, identity, stored, known)
         except UserError as error:
             outcome.differs.append(str(error))
         return outcome
@@ -166,19 +166,19 @@ class _Check:
         """A cell's, for comparisons only: nothing is built from a folder's config.yaml."""
         path = self.study / name / "config.yaml"
         if not path.is_file():
-            path = provenance.weights_file(self.study, name)
-            return path and cell.load(path)[2]
+            path = Run(self.study / name).kept_weights
+            return path and execution.load(path)[2]
         try:
             cfg = OmegaConf.load(path)
-            configuration.identity(cfg)
+            config.identity(cfg)
         except Exception as error:  # yaml's and OmegaConf's are many
             raise DataError(f"{path} is damaged") from error
         return cfg
 
-    def _rows(self, config: str, variant: str) -> pd.DataFrame:
+    def _rows(self, identity: str, variant: str) -> pd.DataFrame:
         """A cell's rows of metrics.csv."""
         frame = self.frame
-        rows = frame[(frame["config"] == config) & (frame["variant"] == variant)]
+        rows = frame[(frame["config"] == identity) & (frame["variant"] == variant)]
         self.claimed.update(rows.index)
         return rows
 
@@ -191,18 +191,18 @@ class _Check:
         outcome.note("metrics.csv", not problem, problem)
 
     def _weights(
-        self, outcome: Outcome, name: str, config: str, stored: pd.DataFrame, known: dict
+        self, outcome: Outcome, name: str, identity: str, stored: pd.DataFrame, known: dict
     ) -> None:
-        path = provenance.weights_file(self.study, name)
+        path = Run(self.study / name).kept_weights
         if path is None:
             outcome.unchecked.append(NO_WEIGHTS)
             return
-        network, task, cfg = cell.load(path, self.device)
+        network, task, cfg = execution.load(path, self.device)
         weights = checkpoint.load(path)["network"]
         half = any(tensor.dtype == torch.float16 for tensor in weights.values())
         key = "weights_half_sha256" if half else "weights_sha256"
         _compare(outcome, "weights", checkpoint.digest(weights), known.get(key))
-        if configuration.identity(cfg) != config:
+        if config.identity(cfg) != identity:
             outcome.differs.append(f"{path.name} is of another configuration than the folder")
             return
         tolerance = max(self.tolerance, HALF_TOLERANCE) if half else self.tolerance
@@ -300,7 +300,7 @@ class _Check:
             return {}
         if cfg is None:
             return {}
-        training, *tests = configuration.data_sets(cfg)
+        training, *tests = resolve.data_sets(cfg)
         return _labelled("training", [training]) | _labelled("test", tests)
 
     def metrics(self, everything: bool) -> Outcome:
@@ -310,7 +310,7 @@ class _Check:
             now = provenance.sha256(self.study / "metrics.csv")
             _compare(outcome, "hash", now, self.recorded["metrics_sha256"])
         rest = len(self.frame) - len(self.claimed) if everything else 0
-        if rest and any(self.study.glob("*/*/seed*/rows.csv")):
+        if rest and finished(self.study):
             outcome.differs.append(f"{rest} of its rows belong to no cell")
         elif rest:
             outcome.unchecked.append(f"the cells of {rest} of its rows are not here")
@@ -366,7 +366,7 @@ def _task(cfg: DictConfig) -> Task | None:
 
 def named(testset: str, cfg: DictConfig) -> str:
     """A test set of metrics.csv as the configuration names it: a folder by its path."""
-    _, *tests = configuration.data_sets(cfg)
+    _, *tests = resolve.data_sets(cfg)
     return _labelled("test", tests).get(f"test {testset}", testset)
 
 

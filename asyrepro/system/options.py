@@ -8,7 +8,7 @@ of a wrong one, and the help text all follow from it:
         reference: Path = argument("an image or a folder")
         scale: int | None = setting(None, "pixels to cut", at_least=1)
 
-The settings of training are Hydra's: :mod:`asyrepro.runs.settings`.
+The settings of training are Hydra's: :mod:`asyrepro.runs.config`.
 """
 
 from __future__ import annotations

@@ -11,11 +11,12 @@ from unittest import mock
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
 from asyrepro.data import bundled
-from asyrepro.runs import cell, configuration
-from asyrepro.runs.settings import CONFIGS
+from asyrepro.runs import config
+from asyrepro.runs.execution import carry_out
+from asyrepro.runs.resolve import resolve
+from asyrepro.runs.run import Run
 from asyrepro.training import checkpoint
 from asyrepro.training.loop import CHECKPOINT, Trainer
 
@@ -35,8 +36,7 @@ def configured(experiment):
         "recipe.validate_every=0", "runtime.checkpoint_seconds=0", "runtime.progress=false",
         "runtime.device=cpu", "runtime.download=false", "runtime.threads=1",
     ]  # fmt: skip
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return configuration.resolve(compose("train", overrides=[*settings, *SMALL[experiment]]))
+    return resolve(config.compose([*settings, *SMALL[experiment]]))
 
 
 def weights(experiment, folder):
@@ -45,7 +45,7 @@ def weights(experiment, folder):
     before = torch.get_num_threads()
     try:
         with mock.patch.object(bundled, "TRAINING", IMAGES):
-            cell.run(configured(experiment), folder)
+            carry_out(configured(experiment), Run(folder))
     finally:
         torch.set_num_threads(before)
     return checkpoint.digest(checkpoint.load(folder / "weights.pt")["network"])

@@ -12,7 +12,10 @@ import torch
 from torch import nn
 
 from asyrepro.losses import AsymmetricLoss
-from asyrepro.runs import configuration, settings
+from asyrepro.runs import config, execution
+from asyrepro.runs.execution import carry_out
+from asyrepro.runs.resolve import resolve
+from asyrepro.runs.run import Run
 from asyrepro.system.errors import ConfigError
 from asyrepro.training import checkpoint, distributed, stopping
 from asyrepro.training.loop import CHECKPOINT, HISTORY, Trainer
@@ -179,11 +182,6 @@ def test_a_signal_to_one_process_stops_both_at_the_same_step(root):
     ids=["srcnn", "dphsir"],
 )
 def test_torchrun_trains_a_cell_like_one_process(network, tmp_path):
-    from hydra import compose, initialize_config_dir
-
-    from asyrepro.commands.train import folder_of
-    from asyrepro.runs import cell
-
     overrides = [
         *network, "profile=smoke", "dataset=bundled", "testset=bundled_validation", "study=s",
         "loss=asy_mse", "runtime.device=cpu", "runtime.download=false", "runtime.progress=false",
@@ -193,13 +191,12 @@ def test_torchrun_trains_a_cell_like_one_process(network, tmp_path):
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1 and "bundled_validation" in done.stdout
 
-    with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
-        cfg = compose("train", overrides=[*overrides, f"results={tmp_path / 'one'}"])
-    one = folder_of(cfg, overrides)
-    cell.run(configuration.resolve(cfg), one)
+    cfg = config.compose([*overrides, f"results={tmp_path / 'one'}"])
+    one = Run.of(cfg).folder
+    carry_out(resolve(cfg), Run(one))
     two = tmp_path / "two" / one.relative_to(tmp_path / "one")
     assert {path.name for path in two.iterdir()} == {path.name for path in one.iterdir()}
-    for a, b in zip(*(cell.read_rows(f / "rows.csv") for f in (one, two)), strict=True):
+    for a, b in zip(*(execution.read_rows(f / "rows.csv") for f in (one, two)), strict=True):
         assert a["config"] == b["config"]
         assert float(a["psnr"]) == pytest.approx(float(b["psnr"]), abs=1e-4)
 

@@ -13,7 +13,7 @@ import skimage.data
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from asyrepro.runs import settings
+from asyrepro.runs import config
 
 ROOT = Path(__file__).parents[2]
 COMMAND = re.compile(r"^    asyrepro train ((?:.*\\\n)*.*)$", re.M)
@@ -77,7 +77,7 @@ def commands() -> list[str]:
 
 def test_commands_name_settings_that_exist():
     assert len(commands()) >= 10
-    with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(config.CONFIGS), version_base="1.3"):
         for line in commands():
             words = [
                 word for word in shlex.split(line, comments=True) if re.match(r"[\w./]+=", word)

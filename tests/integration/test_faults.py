@@ -19,7 +19,10 @@ from omegaconf import OmegaConf
 from test_training import Lines, trainer
 
 from asyrepro.commands import reproduce, train
-from asyrepro.runs import cell, configuration, results
+from asyrepro.runs import config, execution, results
+from asyrepro.runs.execution import carry_out
+from asyrepro.runs.resolve import resolve
+from asyrepro.runs.run import Run
 from asyrepro.system import devices, errors, locks
 from asyrepro.system.errors import CheckpointError, ConfigError, StorageError
 from asyrepro.training import checkpoint, logger, stopping
@@ -267,13 +270,13 @@ def test_kills_while_a_checkpoint_is_written_change_nothing(tmp_path):
 def test_kills_while_results_are_written_change_nothing(tmp_path):
     cfg, log = soak.training(2), tmp_path / "log"
     whole, cut = tmp_path / "whole/srcnn/loss/seed0", tmp_path / "cut/srcnn/loss/seed0"
-    assert soak.run(log, cell.run, cfg, whole) == 0, log.read_text()
+    assert soak.run(log, carry_out, cfg, Run(whole)) == 0, log.read_text()
     for name, when in [("weights.pt", "half written"), ("rows.csv", "written")]:
-        status = soak.run(log, _die, name, 1, when, cell.run, cfg, cut)
+        status = soak.run(log, _die, name, 1, when, carry_out, cfg, Run(cut))
         assert status == -signal.SIGKILL, log.read_text()
         assert bool(list(cut.glob(f".{name}.*.tmp"))) == (when == "half written")
     assert (cut / CHECKPOINT).exists()
-    assert soak.run(log, cell.run, cfg, cut) == 0, log.read_text()
+    assert soak.run(log, carry_out, cfg, Run(cut)) == 0, log.read_text()
     assert soak.outcome(cut) == soak.outcome(whole)
     left = {path.name for path in cut.iterdir()} - {path.name for path in whole.iterdir()}
     assert not left
@@ -424,14 +427,13 @@ def test_two_processes_share_a_study_and_its_table_can_be_made_again_at_any_time
 
 def _train_overtaken(*arguments):
     """Another process finishes the cell just before this one opens its folder."""
-    resolve = configuration.resolve
 
-    def overtaken(cfg, folder):
-        configuration.resolve = resolve
-        cell.run(resolve(cfg.copy()), folder)
-        return resolve(cfg, folder)
+    def overtaken(cfg, run):
+        train.resolve = resolve
+        carry_out(resolve(cfg.copy()), run)
+        return resolve(cfg, Run(run))
 
-    configuration.resolve = overtaken
+    train.resolve = overtaken
     return _train(*arguments)
 
 
@@ -551,17 +553,21 @@ def test_too_large_a_batch_names_the_one_to_try(tmp_path):
     cfg.runtime.threads = None
     message = r"recipe.batch=10{13} does not fit into the memory of cpu; try recipe.batch=50{12} "
     with pytest.raises(devices.OutOfMemory, match=message):
-        cell.run(cfg, tmp_path / "srcnn/loss/seed0")
+        carry_out(cfg, Run(tmp_path / "srcnn/loss/seed0"))
 
 
 @pytest.mark.parametrize(
     ("where", "batch", "message"),
     [
         ("build", 8, r"^the network does not fit into the free memory of cpu: make room there"),
-        ("_sampler", 8, r"^the training set bundled does not fit into the memory, where it lies"),
+        (
+            "PatchSampler",
+            8,
+            r"^the training set bundled does not fit into the memory",
+        ),
         ("_trainer", 8, r"^recipe.batch=8 does not fit .*; try recipe.batch=4 .*another recipe"),
         ("_trainer", 1, r"^a single patch does not fit into .*; try a recipe.patch below 36 "),
-        ("_evaluate", 8, r"the training is done and kept: make room there .*same command again"),
+        ("evaluate", 8, r"the training is done and kept: make room there .*same command again"),
     ],
 )
 @pytest.mark.parametrize(
@@ -577,11 +583,12 @@ def test_out_of_memory_on_a_gpu(tmp_path, monkeypatch, where, batch, message, er
 
     cfg = soak.training(1)
     cfg.recipe.batch, cfg.runtime.threads = batch, None
-    monkeypatch.setattr(cell, where, allocate)
-    if where == "_evaluate":
-        monkeypatch.setattr(cell, "_train", lambda *_: None)
+    owner = execution if where in ("build", "PatchSampler") else execution.Job
+    monkeypatch.setattr(owner, where, allocate)
+    if where == "evaluate":
+        monkeypatch.setattr(execution.Job, "train", lambda job: (job.network, {}))
     with pytest.raises(devices.OutOfMemory, match=message):
-        cell.run(cfg, tmp_path / "srcnn/loss/seed0")
+        carry_out(cfg, Run(tmp_path / "srcnn/loss/seed0"))
 
 
 # --------------------------------------------------------------------------------------- logging
@@ -631,7 +638,7 @@ def test_a_cell_logs_to_its_folder_and_the_logger_is_not_its_identity(tmp_path):
     assert len(list(rows.parent.glob("events.out.tfevents.*"))) == 1
     assert "logger" not in (rows.parent / "config.yaml").read_text()
     cfg = OmegaConf.merge(soak.training(3), {"runtime": {"logger": "tensorboard"}})
-    assert configuration.identity(cfg) == configuration.identity(soak.training(3))
+    assert config.identity(cfg) == config.identity(soak.training(3))
 
 
 def test_loggers_that_cannot_be(tmp_path, monkeypatch):

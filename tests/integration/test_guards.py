@@ -6,9 +6,10 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parents[2] / "scripts"))
 
 import guards
-from hydra import compose, initialize_config_dir
 
-from asyrepro.runs import configuration, settings
+from asyrepro.runs import config
+from asyrepro.runs.resolve import check_folder, resolve
+from asyrepro.runs.run import Run
 
 SAMPLE = {"mae", "asy_mse", "asy_mae_table1"}
 
@@ -27,9 +28,8 @@ def test_a_run_begun_before_the_border_was_an_option_keeps_it_and_a_new_one_gets
     study = guards.ROOT / "results" / "srcnn-seeds"
     begun = sorted(study.glob("table2/mae/seed0"))[0]
     names = ["experiment=table2_srcnn", "profile=srcnn_seeds", "loss=mae"]
-    with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
-        cfg = compose("train", names)
-    assert configuration.check_folder(configuration.resolve(cfg, begun), begun)
+    cfg = config.compose(names)
+    assert check_folder(resolve(cfg, Run(begun)), Run(begun))
     # The same table's next seed, whose folder is not there yet.
-    assert configuration.resolve(cfg, begun.with_name("seed99")).task.border == "renormalise"
-    assert configuration.resolve(cfg, tmp_path / "a" / "mae" / "seed0").task.border == "mirror"
+    assert resolve(cfg, Run(begun.with_name("seed99"))).task.border == "renormalise"
+    assert resolve(cfg, Run(tmp_path / "a" / "mae" / "seed0")).task.border == "mirror"

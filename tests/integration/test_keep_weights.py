@@ -9,15 +9,15 @@ import pandas as pd
 import pytest
 import skimage
 import torch
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from asyrepro.commands import evaluate, restore, verify
-from asyrepro.commands.train import folder_of
 from asyrepro.data import catalogue
 from asyrepro.report import study as studies
-from asyrepro.runs import cell, configuration, provenance, results
-from asyrepro.runs.settings import CONFIGS
+from asyrepro.runs import config, execution, provenance, results
+from asyrepro.runs.execution import carry_out
+from asyrepro.runs.resolve import resolve
+from asyrepro.runs.run import Run
 from asyrepro.training import checkpoint
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "keep_weights.py"
@@ -52,10 +52,8 @@ def made(tmp_path_factory):
         patch.setitem(catalogue.BUNDLED_TESTS, "bundled_validation", validation)
         patch.setitem(catalogue.BUNDLED_TESTS, "bundled", {"turf": ("grass.png", 0, 0, 40, 40)})
         for settings in CELLS.values():
-            with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-                cfg = compose("train", overrides=[*TINY, *settings, f"results={root}"])
-            cfg = configuration.resolve(cfg)
-            cell.run(cfg, folder_of(cfg, []))
+            cfg = resolve(config.compose([*TINY, *settings]))
+            carry_out(cfg, Run(root / "two" / cfg.cell / cfg.loss.name / f"seed{cfg.seed}"))
         results.collect(root / "two")
         provenance.collect(root / "two")
         yield root / "two"
@@ -161,7 +159,7 @@ def test_half_precision_is_that_of_the_file_not_of_the_network(study, script):
     assert all(kept[name].dtype == torch.float16 for name in kept.keys() - set(counts))
     whole = checkpoint.load(study / DENOISER / "weights.pt")["network"]
     assert any(name.endswith("running_var") for name in whole)
-    for name, tensor in cell.load(path)[0].state_dict().items():
+    for name, tensor in execution.load(path)[0].state_dict().items():
         assert tensor.dtype == whole[name].dtype
         assert torch.equal(tensor, whole[name].to(kept[name].dtype).to(whole[name].dtype))
 

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
 from asyrepro.commands import reproduce
-from asyrepro.commands.train import folder_of
-from asyrepro.runs import cell, configuration, settings
+from asyrepro.runs import config
+from asyrepro.runs.execution import carry_out
+from asyrepro.runs.resolve import resolve
+from asyrepro.runs.run import Run
 from asyrepro.system.errors import ConfigError
 from asyrepro.training import distributed
 
@@ -28,9 +29,8 @@ def serial(tmp_path_factory):
     root, threads = tmp_path_factory.mktemp("serial"), torch.get_num_threads()
     for loss, seed in SWEEP:
         overrides = [*TINY, f"loss={loss}", f"seed={seed}", "runtime.progress=false"]
-        with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
-            cfg = compose("train", overrides=[*overrides, f"results={root}"])
-        cell.run(configuration.resolve(cfg), folder_of(cfg, overrides))
+        cfg = config.compose([*overrides, f"results={root}"])
+        carry_out(resolve(cfg), Run.of(cfg))
     torch.set_num_threads(threads)
     return rows_of(root)
 
@@ -109,8 +109,7 @@ def test_presets_compose_with_what_the_documentation_names():
         "slurm_local": ["gpus_per_node=1"],
     }.items():
         overrides = [f"hydra/launcher={launcher}", *(f"hydra.launcher.{s}" for s in chosen)]
-        with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
-            cfg = compose("train", overrides=overrides, return_hydra_config=True)
+        cfg = config.compose(overrides)
         for setting in chosen:
             name, value = setting.split("=")
             assert str(cfg.hydra.launcher[name]) == value

@@ -5,15 +5,15 @@ import os
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from PIL import Image
 from torch import nn
 
 from asyrepro.commands import compare, evaluate, verify
-from asyrepro.commands.train import folder_of
 from asyrepro.data import catalogue
-from asyrepro.runs import cell, evaluation, results, settings
-from asyrepro.runs.configuration import resolve
+from asyrepro.runs import config, evaluation, execution, results
+from asyrepro.runs.execution import carry_out
+from asyrepro.runs.resolve import resolve
+from asyrepro.runs.run import Run
 from asyrepro.system.errors import CheckpointError, ConfigError, DataError
 from asyrepro.tasks import SuperResolution
 
@@ -37,8 +37,7 @@ def photos(tmp_path):
 
 def configured(*overrides):
     always = ["profile=smoke", "runtime.progress=false", "runtime.device=cpu", "study=own"]
-    with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
-        return compose("train", overrides=[*always, *overrides])
+    return config.compose([*always, *overrides])
 
 
 def test_all_images_of_a_folder_in_the_order_of_their_names(photos):
@@ -121,8 +120,8 @@ def test_a_run_on_folders_and_its_verification(photos, tmp_path, capsys):
     overrides += [f"testset={photos / 'Urban2'}", f"validation={photos / 'Urban2'}"]
     overrides += ["table=2", "recipe.patch=24", f"results={tmp_path / 'results'}"]
     cfg = resolve(configured(*overrides, "runtime.download=false"))
-    folder = folder_of(cfg, [])
-    rows = cell.run(cfg, folder)
+    folder = tmp_path / "results" / "own" / "srcnn" / "mae" / "seed0"
+    rows = carry_out(cfg, Run(folder))[0]
     assert [row["image"] for row in rows] == ["a", "b"]
     assert {(row["dataset"], row["testset"]) for row in rows} == {("train", "Urban2")}
     assert all(10 < row["psnr_y"] < 100 for row in rows)  # as on Set5 and Set14
@@ -135,7 +134,7 @@ def test_a_run_on_folders_and_its_verification(photos, tmp_path, capsys):
     output = tmp_path / "again.csv"
     arguments = [f"checkpoint={folder / 'weights.pt'}", f"testset={photos / 'Urban2'}"]
     assert evaluate.main([*arguments, "device=cpu", f"output={output}"]) == 0
-    again = cell.read_rows(output)
+    again = execution.read_rows(output)
     assert [row["psnr_y"] for row in again[:2]] == [f"{row['psnr_y']:.7f}" for row in rows]
     picture(photos / "Urban2" / "a.bmp", 99, (60, 48))
     assert verify.main(check) == 1
@@ -147,7 +146,7 @@ def test_a_run_on_folders_and_its_verification(photos, tmp_path, capsys):
     assert "Urban2 does not exist: name a folder" in capsys.readouterr().err
     (photos / "Urban2").mkdir()  # empty: not here either
     assert verify.main(check) == 0
-    assert cell.run(resolve(cfg, folder), folder)  # what is finished needs no images
+    assert carry_out(resolve(cfg, Run(folder)), Run(folder))[1]  # what is finished needs no images
 
 
 def test_without_the_validation_images_it_says_what_else_there_is(photos, tmp_path, monkeypatch):
@@ -156,13 +155,11 @@ def test_without_the_validation_images_it_says_what_else_there_is(photos, tmp_pa
     overrides += ["recipe.validate_every=1", "recipe.patch=24", "runtime.download=false"]
     folder = tmp_path / "c" / "mae" / "s"
     with pytest.raises(DataError, match=r"or give validation= .* or recipe\.validate_every=0 to"):
-        cell.run(resolve(configured(*overrides, f"runtime.data={tmp_path}")), folder)
+        carry_out(resolve(configured(*overrides, f"runtime.data={tmp_path}")), Run(folder))
     assert not (folder / "checkpoint.pt").exists()
     own = [*overrides, "recipe.steps=2", f"validation={photos / 'Urban2'}"]
-    cell.run(
-        resolve(configured(*own, f"runtime.data={tmp_path}")),
-        tmp_path / "d" / "mae" / "s",
-    )
+    cfg = resolve(configured(*own, f"runtime.data={tmp_path}"))
+    carry_out(cfg, Run(tmp_path / "d" / "mae" / "s"))
     assert float((tmp_path / "d/mae/s/history.csv").read_text().splitlines()[-1].split(",")[3]) > 0
 
 
@@ -175,16 +172,16 @@ def test_images_that_change_while_a_training_is_interrupted_end_it(photos, tmp_p
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(cell, "_finish", stopped)
+        patch.setattr(execution.Job, "finish", stopped)
         with pytest.raises(KeyboardInterrupt):
-            cell.run(cfg, tmp_path / "c" / "mae" / "s")
+            carry_out(cfg, Run(tmp_path / "c" / "mae" / "s"))
     assert (tmp_path / "c" / "mae" / "s" / "checkpoint.pt").is_file()
     before = (photos / "train" / "1.png").read_bytes()
     picture(photos / "train" / "1.png", 77)
     with pytest.raises(CheckpointError, match="another configuration"):
-        cell.run(cfg, tmp_path / "c" / "mae" / "s")
+        carry_out(cfg, Run(tmp_path / "c" / "mae" / "s"))
     (photos / "train" / "1.png").write_bytes(before)
-    cell.run(cfg, tmp_path / "c" / "mae" / "s")
+    carry_out(cfg, Run(tmp_path / "c" / "mae" / "s"))
 
 
 @pytest.mark.parametrize("changed", ["train/1.png", "Urban2/b.png"])
@@ -194,20 +191,20 @@ def test_losses_of_one_cell_are_compared_on_the_same_images(photos, tmp_path, ch
     mae, mse, asy = (
         resolve(configured(*overrides, f"loss={loss}")) for loss in ("mae", "mse", "asy_mae")
     )
-    cell.run(mae, tmp_path / "s" / "srcnn" / "mae" / "seed0")
-    cell.run(mse, tmp_path / "s" / "srcnn" / "mse" / "seed0")
+    carry_out(mae, Run(tmp_path / "s" / "srcnn" / "mae" / "seed0"))
+    carry_out(mse, Run(tmp_path / "s" / "srcnn" / "mse" / "seed0"))
     size = Image.open(photos / changed).size
     picture(photos / changed, 77, size)
     with pytest.raises(DataError, match=r"are not those that .*srcnn/mae/seed0 was run with"):
-        cell.run(asy, tmp_path / "s" / "srcnn" / "asy_mae" / "seed0")
+        carry_out(asy, Run(tmp_path / "s" / "srcnn" / "asy_mae" / "seed0"))
     # ... but another cell may have them; and where no run is left, the baseline is made anew.
     baseline = tmp_path / "s" / "baselines" / "srcnn_Urban2.csv"
     before = baseline.read_text()
-    cell.run(asy, tmp_path / "s" / "srcnn,task.scale=3" / "asy_mae" / "seed0")
+    carry_out(asy, Run(tmp_path / "s" / "srcnn,task.scale=3" / "asy_mae" / "seed0"))
     assert baseline.read_text() == before
     for loss in ("mae", "mse"):
         (tmp_path / "s" / "srcnn" / loss).rename(tmp_path / loss)
-    cell.run(asy, tmp_path / "s" / "srcnn" / "asy_mae" / "seed0")
+    carry_out(asy, Run(tmp_path / "s" / "srcnn" / "asy_mae" / "seed0"))
     assert (baseline.read_text() != before) == changed.startswith("Urban2")
 
 
@@ -216,7 +213,7 @@ def test_a_set_that_is_named_twice_is_tested_once(photos, tmp_path):
     overrides = ["model=srcnn", "dataset=folder", f"dataset.name={photos / 'train'}"]
     overrides += [f"testset={tests}", f"benchmarks=[{tests},{tests}/]", "recipe.patch=24"]
     cfg = resolve(configured(*overrides, "recipe.validate_every=0", f"results={tmp_path}"))
-    assert len(cell.run(cfg, tmp_path / "c" / "mae" / "s")) == 2
+    assert len(carry_out(cfg, Run(tmp_path / "c" / "mae" / "s"))[0]) == 2
 
 
 @pytest.mark.parametrize("content", [b"no image", None])
@@ -227,7 +224,7 @@ def test_test_images_are_looked_at_before_the_training(photos, tmp_path, content
     overrides += [f"benchmarks=[{photos / 'Urban2'}]", "recipe.validate_every=0"]
     cfg = resolve(configured(*overrides, "recipe.patch=24", f"results={tmp_path}"))
     with pytest.raises(DataError, match=r"bad"):
-        cell.run(cfg, tmp_path / "c" / "mae" / "s")
+        carry_out(cfg, Run(tmp_path / "c" / "mae" / "s"))
     assert not (tmp_path / "c" / "mae" / "s" / "checkpoint.pt").exists()
     assert not (tmp_path / "c" / "mae" / "s" / "history.csv").exists()
 
@@ -236,7 +233,8 @@ def test_a_folder_among_the_benchmarks_is_tested_whatever_the_profile_has(photos
     overrides = ["model=srcnn", "dataset=folder", f"dataset.name={photos / 'train'}"]
     overrides += [f"benchmarks=[{photos / 'Urban2'}]", "recipe.validate_every=0"]
     cfg = resolve(configured(*overrides, "recipe.patch=24", f"results={tmp_path}"))
-    assert [row["testset"] for row in cell.run(cfg, tmp_path / "c" / "mae" / "s")] == ["Urban2"] * 2
+    rows, _ = carry_out(cfg, Run(tmp_path / "c" / "mae" / "s"))
+    assert [row["testset"] for row in rows] == ["Urban2"] * 2
 
 
 @pytest.mark.parametrize(("side", "least"), [(6, "7 x 7"), (15, "17 x 17")])

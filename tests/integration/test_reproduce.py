@@ -2,12 +2,16 @@
 
 import csv
 import subprocess
+from unittest import mock
 
 import pytest
-from omegaconf import OmegaConf
 
 from asyrepro.commands import reproduce
+from asyrepro.data import catalogue
 from asyrepro.report import study
+from asyrepro.runs import config, resolve
+from asyrepro.runs.plan import Plan
+from asyrepro.system.errors import ConfigError
 
 
 @pytest.fixture
@@ -34,7 +38,7 @@ def test_a_cell_that_fails_is_reported_and_the_others_are_kept(tmp_path, monkeyp
     assert status == 1
     assert "the loss is no longer finite at step" in errors
     assert "failed: " in errors and "seed0" in errors
-    assert "0 of 1 cells" in output
+    assert "0 of 1 runs" in output
 
     # ... and the same study goes on once the cause is mended and the folder deleted.
     [folder] = tmp_path.glob("s/*/mae")
@@ -42,10 +46,15 @@ def test_a_cell_that_fails_is_reported_and_the_others_are_kept(tmp_path, monkeyp
     status, output, errors = run()
     assert status == 0, errors
     assert "profile  smoke" in output and "trained on bundled stand-in data" in output
-    assert "2, of which 0 done and 2 to do" in output
+    assert "2, of which 0 done, 2 to do" in output
     rows = list(csv.DictReader((tmp_path / "s" / "metrics.csv").open()))
     assert [row["loss"] for row in rows] == ["bicubic"] * 10 + ["mae"] * 10 + ["asy_mae"] * 10
     assert (tmp_path / "s" / "figures" / "fig4.png").exists()
+
+    # With nothing to do and nothing changed the report is left as it is.
+    monkeypatch.setattr(study, "build", mock.Mock(side_effect=AssertionError))
+    status, output, errors = run()
+    assert status == 0 and "2, of which 2 done, 0 to do" in output and "report study=s" in output
     monkeypatch.setattr(study, "build", lambda folder: None)  # it has been seen to work
 
     # Finished on another device: said before the rest is trained, as their changes are not paired.
@@ -58,18 +67,15 @@ def test_a_cell_that_fails_is_reported_and_the_others_are_kept(tmp_path, monkeyp
     with monkeypatch.context() as patched:
         patched.setattr(reproduce, "_train", lambda arguments: 0)
         status, output, errors = run("seeds=0,1", "losses=mae")
-    assert "finished cells were trained on NVIDIA H100: verdicts leave out" in output
+    assert "NVIDIA H100" in output and "1 by finished runs" in output
     assert status == 1 and "did not run to its end" in errors
 
     # Networks of another recipe do not count as done.
     status, output, errors = run("max_steps=2")
-    assert status == 2 and "cells" not in output
-    assert "recipe.steps was 6, now 2); choose another study=..." in errors
-
-    status, output, errors = run()
-    assert status == 0
-    assert "2, of which 2 done and 0 to do" in output
-    assert "H100" not in output  # nothing is left to be trained
+    assert status == 2 and "runs" not in output
+    assert "recipe.steps was 6, now 2" in errors and "study=" in errors
+    status, output, errors = run("max_steps=2", "seeds=7")  # nor may they be averaged with these
+    assert status == 2 and "recipe.steps was 6, now 2" in errors and "study=" in errors
 
     # What another process finishes while the report is made gets into the report, too.
     later = rows.rename(rows.with_name("later"))
@@ -83,25 +89,62 @@ def test_a_cell_that_fails_is_reported_and_the_others_are_kept(tmp_path, monkeyp
     monkeypatch.setattr(study, "build", report)
     monkeypatch.setattr(reproduce, "_train", lambda arguments: 0)
     status, output, errors = run()
-    assert (status, len(reports)) == (0, 2) and "2 of 2 cells" in output
+    assert (status, len(reports)) == (0, 2) and "2 of 2 runs" in output
 
 
-def test_the_plan_says_which_losses_differ_in_precision(tmp_path, capsys):
-    def plan(*losses):
-        common = ["experiment=table2_srcnn", "profile=smoke", "dataset=bundled", "seed=0"]
-        where = ["runtime.device=cpu", f"results={tmp_path}"]
-        chosen = [[*common, f"loss={loss}", *where] for loss in losses]
-        cells = [(*reproduce._compose(overrides), overrides) for overrides in chosen]
-        reproduce._print_plan(cells, [path for _, path, _ in cells], tmp_path)
-        return cells, capsys.readouterr().out
+@pytest.fixture
+def planned(tmp_path, monkeypatch):
+    """A plan of two losses and three seeds, of which the real images are there if ``real``."""
 
-    [(cfg, folder, _), _], text = plan("mae", "asy_mae")
-    assert "note" not in text and "bfloat16 and float32" not in text
+    def plan(*overrides, real=False):
+        def have(name, runtime):
+            if not real:
+                raise catalogue.NotAvailable(f"{name} is not here")
 
-    folder.mkdir(parents=True)
-    cfg.amp = not cfg.amp  # begun on a processor of the other kind
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
-    _, text = plan("mae", "asy_mae")
-    assert "bfloat16 and float32" in text
-    assert "note     table2: cells that were begun elsewhere keep their precision" in text
-    assert "note" not in plan("mae")[1]
+        monkeypatch.setattr(resolve, "have", have)
+        common = ["fallback=true", "profile=smoke", "runtime.device=cpu", f"results={tmp_path}"]
+        return Plan.of(["table2_srcnn"], ["mae", "mse"], ["0", "1", "2"], [*common, *overrides])
+
+    return plan
+
+
+def begin(item):
+    item.run.folder.mkdir(parents=True)
+    item.run.config.write_text(config.to_yaml(item.cfg))
+
+
+def test_stand_in_images_have_a_study_of_their_own(tmp_path, planned):
+    assert planned().study == tmp_path / "smoke-bundled"
+    assert {item.cfg.dataset.name for item in planned().runs} == {"bundled"}
+    assert planned("study=mine").study == tmp_path / "mine"
+    for item in planned().runs:
+        begin(item)
+        item.run.rows.touch()
+    assert planned().todo() == []
+    arrived = planned(real=True)
+    assert arrived.study == tmp_path / "smoke" and len(arrived.todo()) == 6
+    begin(arrived.runs[0])
+    arrived.runs[0].run.rows.touch()
+    with pytest.raises(catalogue.NotAvailable):  # it is continued with real images, or not at all
+        planned()
+
+
+def test_a_plan_composes_once_an_experiment_and_loss(planned, monkeypatch):
+    for item in planned(real=True).runs:
+        assert item.run.name == f"table2/{item.cfg.loss.name}/seed{item.cfg.seed}"
+        assert item.cfg == resolve.resolve(config.compose(item.overrides), item.run)
+    composed = mock.Mock(side_effect=config.compose)
+    monkeypatch.setattr("asyrepro.runs.plan.config.compose", composed)
+    assert [item.cfg.seed for item in planned(real=True).runs] == [0, 0, 1, 1, 2, 2]
+    wanted = [call for call in composed.call_args_list if "seed=1" in call.args[0]]
+    assert wanted == []
+
+
+def test_a_new_run_takes_the_precision_of_its_row(planned):
+    [first, *_] = planned(real=True).runs
+    first.cfg.amp = not first.cfg.amp  # begun on a processor of the other kind
+    begin(first)
+    assert {item.cfg.amp for item in planned(real=True).runs} == {first.cfg.amp}
+    first.run.rows.touch()
+    with pytest.raises(ConfigError, match="amp"):
+        planned(f"amp={str(not first.cfg.amp).lower()}", real=True)

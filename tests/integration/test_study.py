@@ -4,13 +4,14 @@ import hashlib
 import shutil
 
 import pytest
-from hydra import compose, initialize_config_dir
 
 from asyrepro.commands import report as command
 from asyrepro.commands import verify
-from asyrepro.commands.train import folder_of
 from asyrepro.report import study
-from asyrepro.runs import cell, configuration, settings
+from asyrepro.runs import config
+from asyrepro.runs.execution import carry_out
+from asyrepro.runs.resolve import resolve
+from asyrepro.runs.run import Run
 
 
 def run(root, loss, *further, sweep=()):
@@ -20,9 +21,9 @@ def run(root, loss, *further, sweep=()):
         "recipe.validate_every=0", "runtime.progress=false", "runtime.device=cpu",
         "study=two", f"loss={loss}", f"results={root}", *further, *sweep,
     ]  # fmt: skip
-    with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
-        cfg = configuration.resolve(compose("train", overrides=overrides))
-    cell.run(cfg, folder_of(cfg, list(sweep)))
+    cfg = resolve(config.compose(overrides))
+    row = ",".join([cfg.cell, *sweep])
+    carry_out(cfg, Run(root / "two" / row / loss / "seed0"))
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,14 @@ import subprocess
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from asyrepro.commands import verify
-from asyrepro.commands.train import folder_of
 from asyrepro.data import catalogue, sources
-from asyrepro.runs import cell, configuration, provenance, results, settings, verification
+from asyrepro.runs import config, execution, provenance, results, verification
+from asyrepro.runs.execution import carry_out
+from asyrepro.runs.resolve import resolve
+from asyrepro.runs.run import Run
 from asyrepro.system import devices
 from asyrepro.system.errors import DataError
 from asyrepro.training import checkpoint
@@ -45,10 +46,9 @@ def made(small_images, tmp_path_factory):
     """A study of two cells, each on two images."""
     root = tmp_path_factory.mktemp("results")
     for loss in ("mae", "asy_mae"):
-        with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
-            cfg = compose("train", overrides=[*TINY, f"loss={loss}", f"results={root}"])
-        cfg = configuration.resolve(cfg)
-        cell.run(cfg, folder_of(cfg, []))
+        cfg = config.compose([*TINY, f"loss={loss}", f"results={root}"])
+        cfg = resolve(cfg)
+        carry_out(cfg, Run(root / "two" / "table2" / loss / "seed0"))
     results.collect(root / "two")
     provenance.collect(root / "two")
     return root / "two"
@@ -95,7 +95,7 @@ def test_a_cell_records_what_it_was_made_with(made):
     assert environment["device"] == "cpu" and environment["cpu"]
     assert environment["flags"]["threads"] == torch.get_num_threads()
     assert environment["flags"]["channels_last"] is True
-    assert record["config"] == cell.read_rows(made / CELLS[0] / "rows.csv")[0]["config"]
+    assert record["config"] == execution.read_rows(made / CELLS[0] / "rows.csv")[0]["config"]
     training = catalogue.training_set("bundled", mode="luma")
     tests = catalogue.test_set("bundled_validation", mode="luma")
     assert record["data"] == {
@@ -156,15 +156,15 @@ def test_a_cell_without_provenance_tells_what_its_files_tell(study):
 
 
 def test_a_run_that_is_continued_elsewhere_has_both_environments(tmp_path):
-    first, second = {"device": "cpu"}, {"device": "a GPU"}
-    provenance.begin(tmp_path, first, continued=False)
-    provenance.begin(tmp_path, second, continued=True)
-    provenance.begin(tmp_path, second, continued=True)
-    provenance.finish(tmp_path, config="c", data={}, weights={"w": torch.ones(1)}, rows="")
-    record = provenance.read(tmp_path / provenance.CELL)
+    run, first, second = Run(tmp_path), {"device": "cpu"}, {"device": "a GPU"}
+    provenance.begin(run, first, continued=False)
+    provenance.begin(run, second, continued=True)
+    provenance.begin(run, second, continued=True)
+    provenance.finish(run, config="c", data={}, weights={"w": torch.ones(1)}, rows="")
+    record = provenance.read(run.provenance)
     assert record["environments"] == [first, second] and record["config"] == "c"
-    provenance.begin(tmp_path, second, continued=False)  # it began anew
-    assert provenance.read(tmp_path / provenance.CELL)["environments"] == [second]
+    provenance.begin(run, second, continued=False)  # it began anew
+    assert provenance.read(run.provenance)["environments"] == [second]
 
 
 def test_the_commit_and_whether_the_code_differs_from_it(tmp_path, monkeypatch):

@@ -11,12 +11,11 @@ from unittest import mock
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.muon import Muon
-from asyrepro.runs import cell, settings
+from asyrepro.runs import config, execution
 from asyrepro.system import devices
 from asyrepro.training.loop import Trainer
 
@@ -43,11 +42,9 @@ def fake(monkeypatch):
 
 def trainer(fake, folder, experiment, loss, overrides, device=GPU):
     """Two steps of a run of the full profile, its network and patches on a device."""
-    with initialize_config_dir(str(settings.CONFIGS), version_base=None):
-        chosen = [f"experiment={experiment}", f"loss={loss}", "profile=full", *overrides]
-        cfg = compose("train", chosen)
-    cfg = settings.resolved(cfg)
-    task = settings.make(cfg.task)
+    chosen = [f"experiment={experiment}", f"loss={loss}", "profile=full", *overrides]
+    cfg = config.plain(config.compose(chosen))
+    task = config.make(cfg.task)
     channels = 3 if task.mode == "rgb" else 1
     images = [torch.zeros(channels, side, 200, dtype=torch.uint8) for side in (180, 190)]
     sampler = PatchSampler(images, task, patch=cfg.recipe.patch, batch=cfg.recipe.batch, seed=0)
@@ -56,11 +53,11 @@ def trainer(fake, folder, experiment, loss, overrides, device=GPU):
             vars(stack).update({k: faked(tensor, device) for k, tensor in vars(stack).items()})
         sampler._cumulative, sampler.device = faked(sampler._cumulative, device), device
         with device:
-            network, _ = cell.build(cfg, device)
-            criterion = settings.make(cfg.loss.criterion)
+            network, _ = execution.build(cfg, device)
+            criterion = config.make(cfg.loss.criterion)
         criterion._validated_once = True  # the first call looks at the label's values
         criterion.validate = False  # as every call does on the CPU
-        optimizer, scheduler = cell._optimization(cfg.recipe, network)
+        optimizer, scheduler = execution.optimization(cfg.recipe, network)
         return Trainer(
             network, criterion, sampler, optimizer, scheduler, steps=2, folder=folder, label=None,
             device=device, clip=cfg.recipe.clip, ema=cfg.recipe.ema,

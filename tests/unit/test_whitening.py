@@ -1,11 +1,13 @@
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch import nn
 
 from asyrepro import whitening
 from asyrepro.models import SRCNN
-from asyrepro.runs import cell, configuration, settings
+from asyrepro.runs import config
+from asyrepro.runs.execution import carry_out
+from asyrepro.runs.resolve import resolve
+from asyrepro.runs.run import Run
 from asyrepro.system.errors import ConfigError
 from asyrepro.training import checkpoint
 
@@ -85,16 +87,14 @@ def test_other_layers_are_refused(layer):
 
 
 def trained(folder, *overrides):
-    with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
-        cfg = compose(
-            "train",
-            overrides=[
-                "profile=smoke", "dataset=bundled", "recipe.steps=4", "recipe.batch=2",
-                "recipe.validate_every=0", "runtime.progress=false", "runtime.device=cpu",
-                *overrides,
-            ],
-        )  # fmt: skip
-    cell.run(configuration.resolve(cfg), folder)
+    cfg = config.compose(
+        [
+            "profile=smoke", "dataset=bundled", "recipe.steps=4", "recipe.batch=2",
+            "recipe.validate_every=0", "runtime.progress=false", "runtime.device=cpu",
+            *overrides,
+        ],
+    )  # fmt: skip
+    carry_out(resolve(cfg), Run(folder))
     return checkpoint.load(folder / "weights.pt")["network"]
 
 

@@ -10,14 +10,14 @@ from unittest import mock
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from asyrepro.commands import evaluate, train
-from asyrepro.commands.train import folder_of
 from asyrepro.data import catalogue
-from asyrepro.runs import cell, configuration, evaluation, provenance, results, settings
-from asyrepro.runs.configuration import resolve
+from asyrepro.runs import config, evaluation, execution, provenance, results
+from asyrepro.runs.execution import carry_out
+from asyrepro.runs.resolve import resolve
+from asyrepro.runs.run import Run
 from asyrepro.system import devices, locks
 from asyrepro.system.errors import CheckpointError, ConfigError, DataError
 from asyrepro.training import checkpoint
@@ -30,8 +30,7 @@ TINY = [
 
 
 def configured(*overrides, results="results"):
-    with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
-        return compose("train", overrides=[*TINY, f"results={results}", *overrides])
+    return config.compose([*TINY, f"results={results}", *overrides])
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +38,8 @@ def finished(tmp_path_factory):
     """A finished cell: (folder, configuration, rows)."""
     root = tmp_path_factory.mktemp("results")
     cfg = resolve(configured("study=s", results=root))
-    folder = folder_of(cfg, [])
-    return folder, cfg, cell.run(cfg, folder)
+    folder = root / "s" / "table2" / "mae" / "seed3"
+    return folder, cfg, carry_out(cfg, Run(folder))[0]
 
 
 def test_a_cell_leaves_its_files_and_the_baseline(finished):
@@ -50,7 +49,7 @@ def test_a_cell_leaves_its_files_and_the_baseline(finished):
     assert names >= {"config.yaml", "history.csv", "rows.csv", "profiles.csv", "weights.pt"}
     assert "checkpoint.pt" not in names
     assert len(rows) == 10
-    baseline = cell.read_rows(folder.parents[2] / "baselines" / "table2_bundled.csv")
+    baseline = execution.read_rows(folder.parents[2] / "baselines" / "table2_bundled.csv")
     assert [row["image"] for row in baseline] == [row["image"] for row in rows]
     assert {row["loss"] for row in baseline} == {"bicubic"}
 
@@ -60,18 +59,19 @@ def test_a_base_that_is_declared_afterwards_is_noted_and_trains_nothing(finished
     before = (folder / "config.yaml").read_text()
     for base in ("asy_mse", "mse", None):
         changed = [f"+loss.base={base}"] if base else []
-        cfg = resolve(configured("study=s", *changed, results=folder.parents[3]))
-        assert folder_of(cfg, changed) == folder
-        assert cell.complete(cfg, folder)[1]  # finished already
-        assert results.declared_base(folder) == (base or "")
+        composed = configured("study=s", *changed, results=folder.parents[3])
+        assert Run.of(composed).loss == folder.parent.name
+        cfg = resolve(composed)
+        assert carry_out(cfg, Run(folder))[1]  # finished already
+        assert Run(folder).base == (base or "")
     assert (folder / "config.yaml").read_text() == before
     assert len(rows) == 10
 
 
 def test_rows_say_what_they_are(finished):
     folder, _, _ = finished
-    row = cell.read_rows(folder / "rows.csv")[0]
-    assert list(row) == cell.COLUMNS
+    row = execution.read_rows(folder / "rows.csv")[0]
+    assert list(row) == execution.COLUMNS
     expected = {"table": "2", "model": "srcnn", "dataset": "bundled", "loss": "mae", "seed": "3"}
     assert {key: row[key] for key in expected} == expected
     assert row["testset"] == "bundled" and row["iterations"] == "2" and row["device"] == "cpu"
@@ -88,7 +88,7 @@ def test_the_stored_configuration_names_no_folder_of_this_machine(finished):
 def test_a_finished_cell_is_not_trained_again(finished):
     folder, cfg, rows = finished
     before = (folder / "weights.pt").stat().st_mtime_ns
-    again = cell.run(cfg, folder)
+    again = carry_out(cfg, Run(folder))[0]
     assert [row["psnr"] for row in again] == [f"{row['psnr']:.7f}" for row in rows]
     assert (folder / "weights.pt").stat().st_mtime_ns == before
 
@@ -99,12 +99,12 @@ def test_a_finished_training_without_rows_is_evaluated_again(finished, monkeypat
     shutil.copytree(folder, copy)
     text, record = (copy / "rows.csv").read_text(), provenance.read(copy / "provenance.json")
     (copy / "rows.csv").unlink()
-    monkeypatch.setattr(cell, "_train", None)
+    monkeypatch.setattr(execution.Job, "train", None)
     with monkeypatch.context() as patch:  # stopped in the middle
-        patch.setattr(cell, "_evaluate", mock.Mock(side_effect=KeyboardInterrupt))
+        patch.setattr(execution.Job, "evaluate", mock.Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            cell.complete(cfg, copy)
-    again, before = cell.complete(cfg, copy)
+            carry_out(cfg, Run(copy))
+    again, before = carry_out(cfg, Run(copy))
     assert len(again) == len(rows) and not before
     assert (copy / "rows.csv").read_text() == text
     assert provenance.read(copy / "provenance.json") == record | {"finished": mock.ANY}
@@ -116,7 +116,7 @@ def test_weights_of_another_configuration_are_not_evaluated(finished, tmp_path):
     for name in ("rows.csv", "config.yaml"):
         (copy / name).unlink()
     with pytest.raises(CheckpointError, match=r"weights.pt is of another conf.*delete it to train"):
-        cell.run(resolve(configured("loss=mse")), copy)
+        carry_out(resolve(configured("loss=mse")), Run(copy))
 
 
 def test_weights_are_read_back_and_score_the_same(finished, capsys):
@@ -124,7 +124,7 @@ def test_weights_are_read_back_and_score_the_same(finished, capsys):
     arguments = [f"checkpoint={folder / 'weights.pt'}", "testset=bundled", "device=cpu"]
     output = folder.parent / "rows.csv"
     assert evaluate.main([*arguments, f"output={output}"]) == 0
-    again = cell.read_rows(output)
+    again = execution.read_rows(output)
     assert [r["psnr"] for r in again[:10]] == [f"{row['psnr']:.7f}" for row in rows]
     assert {r["loss"] for r in again[10:]} == {"bicubic"}
     assert "astronaut_face" in capsys.readouterr().out
@@ -135,29 +135,29 @@ def test_another_configuration_is_refused_and_named(finished):
     cfg = resolve(configured("recipe.optimizer.lr=0.5"))
     message = r"another configuration \(recipe.optimizer.lr was 0.001, now 0.5\); choose another"
     with pytest.raises(ConfigError, match=message):
-        cell.run(cfg, folder)
+        carry_out(cfg, Run(folder))
 
 
 def test_where_and_how_a_run_is_carried_out_is_not_its_identity():
-    plain = configuration.identity(configured())
-    assert configuration.identity(configured("runtime.compile=true", "study=other")) == plain
-    assert configuration.identity(configured("+loss.base=mse")) == plain
+    plain = config.identity(configured())
+    assert config.identity(configured("runtime.compile=true", "study=other")) == plain
+    assert config.identity(configured("+loss.base=mse")) == plain
     for change in ("seed=4", "loss=mse", "task.scale=2", "recipe.batch=2", "amp=false"):
-        assert configuration.identity(configured(change)) != plain
+        assert config.identity(configured(change)) != plain
 
 
 @pytest.mark.parametrize("has_it", [True, False])
 def test_what_was_begun_keeps_its_precision(finished, monkeypatch, tmp_path, has_it):
     folder, cfg, rows = finished  # of this processor, which may have bfloat16 or not
     monkeypatch.setattr(devices, "fast_bfloat16", lambda device: has_it)
-    assert resolve(configured(), tmp_path / "new").amp is has_it
-    again = resolve(configured(), folder)
-    assert again.amp is cfg.amp and len(cell.run(again, folder)) == len(rows)
+    assert resolve(configured(), Run(tmp_path / "new")).amp is has_it
+    again = resolve(configured(), Run(folder))
+    assert again.amp is cfg.amp and len(carry_out(again, Run(folder))[0]) == len(rows)
     # A precision that is asked for is never changed, and has no folder of its own.
     other = "amp=false" if cfg.amp else "amp=true"
-    assert folder_of(configured(), [other]) == folder_of(configured(), [])
-    with pytest.raises(ConfigError, match=rf"amp was {cfg.amp}, now {not cfg.amp}"):
-        cell.run(resolve(configured(other), folder), folder)
+    assert Run.of(configured(other)) == Run.of(configured())
+    with pytest.raises(ConfigError, match="amp was"):
+        carry_out(resolve(configured(other), Run(folder)), Run(folder))
 
 
 def test_a_folder_in_use_is_left_alone(finished):
@@ -165,23 +165,23 @@ def test_a_folder_in_use_is_left_alone(finished):
     with open(folder / ".lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(locks.InUse, match="another process is working in"):
-            cell.run(cfg, folder)
+            carry_out(cfg, Run(folder))
 
 
 def test_one_seed_gives_one_initialisation_for_all_losses():
     digests = {
-        checkpoint.digest(cell.build(configured(f"loss={loss}"), "cpu")[0].state_dict())
+        checkpoint.digest(execution.build(configured(f"loss={loss}"), "cpu")[0].state_dict())
         for loss in ("mae", "mse", "asy_mae", "asy_mse_shuffled")
     }
     assert len(digests) == 1
-    other = cell.build(configured("seed=4"), "cpu")[0].state_dict()
+    other = execution.build(configured("seed=4"), "cpu")[0].state_dict()
     assert checkpoint.digest(other) not in digests
 
 
 def test_max_steps_shortens_the_schedule_too():
     cfg = resolve(configured("recipe.steps=100", "max_steps=20"))
     assert cfg.recipe.steps == cfg.recipe.scheduler.total_steps == 20
-    with pytest.raises(ConfigError, match="max_steps is 0; it must be at least 1"):
+    with pytest.raises(ConfigError, match="max_steps is 0"):
         resolve(configured("max_steps=0"))
 
 
@@ -190,7 +190,7 @@ def test_a_schedule_may_be_of_any_length(steps):
     # OneCycleLR itself divides by zero if its warm-up is one step long: a tenth of ten.
     cfg = configured("experiment=table4_dncnn", "profile=cpu", f"recipe.steps={steps}")
     recipe = resolve(cfg).recipe
-    optimizer, scheduler = cell._optimization(recipe, torch.nn.Conv2d(16, 16, 1))
+    optimizer, scheduler = execution.optimization(recipe, torch.nn.Conv2d(16, 16, 1))
     rates = []
     for _ in range(steps):
         rates.append(optimizer.param_groups[0]["lr"])
@@ -220,7 +220,7 @@ def absent(monkeypatch):
         if name in names:
             raise catalogue.NotAvailable(f"{name} cannot be had")
 
-    monkeypatch.setattr(configuration, "have", have)
+    monkeypatch.setattr("asyrepro.runs.resolve.have", have)
     return names
 
 
@@ -229,7 +229,7 @@ def begun(root, loss, dataset, rows=False):
     folder = root / "table2" / loss / "seed3"
     folder.mkdir(parents=True)
     cfg = configured(f"dataset={dataset}", f"loss={loss}")
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml({"dataset": cfg.dataset}))
+    (folder / "config.yaml").write_text(config.to_yaml(config.plain(cfg)))
     if rows:
         (folder / "rows.csv").write_text("")
     return folder
@@ -239,15 +239,15 @@ def test_a_fallback_says_why_and_a_table_keeps_its_training_set(tmp_path, absent
     wanted = configured("dataset=div2k", "fallback=true")
     folder = tmp_path / "table2" / "mse" / "seed3"
     absent.add("div2k")
-    assert resolve(wanted, folder).dataset.name == "bsd400"
+    assert resolve(wanted, Run(folder)).dataset.name == "bsd400"
     assert re.search("bsd400 .* instead of div2k", capsys.readouterr().err)
     absent.clear()
-    assert resolve(wanted, folder).dataset.name == "div2k"
+    assert resolve(wanted, Run(folder)).dataset.name == "div2k"
     begun(tmp_path, "mae", "bsd400")  # as when one download failed and the next one did not
-    assert resolve(wanted, folder).dataset.name == "bsd400"
+    assert resolve(wanted, Run(folder)).dataset.name == "bsd400"
     absent.add("bsd400")
     with pytest.raises(catalogue.NotAvailable, match="bsd400 cannot be had"):
-        resolve(wanted, folder)
+        resolve(wanted, Run(folder))
 
 
 def test_a_test_set_that_is_a_benchmark_too_is_needed(absent):
@@ -259,7 +259,7 @@ def test_a_test_set_that_is_a_benchmark_too_is_needed(absent):
 def test_a_finished_run_needs_no_data(tmp_path, absent):
     folder = begun(tmp_path, "mae", "bsd300", rows=True)
     absent |= {"bsd300", "validation", "table2"}
-    cfg = resolve(configured("dataset=bsd300", "fallback=true"), folder)
+    cfg = resolve(configured("dataset=bsd300", "fallback=true"), Run(folder))
     assert (cfg.dataset.name, cfg.testset) == ("bsd300", "table2")
 
 
@@ -267,14 +267,14 @@ def test_a_table_begun_with_the_stand_in_is_not_continued_with_real_images(tmp_p
     wanted = configured("dataset=bsd300", "fallback=true")
     begun(tmp_path, "mae", "bundled")
     with pytest.raises(DataError, match="begun with bundled stand-in data, and bsd300 can be had"):
-        resolve(wanted, tmp_path / "table2" / "mse" / "seed3")
+        resolve(wanted, Run(tmp_path / "table2" / "mse" / "seed3"))
     absent.add("bsd300")
-    assert resolve(wanted, tmp_path / "table2" / "mse" / "seed3").dataset.name == "bundled"
+    assert resolve(wanted, Run(tmp_path / "table2" / "mse" / "seed3")).dataset.name == "bundled"
 
 
 def test_a_finished_run_on_the_stand_in_stays_what_it_is(tmp_path, absent):
     folder = begun(tmp_path, "mae", "bundled", rows=True)
-    cfg = resolve(configured("dataset=bsd300", "fallback=true"), folder)  # can be had by now
+    cfg = resolve(configured("dataset=bsd300", "fallback=true"), Run(folder))  # can be had by now
     assert (cfg.dataset.name, cfg.testset) == ("bundled", "bundled")
 
 
@@ -285,7 +285,7 @@ def test_benchmarks_are_the_profiles_or_those_that_are_asked_for(tmp_path, absen
     assert resolve(configured(*real, "benchmarks=[set5]")).benchmarks == ["set5"]
     asked = configured("dataset=bsd300", "benchmarks=[set12]")
     assert resolve(asked).benchmarks == ["set12"]
-    assert folder_of(asked, ["benchmarks=[set12]"]).parts[2] == "table2"
+    assert Run.of(asked).row == Run.of(configured("dataset=bsd300")).row
 
 
 def test_a_benchmark_that_cannot_be_had_is_told_before_the_training(tmp_path, absent):
@@ -293,14 +293,14 @@ def test_a_benchmark_that_cannot_be_had_is_told_before_the_training(tmp_path, ab
     cfg = configured("testset=null", "benchmarks=[set12]", "table=null", "study=s")
     folder = tmp_path / "s" / "table2" / "mae" / "seed3"
     with pytest.raises(catalogue.NotAvailable, match=r"set12 .* or give benchmarks=\[\]"):
-        cell.run(resolve(cfg), folder)
+        carry_out(resolve(cfg), Run(folder))
     assert not (folder / "checkpoint.pt").exists() and not (folder / "weights.pt").exists()
 
 
 def test_lr_scale_holds_under_a_one_cycle_schedule():
     recipe = resolve(configured("+recipe.lr_scale={reconstruct: 0.1}")).recipe
-    network, _ = cell.build(configured(), "cpu")
-    optimizer, scheduler = cell._optimization(recipe, network)
+    network, _ = execution.build(configured(), "cpu")
+    optimizer, scheduler = execution.optimization(recipe, network)
     for _ in range(recipe.steps - 1):
         plain, scaled = (group["lr"] for group in optimizer.param_groups)
         assert scaled == pytest.approx(plain / 10)
@@ -308,39 +308,77 @@ def test_lr_scale_holds_under_a_one_cycle_schedule():
         scheduler.step()
 
 
+SR = ["experiment=table2_srcnn", "profile=smoke"]
+
+
 @pytest.mark.parametrize(
-    ("overrides", "name"),
+    ("overrides", "row"),
     [
-        (["experiment=table2_srcnn", "loss=mae", "seed=3"], "table2"),
-        (["task.scale=2", "seed=3", "runtime.device=cpu"], "table2,task.scale=2"),
+        ([], "table2"),
+        (["model.network.channels=[64,32]", "validation=validation", "task.scale=3"], "table2"),
+        (["recipe=smoke/srcnn", "recipe.clip=null", "dataset=bsd300", "task.mode=luma"], "table2"),
+        (["amp=true", "max_steps=2", "runtime.threads=1", "benchmarks=[]"], "table2"),
+        (["task.scale=2", "seed=3"], "table2,task.scale=2"),
+        (["model.network.kernels=[9,5,5]"], "table2,model.network.kernels=[9,5,5]"),
         (["+loss.criterion.quartile=0.75"], "table2,loss.criterion.quartile=0.75"),
-        (["task.sigma=15", "recipe=cpu/srcnn"], "table2,recipe=cpu.srcnn,task.sigma=15"),
+        (["recipe.optimizer.lr=1e-4"], "table2,recipe.optimizer.lr=0.0001"),
+        (["recipe.scheduler.max_lr=1e-4"], "table2,recipe.scheduler.max_lr=0.0001"),
+        (["recipe=cpu/srcnn", "validation=set5"], "table2,recipe=cpu.srcnn,validation=set5"),
     ],
 )
-def test_settings_of_a_sweep_become_part_of_the_folder(overrides, name):
-    assert folder_of(configured(), overrides).parts == ("results", "smoke", name, "mae", "seed3")
+def test_a_row_is_named_by_the_settings_that_differ(overrides, row):
+    run = Run.of(config.compose([*SR, "study=s", *overrides]))
+    assert run.folder.parts[:4] == ("results", "s", row, "mae")
+    assert run.row == row and run.variant == row.partition(",")[2]
+
+
+def test_without_an_experiment_a_row_is_called_by_its_network():
+    assert Run.of(config.compose(["model=edsr", "task.scale=2"])).row == "edsr,task.scale=2"
+
+
+def test_one_run_has_one_folder_however_it_is_written():
+    written = ["task.scale=2"], ["task.scale=2", "model.network.channels=[64,32]", "task.scale=2"]
+    found = [config.compose([*SR, *overrides]) for overrides in written]
+    assert Run.of(found[0]) == Run.of(found[1])
+    assert config.identity(config.plain(found[0])) == config.identity(config.plain(found[1]))
+
+
+@pytest.mark.parametrize("other", ["max_steps=1", "recipe.batch=2", "validation=set5", "amp"])
+def test_what_differs_in_more_than_loss_and_seed_is_not_averaged(finished, tmp_path, other):
+    folder, cfg, _ = finished
+    shutil.copytree(folder.parents[2], tmp_path / "s")
+    setting = f"amp={str(not cfg.amp).lower()}" if other == "amp" else other
+    for name in ("mae/seed4", "mse/seed3"):
+        loss, seed = name.split("/seed")
+        run = Run(tmp_path / "s" / "table2" / name)
+        asked = resolve(configured(setting, f"loss={loss}", f"seed={seed}"), run)
+        if other == "validation=set5":
+            asked.validation = "set5"
+        named = {"max_steps=1": r"recipe\.steps was 2, now 1"}.get(other, setting.split("=")[0])
+        with pytest.raises(ConfigError, match=named):
+            carry_out(asked, run)
+        assert not run.config.exists()
 
 
 def test_every_experiment_profile_and_loss_composes():
     groups = {
-        group: sorted(p.stem for p in (settings.CONFIGS / group).glob("*.yaml"))
+        group: sorted(p.stem for p in (config.CONFIGS / group).glob("*.yaml"))
         for group in ("experiment", "profile", "loss")
     }
     assert len(groups["loss"]) == 12
     for profile in groups["profile"]:
-        listed = OmegaConf.load(settings.CONFIGS / "profile" / f"{profile}.yaml")
+        listed = OmegaConf.load(config.CONFIGS / "profile" / f"{profile}.yaml")
         assert set(listed.losses) <= set(groups["loss"])
         for experiment in listed.experiments:
-            with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
-                overrides = [f"experiment={experiment}", f"profile={profile}"]
-                cfg = resolve(compose("train", overrides=overrides))
-            _, task = cell.build(cfg, "cpu")
+            overrides = [f"experiment={experiment}", f"profile={profile}"]
+            cfg = resolve(config.compose(overrides))
+            _, task = execution.build(cfg, "cpu")
             assert cfg.recipe.patch % task.scale == 0
             assert cfg.cell == f"table{cfg.table}" and cfg.testset == cfg.cell
 
 
 def test_six_seeds_of_srcnn_are_trained_as_quick_does():
-    assert settings.option("recipe", "seeds/srcnn") == settings.option("recipe", "quick/srcnn")
+    assert config.option("recipe", "seeds/srcnn") == config.option("recipe", "quick/srcnn")
 
 
 def test_train_exits_with_one_sentence(tmp_path):
@@ -362,7 +400,7 @@ def test_train_exits_with_one_sentence(tmp_path):
 def test_an_all_black_test_image_has_no_nrmse_and_can_be_read(tmp_path):
     row = {"model": "srcnn", "loss": "mae", "seed": 0, "image": "black", "psnr": 40.0}
     row |= {"ssim": 0.5, "rmse": 0.01, "nrmse": float("nan"), "testset": "own", "table": None}
-    cell.write_rows(tmp_path / "rows.csv", [row])
+    execution.write_rows(tmp_path / "rows.csv", [row])
     assert ",black,40.0000000,0.5000000,0.0100000,,own," in (tmp_path / "rows.csv").read_text()
     [read] = results.read_rows(tmp_path / "rows.csv").to_dict("records")
     assert read["psnr"] == 40 and math.isnan(read["nrmse"])
@@ -378,21 +416,24 @@ def test_a_network_that_diverged_at_the_very_end_has_no_rows(tmp_path, monkeypat
 
     monkeypatch.setattr(evaluation, "outputs", infinite)
     with pytest.raises(Diverged, match="its training diverged; choose a smaller learning rate"):
-        cell.run(cfg, tmp_path / "s" / "table2" / "mae" / "seed3")
-    assert not configuration.finished(tmp_path / "s" / "table2" / "mae" / "seed3")
+        carry_out(cfg, Run(tmp_path / "s" / "table2" / "mae" / "seed3"))
+    assert not Run(tmp_path / "s" / "table2" / "mae" / "seed3").finished
 
 
 @pytest.mark.parametrize(
-    ("arguments", "checked"),
+    ("arguments", "sampled"),
     [
-        (["loss=mae,mse", "seed=range(0,9)"], ["mae 0", "mse 0", "mae 8"]),
+        (["loss=mae,mse", "seed=range(0,9)"], ["mae 0", "mse 0", "mse 8"]),
         (["loss=glob(asy_m?e)", "seed=1"], ["asy_mae 1", "asy_mse 1"]),
-        (["--config-dir", "mine", "loss=mae,mine", "seed=0"], []),
-        (["seed=range(0,0)", "loss=mae"], []),
-        (["loss=mae", "hydra/launcher=slurm", "seed=0", "runtime.data=/on/a/node"], ["mae 0"]),
+        (["loss=mae", "hydra/launcher=slurm", "seed=0"], ["mae 0"]),
     ],
 )
-def test_a_sweep_is_checked_value_by_value_beforehand(arguments, checked):
-    jobs = [dict(item.split("=") for item in job) for job in train._one_by_one(["-m", *arguments])]
-    assert [f"{job['loss']} {job['seed']}" for job in jobs] == checked
-    assert all(set(job) == {"loss", "seed"} for job in jobs)
+def test_a_sweep_is_sampled_value_by_value_beforehand(arguments, sampled):
+    with config.composing():
+        jobs = [dict(item.split("=") for item in job) for job in train._samples(arguments)]
+    assert [f"{job['loss']} {job['seed']}" for job in jobs] == sampled
+
+
+def test_a_sweep_without_values_is_refused():
+    with config.composing(), pytest.raises(ConfigError):
+        train._samples(["seed=range(0,0)", "loss=mae"])

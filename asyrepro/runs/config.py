@@ -1,0 +1,392 @@
+"""The settings of a run: their schema, and the way from a command line to what will be run.
+
+Hydra composes the YAML files of configs/ (:func:`compose`), :func:`resolve` makes every choice that
+depends on the machine, and :class:`Settings` says which values there may be. Two configurations
+with one :func:`identity` are the same run.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import hydra
+import yaml
+from hydra import initialize_config_dir
+from hydra._internal.utils import get_args as hydra_arguments
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
+
+from asyrepro.data import catalogue
+from asyrepro.system.errors import ConfigError
+from asyrepro.system.options import no_such_choice
+
+PLACES = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
+CONFIGS = next((path for path in PLACES if path.is_dir()), PLACES[-1])  # of a wheel, of a checkout
+
+IDENTITY = (  # the settings that make a run what it is: two runs that agree in them are the same
+    "model", "dataset", "task", "loss", "recipe", "seed", "testset", "validation", "amp",
+    "channels_last",
+)  # fmt: skip
+# --------------------------------------------------------------------------------------- schema
+
+
+def _word(value: str) -> str:
+    if "/" in value or value in ("", ".", ".."):
+        raise ValueError("it must be a word, without a slash")
+    return value
+
+
+def _study(value: str | int) -> str | int:
+    """A study may be a folder in a folder, and a number."""
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise ValueError("it must be a name; write \"study='...'\" to have it as it stands")
+    if ".." in Path(str(value)).parts:
+        raise ValueError("to keep studies elsewhere give results=FOLDER")
+    return value
+
+
+def _described(value: dict) -> dict:
+    if "_target_" not in value:
+        raise ValueError("it needs a _target_ and its options")
+    return value
+
+
+def _loss_name(value: str) -> str:
+    if not re.fullmatch(r"[\w.-]+", value):
+        raise ValueError("name a loss, in a word")
+    return value
+
+
+Word = Annotated[str, AfterValidator(_word)]
+Described = Annotated[dict, AfterValidator(_described)]  # an object that Hydra makes
+
+
+class Part(BaseModel):
+    """Some settings, whose kinds are taken literally; further ones may stand beside them."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+
+class Optimizer(Part):
+    target: str = Field(alias="_target_")
+    lr: PositiveFloat
+
+
+class Recipe(Part):
+    steps: PositiveInt
+    batch: PositiveInt  # patches a step
+    patch: PositiveInt  # pixels of a label's side
+    optimizer: Optimizer
+    scheduler: Described
+    clip: PositiveFloat | None = None  # largest norm of the gradient
+    ema: Annotated[float, Field(ge=0, lt=1)] | None = None  # decay of the weights' running average
+    whiten: str | None = None  # the layer whose input is whitened
+    log_every: PositiveInt
+    validate_every: NonNegativeInt
+
+
+class Runtime(Part):
+    threads: PositiveInt | None = None
+    checkpoint_seconds: NonNegativeFloat
+    compile: bool
+    progress: bool
+    download: bool
+
+
+class Loss(Part):
+    name: Word
+    criterion: Described
+    base: Annotated[Word, AfterValidator(_loss_name)] | None = None  # what it is compared with
+
+
+class Settings(Part):
+    """All settings of a run, resolved."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    study: Annotated[Any, AfterValidator(_study)]
+    cell: Word
+    table: Literal[None, 2, 3, 4, 5]
+    amp: Literal["auto", True, False]
+    channels_last: bool
+    fallback: bool
+    max_steps: PositiveInt | None = None
+    benchmarks: list | None
+    literature: list
+    loss: Loss
+    task: Described
+    recipe: Recipe
+    runtime: Runtime
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse what cannot be run; nothing is read or computed.
+
+    Raises:
+        ConfigError: a value is of the wrong kind or out of range, a data set is unknown, or the
+            task or the loss refuses its options.
+    """
+    plain = OmegaConf.to_container(cfg)
+    try:
+        Settings.model_validate(plain)
+    except ValidationError as error:
+        raise ConfigError(_refusal(error)) from error
+    if cfg.loss.get("base") == cfg.loss.name:
+        raise ConfigError(f"loss.base is {_shown(cfg.loss.base)}; name another loss")
+    if not isinstance(cfg.profile.benchmarks, Sequence):
+        shown = _shown(cfg.profile.benchmarks)
+        raise ConfigError(f"profile.benchmarks is {shown}; write a list, such as [set5]")
+    if cfg.runtime.data is not None and not Path(str(cfg.runtime.data)).expanduser().is_dir():
+        raise ConfigError(
+            f"runtime.data is {_shown(cfg.runtime.data)}, which is no folder: name one that holds "
+            "data sets, or make it"
+        )
+    if cfg.dataset.name is None:
+        raise ConfigError("which folder of images? dataset=folder dataset.name=/path/to/images")
+    tests = [cfg.testset, cfg.validation, *(cfg.benchmarks or [])]
+    catalogue.check_names(cfg.dataset.name, [name for name in tests if name is not None])
+    make(cfg.loss.criterion)
+    task = make(cfg.task)
+    if cfg.recipe.patch % task.scale:
+        raise ConfigError(
+            f"recipe.patch is {cfg.recipe.patch}; it must be a multiple of the scale {task.scale}"
+        )
+
+
+def _refusal(error: ValidationError) -> str:
+    """The first thing that the schema refuses, in a sentence with the setting's name and value."""
+    found = error.errors()[0]
+    name = ".".join(part for part in map(str, found["loc"]) if part not in ("float", "int", "bool"))
+    if found["type"] == "missing":
+        return f"{name} is missing; give it a value"
+    reason = found["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
+    return f"{name} is {_shown(found['input'])}; {reason}"
+
+
+def _shown(value: object) -> str:
+    """A value as it is written in a configuration."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value)
+
+
+# -------------------------------------------------------------------------------- from Hydra to us
+
+
+@contextmanager
+def composing() -> Iterator[None]:
+    """Within this, many calls of :func:`compose` read each file once."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        yield
+
+
+def compose(overrides: Sequence[str]) -> DictConfig:
+    """The configuration of one run as the command line ``overrides`` ask for it.
+
+    It has Hydra's own node, which names what was chosen of each group. Configurations of your own
+    are found where Hydra has been started with ``--config-dir``, or where ``hydra.searchpath``
+    is among the overrides.
+
+    Raises:
+        hydra.errors.HydraException: see :func:`explained`.
+    """
+    if GlobalHydra.instance().is_initialized():
+        return hydra.compose("train", list(overrides), return_hydra_config=True)
+    with composing():
+        return hydra.compose("train", list(overrides), return_hydra_config=True)
+
+
+def search_path(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The overrides of a command line, and the one that stands for its ``--config-dir``."""
+    given = hydra_arguments(list(arguments))
+    if given.config_dir is None:
+        return given.overrides, []
+    return given.overrides, [f"hydra.searchpath=['file://{Path(given.config_dir).absolute()}']"]
+
+
+def plain(cfg: DictConfig) -> DictConfig:
+    """A copy in which every reference is replaced by its value; ConfigError if one has none."""
+    with explained():
+        ours = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+        return OmegaConf.create(OmegaConf.to_container(ours, resolve=True))
+
+
+@contextmanager
+def explained(*others: str) -> Iterator[None]:
+    """Within this, what Hydra raises for a wrong setting becomes a ConfigError of one sentence.
+
+    ``others`` are names that the command line knows beside those in configs/.
+    """
+    _check_installed()
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error, others)) from error
+    except ValueError as error:
+        raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+        if not raised_in.is_relative_to(Path(hydra.__file__).parent):
+            raise
+        raise ConfigError(str(error)) from error
+
+
+def _check_installed() -> None:
+    if not CONFIGS.is_dir():
+        raise ConfigError(f"there are no configurations in {CONFIGS}: install the package again")
+
+
+def explain(error: Exception, others: Sequence[str] = ()) -> str:
+    """Hydra's first line, and what was meant perhaps."""
+    text = str(error).splitlines()[0].rstrip(".")
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _no_such_file(error.missing_cfg_file, error.options)
+    if override := getattr(error, "override", None):  # it cannot be parsed
+        return f"{override!r} is not understood ({text}); settings are given as name=value"
+    if where := re.search(r"full_key: (\S+)", str(error)):
+        text += f" (in {where[1]})"
+    name = re.search(r"'([^']+)'", text)
+    if name is None:
+        return text
+    if text.startswith("Ambiguous value"):
+        sweep = "" if others else ", or add -m to run them one after the other"
+        return f"{name[1]} gives several values: give one{sweep}"
+    return f"{text}; {near}" if (near := nearest(name[1], [*others, *known()])) else text
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """A question for the one of ``names``, such as "recipe.steps", that was meant; "" if none."""
+    if name in names:
+        return ""
+    by_end = {key.rpartition(".")[2]: key for key in sorted(names, key=lambda key: -key.count("."))}
+    meant = by_end | {key: key for key in names}
+    end = name.rpartition(".")[2]
+    near = [end] if end in by_end else difflib.get_close_matches(name, meant, 1)
+    return f"did you mean {meant[near[0]]!r}?" if near else ""
+
+
+@cache
+def known() -> tuple[str, ...]:
+    """Every setting in configs/, as "task.sigma"."""
+    found: dict[str, None] = {}
+    for path in sorted(CONFIGS.rglob("*.yaml")):
+        group, *rest = path.relative_to(CONFIGS).with_suffix("").parts
+        if group == "hydra":
+            continue
+        start = f"{group}." if rest and group != "experiment" else ""
+        found |= dict.fromkeys([*[group] * bool(start), *_names(read_yaml(path), start)])
+    return tuple(name for name in found if not name.startswith(("defaults", "hydra.")))
+
+
+def _names(node: object, start: str) -> Iterator[str]:
+    for key, value in node.items() if isinstance(node, dict) else ():
+        yield f"{start}{key}"
+        yield from _names(value, f"{start}{key}.")
+
+
+def _no_such_file(path: str, options: Sequence[str] | None) -> str:
+    """A file of a group that there is not: "loss/asymae", "recipe/quick/srcn"."""
+    group, _, name = path.partition("/")
+    if group == "dataset" and "/" in name:
+        return f"there is no dataset {name!r}; of a folder: dataset=folder dataset.name={name}"
+    if options:
+        group, _, name = path.rpartition("/")
+        return no_such_choice(group, name, options)
+    files = sorted((CONFIGS / group).rglob("*.yaml"))
+    choices = [file.relative_to(CONFIGS / group).with_suffix("").as_posix() for file in files]
+    return no_such_choice(group, name, choices)
+
+
+def option(group: str, name: str) -> DictConfig:
+    """One option of a group, such as ("profile", "quick"), as its file has it.
+
+    Raises:
+        ConfigError: the group has no such option.
+    """
+    _check_installed()
+    path = CONFIGS / group / f"{name}.yaml"
+    if not path.is_file():
+        raise ConfigError(_no_such_file(f"{group}/{name}", None))
+    return OmegaConf.load(path)
+
+
+def make(node: DictConfig):
+    """The object that a node with ``_target_`` describes; ConfigError if it refuses its values."""
+    if not (OmegaConf.is_dict(node) and "_target_" in node):
+        raise ConfigError(f"{node} describes nothing; a _target_ and its options are needed")
+    try:
+        return hydra.utils.instantiate(node)
+    except InstantiationException as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        if reason.startswith(("Error loading", "Error locating")):
+            reason = f"there is no {node['_target_']}; check the _target_"
+        raise ConfigError(reason) from error
+
+
+# ------------------------------------------------------------------------------------- identity
+
+
+def identity(cfg: DictConfig | dict) -> str:
+    """A short hash of the settings that determine a run's weights and rows."""
+    text = json.dumps(decisive(cfg), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def decisive(cfg: DictConfig | dict) -> dict:
+    """The settings that make a run what it is, as plain values."""
+    if isinstance(cfg, DictConfig):
+        cfg = OmegaConf.to_container(cfg, resolve=True)
+    found = {key: cfg[key] for key in IDENTITY}
+    # What the report compares the loss with belongs to the report.
+    found["loss"] = {k: v for k, v in cfg["loss"].items() if k != "base"}
+    if cfg["task"].get("border") == "renormalise":  # the same run as before there was a choice
+        found["task"] = {k: v for k, v in cfg["task"].items() if k != "border"}
+    return found | ({"from_sha256": cfg["from_sha256"]} if cfg.get("from_sha256") else {})
+
+
+def flat(node: object, prefix: str = "") -> dict[str, object]:
+    """{"recipe": {"steps": 3}} -> {"recipe.steps": 3}."""
+    if not isinstance(node, dict) or not node:
+        return {prefix.rstrip("."): node}
+    return {k: v for key, value in node.items() for k, v in flat(value, f"{prefix}{key}.").items()}
+
+
+def difference(old: dict, new: dict) -> str:
+    """The first setting in which two plain configurations differ, with both values; "" if none."""
+    old, new = flat(old), flat(new)
+    for key in [*new, *old]:
+        if old.get(key) != new.get(key) or (key in old) != (key in new):
+            return f"{key} was {_shown(old.get(key))}, now {_shown(new.get(key))}"
+    return ""
+
+
+def to_yaml(cfg: DictConfig) -> str:
+    """The configuration without what belongs to this machine."""
+    kept = OmegaConf.to_container(cfg, resolve=True)
+    kept = {k: v for k, v in kept.items() if k not in ("runtime", "results", "profile", "from")}
+    return OmegaConf.to_yaml(kept)
+
+
+def read_yaml(path: Path) -> object:
+    """The content of a YAML file that this program wrote, quickly (OmegaConf takes 50 times it)."""
+    with open(path, encoding="utf-8") as file:
+        return yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))

@@ -1,0 +1,193 @@
+"""What a run's settings leave open: every choice that depends on the machine and on what is there.
+
+:func:`resolve` makes these choices; :func:`check_folder` and :func:`check_row` hold the result
+against the run's folder and against the runs that it will be averaged with.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager, suppress
+from functools import cache
+
+from omegaconf import DictConfig
+
+from asyrepro.data import catalogue
+from asyrepro.runs import config, results
+from asyrepro.runs.run import Run
+from asyrepro.system import devices
+from asyrepro.system.errors import ConfigError, DataError
+from asyrepro.training import checkpoint, foreign
+
+
+def resolve(cfg: DictConfig, run: Run | None = None) -> DictConfig:
+    """The configuration as it will be run: shortened, and with data sets that can be had.
+
+    Args:
+        cfg: as Hydra composes it.
+        run: whose folder and row are looked at. With ``amp=auto`` what was begun there, on whatever
+            device, keeps its precision; in a new row the device decides. With ``fallback`` what was
+            begun there keeps its training set. A finished run needs no data.
+
+    Raises:
+        ConfigError: see :func:`asyrepro.runs.config.check`; or there is no such device.
+        DataError: a data set can neither be found nor downloaded, and ``fallback`` is false or has
+            nothing to offer; or the stand-in was taken before, and the real one can be had now.
+    """
+    cfg = config.plain(cfg)
+    config.check(cfg)
+    return resolved(cfg, run)
+
+
+def resolved(cfg: DictConfig, run: Run | None = None) -> DictConfig:
+    """:func:`resolve` of a configuration that is checked already, in place."""
+    device = devices.choose(cfg.runtime.device)
+    if cfg.benchmarks is None:
+        cfg.benchmarks = [name for name in cfg.literature if name in cfg.profile.benchmarks]
+    done = run is not None and run.finished
+    if not done:
+        for name in filter(catalogue.is_folder, data_sets(cfg)):
+            catalogue.provide(name)  # nothing stands in for images of your own
+    _shorten(cfg.recipe, cfg.max_steps)
+    begun = begun_with(run)
+    if begun and cfg.task.get("border") == "mirror":  # runs of a row have one border
+        cfg.task.border = begun["task"].get("border", "renormalise")
+    if cfg.get("from"):
+        cfg.from_sha256 = checkpoint.digest(foreign.state_dict(cfg["from"]))
+    if cfg.amp == "auto":
+        known = begun.get("amp") if begun else None
+        cfg.amp = known if isinstance(known, bool) else devices.fast_bfloat16(device)
+    if cfg.fallback:
+        _choose_training_set(cfg, run, begun and begun["dataset"]["name"], done)
+    if cfg.dataset.name == "bundled":
+        cfg.validation = "bundled_validation"
+        if cfg.table is not None and cfg.testset:  # no table mixes real and stand-in images
+            cfg.testset, cfg.benchmarks = "bundled", []
+    return cfg
+
+
+def _shorten(recipe: DictConfig, max_steps: int | None) -> None:
+    if max_steps is not None:
+        recipe.steps = min(recipe.steps, max_steps)
+        if "total_steps" in recipe.scheduler:
+            recipe.scheduler.total_steps = recipe.steps
+    if (recipe.scheduler.get("pct_start") or 0) * recipe.steps == 1:
+        # OneCycleLR divides by the length of the warm-up less one step.
+        recipe.scheduler.pct_start = 2 / recipe.steps
+
+
+def begun_with(run: Run | None) -> dict | None:
+    """What the run, or another one of its row, was begun with."""
+    for begun in [run, *run.mates()] if run else []:
+        with suppress(DataError):  # of which check_folder tells
+            if begun.settings is not None:
+                return begun.settings
+    return None
+
+
+def _choose_training_set(cfg: DictConfig, run: Run | None, begun: str | None, done: bool) -> None:
+    """The one that the row was begun with; else the first that can be had, with its tests."""
+    option, options = cfg.dataset, {cfg.dataset.name: cfg.dataset}
+    while option.instead is not None:
+        option = config.option("dataset", option.instead)
+        options[option.name] = option
+    if begun in options and (done or begun != "bundled"):
+        cfg.dataset = options[begun]
+        if not done:
+            _have_all(cfg)
+        return
+    for option in options.values():
+        cfg.dataset = option
+        if option.name == "bundled":
+            return
+        try:
+            _have_all(cfg)
+            break
+        except catalogue.NotAvailable as error:
+            if option.instead is None:
+                raise
+            _say_once(
+                f"note     {option.instead} is trained on instead of {option.name}, as "
+                f"{error.reason}"
+            )
+    if begun == "bundled" and not done:
+        raise DataError(
+            f"{run.folder.parents[1]} was begun with {results.STAND_IN}, and {cfg.dataset.name} "
+            "can be had now: choose another study, or delete that folder"
+        )
+
+
+def _have_all(cfg: DictConfig) -> None:
+    # Test images matter as much: a table is either made from real images, or labelled.
+    for name in _needed(cfg):
+        have(name, cfg.runtime)
+
+
+@cache
+def _say_once(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def data_sets(cfg: DictConfig) -> list[str]:
+    """The names of all data sets of a run, the training set first."""
+    return [*_needed(cfg), *cfg.benchmarks]
+
+
+def _needed(cfg: DictConfig) -> list[str]:
+    """The names of the data sets without which there is no training and no table."""
+    validation = [cfg.validation] if cfg.recipe.validate_every else []
+    tests = [cfg.testset] if cfg.testset else []
+    return [cfg.dataset.name, *validation, *tests]
+
+
+@contextmanager
+def or_give(advice: str):
+    """Within this, the message about a data set that cannot be had ends in what to give instead."""
+    try:
+        yield
+    except catalogue.NotAvailable as error:
+        raise catalogue.NotAvailable(f"{error}, or give {advice}") from error
+
+
+def have(name: str, runtime: DictConfig) -> None:
+    """Download a data set that is not here; NotAvailable if that fails or is not wished for."""
+    if catalogue.available(name, runtime.data) is None:
+        if not runtime.download:
+            raise catalogue.NotAvailable(f"{name} is not here, and runtime.download is false")
+        catalogue.provide(name, runtime.data)
+
+
+# ---------------------------------------------------------------------------- what may stand there
+
+
+def check_folder(cfg: DictConfig, run: Run) -> bool:
+    """Whether a run's folder holds it already; ConfigError if it holds another one."""
+    if run.settings is None:
+        return False
+    if run.identity != config.identity(cfg):
+        found = config.difference(config.decisive(run.settings), config.decisive(cfg))
+        raise ConfigError(
+            f"{run} holds a run with another configuration ({found}); "
+            "choose another study=..., or delete the folder"
+        )
+    return True
+
+
+def check_row(cfg: DictConfig, run: Run) -> None:
+    """ConfigError unless a new run has all but its loss and seed in common with its row.
+
+    The report averages the runs of a row, and takes differences between its losses.
+    """
+    ours = _shared(config.decisive(cfg))
+    for mate in run.mates():
+        if not (mate.finished or mate.checkpoint.is_file()):
+            continue  # it failed, or is about to begin
+        if found := config.difference(_shared(config.decisive(mate.settings)), ours):
+            raise ConfigError(
+                f"{run} would be averaged or compared with {mate}, and may differ from it in loss "
+                f"and seed alone ({found}); choose another study=..., or delete that folder"
+            )
+
+
+def _shared(decisive: dict) -> dict:
+    return {key: value for key, value in decisive.items() if key not in ("loss", "seed")}
