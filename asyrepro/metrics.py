@@ -19,6 +19,7 @@ arithmetic is float64. Errors shared by all functions here:
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, Union
 
 import numpy as np
@@ -35,6 +36,48 @@ LITERATURE_WINDOW = 11  # Gaussian, sigma 1.5 (Wang et al., 2004)
 LOWEST, HIGHEST = -0.125, 1.125  # bicubic resampling leaves [0, 1] by no more along one axis
 LUMA = (65.481, 128.553, 24.966)  # MATLAB's rgb2ycbcr, first row
 LUMA_OFFSET = 16
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is called, printed and read.
+
+    Attributes:
+        name: its column in tables.
+        title: in figures and text, without unit.
+        unit: "dB", or "" where it has none.
+        decimals: printed.
+        larger_is_better: else smaller is.
+    """
+
+    name: str
+    title: str
+    unit: str
+    decimals: int
+    larger_is_better: bool = True
+
+    @property
+    def direction(self) -> int:
+        """+1 if larger is better, -1 if smaller is."""
+        return 1 if self.larger_is_better else -1
+
+    @property
+    def label(self) -> str:
+        """Title and unit, as on an axis."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("psnr", "PSNR", "dB", 3),
+        Metric("ssim", "SSIM", "", 5),
+        Metric("rmse", "RMSE", "", 5, larger_is_better=False),
+        Metric("nrmse", "NRMSE", "", 5, larger_is_better=False),  # printed as RMSE by the paper
+        Metric("psnr_y", "PSNR of luma", "dB", 3),
+        Metric("ssim_y", "SSIM of luma", "", 5),
+    )
+}
 
 
 def psnr(reference: Image, output: Image) -> float:

@@ -8,11 +8,14 @@ import numpy as np
 import pandas as pd
 
 from asyrepro.analysis import titles
-from asyrepro.analysis.changes import DECIMALS, changes, shown, told
+from asyrepro.analysis.changes import changes, shown, told
+from asyrepro.metrics import METRICS
 from asyrepro.report import verdicts_report, wording
 from asyrepro.runs import results
 from asyrepro.system import style
 from asyrepro.system.files import write_csv, write_text
+
+DECIMALS = METRICS["psnr"].decimals  # PSNR alone is shown
 
 
 def markdown(title: str, table: pd.DataFrame, stand_in: bool = False) -> str:
@@ -30,8 +33,8 @@ def markdown(title: str, table: pd.DataFrame, stand_in: bool = False) -> str:
         "intervals of 95 % over seeds and images. Where a test set has the literature's PSNR "
         "(luma, border cut) it is that one. SSIM, NRMSE, p and the other numbers are in "
         "changes.csv; neither p nor the results are corrected for the number of comparisons. How "
-        "the intervals are made stands in asyrepro/report/statistics.py; fewer than six seeds are "
-        "not judged.",
+        "the intervals are made stands in asyrepro/analysis/statistics.py; fewer than six seeds "
+        "are not judged.",
         "",
     ]
     rows = shown(table)
@@ -43,8 +46,8 @@ def markdown(title: str, table: pd.DataFrame, stand_in: bool = False) -> str:
         lines += wording.grid(head, [_cells(row) for row in group.itertuples()], names=3)
     if rows["noise"].notna().any():
         lines += [
-            "Noise: two runs of the base loss that differ in nothing but the seed differ in their "
-            "mean by this (root mean square)."
+            "Noise: two runs that differ in nothing but the seed differ in their mean by this "
+            "(root mean square, over all losses but the controls)."
         ]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -12,7 +12,6 @@ from asyrepro.analysis.mechanism import (
     LARGEST_CHANGE,
     MINIMUM_PIXELS,
     bin_changes,
-    claim_verdicts,
     of_runs,
     regions,
 )
@@ -128,27 +127,27 @@ def markdown(lines: pd.DataFrame, mark: str = "", without: list[str] | None = No
         "Percentage change of the squared error (and of the gradient energy) under the asymmetric "
         "loss, mean over seeds and images; section 2 expects the dark pixels' error to fall most. "
         f"An image with fewer than {MINIMUM_PIXELS} pixels in a region plays no part in it. "
-        "\"Paper (all)\" is the change of the whole image's squared error in the paper's table. "
         "The figures mechanism_table*.png show all ten bins.",
         "",
-        "| table | against | where | paper (all) | change [95 %] | seeds x images | verdict |",
+        "| table | loss | against | where | change [95 %] | seeds x images | verdict |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in lines.itertuples():
         change = "-" if pd.isna(row.measured) else f"{row.measured:+.2f}"
         if not pd.isna(row.lower):
             change += f" [{row.lower:+.2f}, {row.upper:+.2f}]"
-        verdict = f"{row.verdict}: {row.reason}" if row.verdict else ""
-        paper = "" if pd.isna(row.paper) else f"{row.paper:+.2f}"
-        cells = [f"{row.table}", row.base.upper(), row.quantity, paper, change]
-        text.append("| " + " | ".join([*cells, f"{row.seeds} x {row.images}", verdict]) + " |")
+        losses = titles.loss_title(row.loss), titles.loss_title(row.base)
+        cells = [f"{row.table}", *losses, row.quantity, change]
+        text.append(
+            "| " + " | ".join([*cells, f"{row.seeds} x {row.images}", row.direction]) + " |"
+        )
     if without:
         text += ["", f"No figure of {', '.join(without)}: the error changes by more than "]
         text[-1] += f"{LARGEST_CHANGE} % somewhere, which is a failed training's."
     return [*text, ""]
 
 
-def write(study_dir, metrics: pd.DataFrame, paper: pd.DataFrame | None, stand_in: bool = False):
+def write(study_dir, metrics: pd.DataFrame, stand_in: bool = False):
     """Write mechanism.csv, regions.csv and figures/mechanism_table<t>.{png,pdf} of a study.
 
     Where a change is beyond ``LARGEST_CHANGE``, there is no figure, and an older one is removed.
@@ -156,18 +155,17 @@ def write(study_dir, metrics: pd.DataFrame, paper: pd.DataFrame | None, stand_in
     Args:
         study_dir: results/<study>, with profiles.csv.
         metrics: the study's tidy table, for :func:`of_runs`.
-        paper: the paper's tables, or None.
         stand_in: whether the study was made from the bundled stand-in data.
 
     Returns:
-        (rows for :func:`asyrepro.analysis.verdicts.claim_verdicts`, lines of Markdown, paths).
+        (what :func:`asyrepro.analysis.mechanism.regions` gives, lines of Markdown, paths).
 
     Raises:
         DataError: profiles.csv is missing or damaged.
     """
     study_dir = Path(study_dir)
     profiles = of_runs(load(study_dir / "profiles.csv"), metrics)
-    changes, lines = bin_changes(profiles), regions(profiles, paper)
+    changes, lines = bin_changes(profiles), regions(profiles)
     written = [
         write_csv(study_dir / "mechanism.csv", changes),
         write_csv(study_dir / "regions.csv", lines),
@@ -187,4 +185,4 @@ def write(study_dir, metrics: pd.DataFrame, paper: pd.DataFrame | None, stand_in
         title = f"Table {table}, {network}: where the error changes"
         title += mark or ", asymmetric against base"  # both would be too long
         written += style.save(plot(rows, title), stem)
-    return claim_verdicts(lines), markdown(lines, mark, without), written
+    return lines, markdown(lines, mark, without), written

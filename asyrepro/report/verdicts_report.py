@@ -14,19 +14,22 @@ from matplotlib.transforms import ScaledTranslation
 
 from asyrepro import paper
 from asyrepro.analysis import titles
+from asyrepro.analysis.comparisons import AGAINST_BASE
+from asyrepro.analysis.statistics import STUDIES
 from asyrepro.analysis.verdicts import (
     CONTRASTS,
     CONTROLS,
     METRICS,
-    STUDIES,
     attribution,
     claim_verdicts,
     step_time_summary,
     verdicts,
 )
-from asyrepro.paper.claims import CLAIMS, DIRECTION, MINIMUM_SEEDS, RULES
+from asyrepro.metrics import METRICS as RECORDS
+from asyrepro.paper.claims import CLAIMS, MINIMUM_SEEDS, RULES
 from asyrepro.paper.tables import tables as paper_tables
 from asyrepro.report import mechanism, wording
+from asyrepro.report.page import curves
 from asyrepro.report.tables import DECIMALS
 from asyrepro.report.wording import MINUS
 from asyrepro.runs import results
@@ -34,7 +37,6 @@ from asyrepro.system import style
 from asyrepro.system.files import write_csv, write_text
 
 NAME = 50  # letters of a line's name
-_TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "nrmse": "NRMSE"}
 
 
 def forest(table: pd.DataFrame, title: str):
@@ -48,7 +50,7 @@ def forest(table: pd.DataFrame, title: str):
     the yardstick of noise, the diamond the paper's change; where it would shrink the rest too
     much, its value and an arrow stand beyond the axis' end.
     """
-    table = table[table["kind"] != "contrast"]
+    table = table[table["kind"].isin(AGAINST_BASE)]
     lines = list(dict.fromkeys((row.base, row.loss) for row in table.itertuples()))
     bases = list(dict.fromkeys(base for base, _ in lines))
     # One line of space between the groups of the two base losses.
@@ -67,8 +69,8 @@ def forest(table: pd.DataFrame, title: str):
             for row in rows.itertuples():
                 _forest_line(ax, height[row.base, row.loss], row, ends)
             scale = "" if _SCALE[metric] == 1 else f" x {_SCALE[metric]}"
-            better = "more" if DIRECTION[metric] > 0 else "less"
-            ax.set_xlabel(f"{_TITLES[metric]}{scale}: {better} is better")
+            better = "more" if RECORDS[metric].larger_is_better else "less"
+            ax.set_xlabel(f"{RECORDS[metric].label}{scale}: {better} is better")
         axes[0].set_yticks(list(height.values()), [titles.loss_title(loss) for _, loss in height])
         seeds = wording.seeds(table["seeds"])
         about = f"Change against the base loss, {seeds}. {_other_images(table)}"
@@ -178,7 +180,7 @@ def _forest_legend(fig, table: pd.DataFrame, marks: str) -> list:
     claims, there = table["kind"] == "claim", table.notna().any()
     markers = {drawn.get_marker() for ax in fig.axes for drawn in ax.lines}
     paper = {"colour": PAPER, "lw": 0, "ms": 4}
-    band = Patch(color=_BAND, label="two base runs that differ in their seed (RMS)")
+    band = Patch(color=_BAND, label="two runs that differ in their seed (RMS)")
     entries = [
         (claims.any(), line(marks, marker="o", lw=0)),
         (there["lower"], line("95 % over seeds and images", lw=1)),
@@ -333,29 +335,20 @@ def _method_lines() -> list[str]:
     lines = ["## How it is judged", ""]
     lines += [
         "The losses of one seed share initial weights, patches and noise; a change is the "
-        "difference within a seed and an image. Intervals are hierarchical bootstraps that "
-        "resample seeds and images independently (10,000 resamples), stretched to the standard "
-        "error of a two-way analysis of variance with random seeds and images and to Student's t "
-        "with Satterthwaite's degrees of freedom, because the plain percentiles are too narrow "
-        'for few seeds. "These images alone" is a t interval over seeds; it answers a narrower '
-        "question and decides nothing. The sign test counts seeds whose mean change is above or "
-        "below zero. p belongs to the first interval; Holm's correction runs over all comparisons "
-        "of the same kind in this study (claims, readings, controls, contrasts), and verdicts do "
-        "not use it. Power is the probability of the verdict supported if the paper's change were "
-        f"there, by {STUDIES} simulated studies with the variances of this one; no verdict uses "
-        "it.",
+        "difference within a seed and an image. Intervals are for random seeds and images: the "
+        "standard error of a two-way analysis of variance, Student's t with Satterthwaite's "
+        'degrees of freedom. "These images alone" is a t interval over seeds; it answers a '
+        "narrower question and decides nothing. The sign test counts seeds whose mean change is "
+        "above or below zero. p belongs to the first interval; Holm's correction runs over all "
+        "comparisons of the same kind in this study (claims, readings, controls, contrasts), NRMSE "
+        "apart, which is PSNR in other units; verdicts do not use it. Power is the probability of "
+        f"the verdict better if the paper's change were there, by {STUDIES} simulated studies with "
+        "the variances of this one; no verdict uses it.",
         "",
         "The rules, fixed in code before the data:",
         "",
     ]
-    names = {
-        "change": "mean changes",
-        "up_to": '"up to about X %"',
-        "time": "training time",
-        "edges": "sharper edges",
-        "dark": "darker regions",
-    }
-    return lines + [f"- *{names[name]}*: {rule}" for name, rule in RULES.items()] + [""]
+    return lines + [f"- *{name.replace('_', ' ')}*: {rule}" for name, rule in RULES.items()] + [""]
 
 
 def markdown(
@@ -428,11 +421,11 @@ def _table_lines(keys, group: pd.DataFrame, sources: pd.DataFrame, mark: str) ->
         if noise.notna().any():
             said = ", ".join(f"{m.upper()} {_number(noise[m], DECIMALS[m])}" for m in METRICS)
             lines += [
-                f"Yardstick: two {base.upper()} runs that differ in nothing but the seed differ "
-                f"in their mean by (root mean square) {said}.",
+                "Yardstick: two runs of one loss that differ in nothing but the seed differ in "
+                f"their mean by (root mean square, all losses but the controls) {said}.",
                 "",
             ]
-        lines += _change_lines(rows[rows["kind"] != "contrast"])
+        lines += _change_lines(rows[rows["kind"].isin(AGAINST_BASE)])
         contrasts = rows[rows["kind"] == "contrast"]
         if len(contrasts):
             lines += ["What the controls separate:", ""]
@@ -493,11 +486,12 @@ def write(
     stand_in = results.of_stand_in(metrics)
     comparisons = verdicts(metrics, paper, with_power=True)
     times = _read_times(study_dir / "step_times.csv")
+    histories = curves.collect(study_dir)
     written, part, text = [], None, None
     if (study_dir / "profiles.csv").is_file():
-        part, text, paths = mechanism.write(study_dir, metrics, paper, stand_in=stand_in)
+        part, text, paths = mechanism.write(study_dir, metrics, stand_in)
         written += paths
-    claims = claim_verdicts(comparisons, metrics, part, times)
+    claims = claim_verdicts(comparisons, metrics, regions=part, times=times, histories=histories)
     body = markdown(study_dir.name, comparisons, claims, times, text, stand_in)
     written += [
         write_text(study_dir / "verdicts.md", body),

@@ -253,8 +253,16 @@ def base_of(loss: str) -> str:
 
 
 def bases(rows: pd.DataFrame) -> dict[str, str]:
-    """What each loss of the tidy table is compared with: its column ``base``, else by its name."""
-    found = {loss: base_of(loss) for loss in rows["loss"]}
+    """What each loss of the tidy table is compared with.
+
+    The loss that its column ``base`` declares; else what its name tells (:func:`base_of`); else,
+    where the name tells nothing, MAE or MSE, whichever is there.
+    """
+    losses = set(rows["loss"])
+    other = "mse" if "mse" in losses and "mae" not in losses else "mae"
+    found = {
+        loss: base_of(loss) if {"mae", "mse"} & set(loss.split("_")) else other for loss in losses
+    }
     if "base" in rows.columns:
         declared = rows[rows["base"].fillna("") != ""]
         found |= dict(zip(declared["loss"], declared["base"], strict=True))

@@ -45,9 +45,10 @@ def test_a_comparison_by_hand(tmp_path):
     assert (row["loss"], row["against"], row["seeds"], row["images"]) == ("asy_mae", "mae", 2, 2)
     assert row["change"] == pytest.approx((0.1 + 0.5 - 0.14 + 0.2) / 4)
     assert row["against_mean"] == pytest.approx(29.15)
-    assert row["noise"] == pytest.approx(0.3)  # 29.0 and 29.3: their difference
+    # 29.0 and 29.3, and 29.3 and 29.33: two differences
+    assert row["noise"] == pytest.approx(((0.3**2 + 0.03**2) / 2) ** 0.5)
     assert (row["seeds_better"], row["images_better"]) == (2, 1)
-    assert row["result"] == "undecided" and "seeds" in row["reason"]
+    assert row["result"] == "not judged" and "seeds" in row["reason"]
     nrmse = table.iloc[2]  # falls where PSNR rises, and smaller is better
     assert nrmse["change"] == pytest.approx(-row["change"] / 20)
     assert (nrmse["seeds_better"], nrmse["images_better"]) == (2, 1)
@@ -116,7 +117,7 @@ def test_infinite_values_are_left_out_and_told_of(tmp_path):
     row = table.iloc[0]
     assert row["images"] == 1 and row["change"] == pytest.approx((0.5 + 0.2) / 2)
     text = report.markdown("study", table)
-    assert "no verdict possible (one image: no interval" in text and "infinite" in row["notes"]
+    assert "not judged (one image: no interval" in text and "infinite" in row["notes"]
 
 
 def test_what_was_left_out_is_shown(tmp_path):
@@ -125,13 +126,13 @@ def test_what_was_left_out_is_shown(tmp_path):
     mine[2] = ({**row, "device": "NVIDIA H100"} for row in mine[2])
     frame = tidy(tmp_path, rows("mae", [*MAE, MAE[0]], seeds=seeds), *mine)
     text = report.markdown("study", changes.changes(frame))
-    assert "| 2 of 2 | 1 of 2 | undecided (left out, trained on other devices: seeds 2) |" in text
+    assert "| 2 of 2 | 1 of 2 | not judged (left out, trained on other devices: seeds 2) |" in text
 
 
 def test_noise_is_of_runs_that_differ_in_their_seed_alone(tmp_path):
     other = ({**row, "device": "NVIDIA H100"} for row in rows("mae", [[50.0, 50.0]], seeds=[7]))
     table = changes.changes(tidy(tmp_path, rows("mae", MAE), other, rows("asy_mae", ASY)))
-    assert table.iloc[0]["noise"] == pytest.approx(0.3)
+    assert table.iloc[0]["noise"] == pytest.approx(((0.3**2 + 0.03**2) / 2) ** 0.5)
 
 
 def test_folders_of_one_name_are_told_apart(tmp_path):
@@ -182,7 +183,7 @@ def test_a_sweep_has_a_page_with_its_means_and_changes(tmp_path):
     assert sections == {"run", "variants", "changes"}
     assert sections - {"run"} <= set(re.findall(r'href="#(\w+)"', text))
     assert '<th scope="row">Table 2, task.scale=3</th><td class="number">29.15</td>' in text
-    assert "+0.165" in text and "undecided" in text
+    assert "+0.165" in text and "not judged" in text
     assert "Small budget: 100 steps" in text
     heads = text.partition('id="changes"')[2].partition("</thead>")[0].count('scope="col"')
     assert heads == text.count('class="sort"') == 8  # page.js wants a button in each head
@@ -248,4 +249,4 @@ def test_trainings_that_differ_in_more_than_the_loss_are_not_compared(tmp_path):
     other = ({**row, "device": "NVIDIA H100"} for row in rows("asy_mae", ASY, seeds=[0, 1]))
     table = changes.changes(tidy(tmp_path, rows("mae", MAE), other))
     assert (table["seeds"] == 0).all()
-    assert "on other devices" in table.iloc[0]["reason"]
+    assert "on other devices" in table.iloc[0]["notes"]

@@ -41,31 +41,32 @@ def profiles(dark=0.0, bright=0.0, edge=0.0, energy=0.0, seeds=6, images=4, nois
     )[COLUMNS]
 
 
-PAPER = pd.DataFrame(  # + 0.1 dB: the squared error falls by 2.28 %
-    {
-        **{"table": 2, "model": "srcnn", "image": [1, 1, 2, 2]},
-        **{"loss": ["mae", "asy_mae"] * 2, "psnr": [28.0, 28.1, 30.0, 30.1]},
-        **{"ssim": 0.8, "rmse": 0.05},
-    }
-)
-
-
-def test_fall_of_the_papers_error_by_hand():
-    assert m.paper_error_fall(PAPER, 2, "mae") == pytest.approx(100 * (1 - 10**-0.01))
-    assert np.isnan(m.paper_error_fall(PAPER, 2, "mse"))
-    assert np.isnan(m.paper_error_fall(None, 2, "mae"))
+def region(frame, name):
+    (found,) = m.regions(frame).query("region == @name").to_dict("records")
+    return found
 
 
 def test_changes_by_hand():
     frame = profiles(noise=0, seeds=2, images=2)
-    rows = frame[(frame["kind"] == "grey") & (frame["bin"] < 2)].copy()
-    main = rows["loss"] == "asy_mae"
-    rows.loc[main & (rows["bin"] == 0), "sum_squared"] *= 0.5
-    rows.loc[rows["bin"] == 1, ["pixels", "sum_squared"]] *= 3
+    main, grey = frame["loss"] == "asy_mae", frame["kind"] == "grey"
+    frame.loc[main & grey & (frame["bin"] == 0), "sum_squared"] *= 0.5
+    frame.loc[grey & (frame["bin"] == 1), ["pixels", "sum_squared"]] *= 3
+    frame.loc[grey & (frame["bin"] == 2), ["pixels", "sum_squared"]] *= 0
     # bins of one and three parts, the first with half its error: (0.5 + 3) / 4 - 1
-    assert m.percent_changes(rows, "asy_mae", "mae").to_numpy() == pytest.approx(-12.5)
-    split = m.percent_changes(rows, "asy_mae", "mae", by_bin=True)
-    assert split[0].to_numpy() == pytest.approx(-50) and split[1].to_numpy() == pytest.approx(0)
+    assert region(frame, "dark")["measured"] == pytest.approx(-12.5)
+    assert region(frame, "bright")["measured"] == pytest.approx(0)
+    assert region(frame, "dark minus bright")["measured"] == pytest.approx(-12.5)
+    split = m.bin_changes(frame).query("kind == 'grey'").set_index("bin")["change"]
+    assert split[0] == pytest.approx(-50) and split[1] == pytest.approx(0)
+
+
+def test_relative_deviations_by_hand():
+    frame = profiles(noise=0, seeds=2, images=2)
+    main, grey = frame["loss"] == "asy_mae", frame["kind"] == "grey"
+    frame.loc[main & grey & (frame["bin"] < 3), "sum_absolute"] *= 0.9
+    frame.loc[main & grey & (frame["bin"] > 6), "sum_absolute"] *= 1.2
+    # mean absolute errors: 0.9 / 1.2 - 1
+    assert region(frame, "dark over bright")["measured"] == pytest.approx(-25)
 
 
 def test_bin_changes_show_the_true_profile():
@@ -90,45 +91,38 @@ def test_images_with_too_few_pixels_in_a_bin_play_no_part():
     assert grey[9] == 3 and (grey[:9] == 4).all()
 
 
-def verdict(frame, name, paper=PAPER):
-    rows = m.claim_verdicts(m.regions(frame, paper)).set_index("claim")
-    return rows.loc[name, "verdict"]
+def direction(frame, claim):
+    table = verdicts.claim_verdicts(
+        verdicts.verdicts(_metrics(), None), _metrics(), regions=m.regions(frame)
+    ).set_index("claim")
+    return table.loc[claim, "direction"]
 
 
 @pytest.mark.parametrize(
-    ("dark", "bright", "expected"),
+    ("claim", "changes", "expected"),
     [
-        (-4, 0, "supported"),
-        (-4, -4, "undecided"),  # everything falls alike
-        (-4, -8, "not supported"),  # bright pixels gain more
-        (3, 0, "opposite"),
-        (0, 0, "not supported"),  # nothing, and the paper's 2.28 % excluded
+        ("darker-regions-mae", {"dark": -4}, "better"),
+        ("darker-regions-mae", {"dark": 3}, "worse"),
+        ("darker-regions-mae", {}, "neither shown"),
+        ("darker-regions-mae", {"dark": -4, "noise": 60}, "neither shown"),
+        ("darker-regions-mae", {"dark": -4, "seeds": 3}, "not judged"),
+        ("darker-regions-mae", {"dark": -4, "seeds": 1}, "not judged"),
+        ("sharper-edges-mae", {"edge": -4}, "better"),
+        ("sharper-edges-mae", {"edge": 4}, "worse"),
+        ("contrast-mae", {"energy": 40}, "better"),
+        ("contrast-mae", {"energy": -40}, "worse"),
     ],
 )
-def test_rule_for_dark_regions(dark, bright, expected):
-    frame = profiles(dark=dark, bright=bright)
-    assert verdict(frame, "darker-regions-mae") == expected
+def test_claims_about_regions_are_judged_against_zero(claim, changes, expected):
+    assert direction(profiles(**changes), claim) == expected
 
 
-def test_dark_regions_stay_undecided_in_noise_or_with_few_seeds():
-    assert verdict(profiles(noise=20), "darker-regions-mae") == "undecided"
-    assert verdict(profiles(dark=-4, seeds=3), "darker-regions-mae") == "undecided"
-    assert verdict(profiles(dark=-4, seeds=1), "darker-regions-mae") == "no verdict possible"
-
-
-@pytest.mark.parametrize(
-    ("edge", "energy", "expected"),
-    [
-        (-4, 4, "supported"),
-        (4, -4, "opposite"),
-        (-4, -4, "not supported"),  # less error, but blurrier
-        (0, 0, "not supported"),  # the paper's fall is excluded at the edges
-        (-4, 0, "undecided"),
-    ],
-)
-def test_rule_for_sharper_edges(edge, energy, expected):
-    frame = profiles(edge=edge, energy=energy)
-    assert verdict(frame, "sharper-edges-mae") == expected
+def test_the_trade_between_dark_and_bright_pixels():
+    found = m.regions(profiles(dark=-4, bright=3)).set_index("region")
+    assert found.loc["dark", "direction"] == "better"
+    assert found.loc["bright", "direction"] == "worse"
+    assert found.loc["dark minus bright", "measured"] == pytest.approx(-7, abs=0.5)
+    assert found.loc["dark minus bright", "direction"] == "better"
 
 
 @pytest.mark.parametrize(
@@ -140,29 +134,28 @@ def test_pairs_that_differ_in_more_than_the_loss_are_left_out(column, other):
     metrics = metrics.assign(device="cpu", iterations=100, precision="float32")
     metrics[column] = metrics[column].astype(object)
     metrics.loc[(metrics["loss"] == "mae") & (metrics["seed"] < 2), column] = other
-    found = m.regions(m.of_runs(frame, metrics), PAPER)
+    found = m.regions(m.of_runs(frame, metrics))
     assert (found["seeds"] == 4).all()
-    assert (m.regions(frame, PAPER)["seeds"] == 6).all()
+    assert (m.regions(frame)["seeds"] == 6).all()
 
 
-def test_regions_carry_one_verdict_a_claim():
-    found = m.regions(profiles(), PAPER)
-    assert len(found) == 5 and (found["verdict"] != "").sum() == 2
-    assert found["paper"].dropna().tolist() == pytest.approx([-100 * (1 - 10**-0.01)] * 2)
-    other = m.regions(profiles().assign(table=4, model="dncnn"), PAPER)
-    assert set(other["claim"]) == {"darker-regions-mae"}  # Fig. 6 is about SRCNN only
+def test_edges_and_contrast_are_judged_for_srcnn_alone():
+    other = profiles().assign(table=4, model="dncnn")
+    with pytest.raises(KeyError):
+        direction(other, "sharper-edges-mae")
+    assert direction(other, "low-contrast-mae") == "neither shown"
 
 
 # -------------------------------------------------------------------------------------- output
 
 
-def test_written_files_are_the_same_bytes_and_reach_the_verdicts(tmp_path):
+def test_written_files_are_the_same_bytes(tmp_path):
     frame = profiles(dark=-4, seeds=6, images=3)
     contents = []
     for number, rows in enumerate((frame, frame.sample(frac=1, random_state=1))):
         folder = tmp_path / str(number)
         save(rows, folder / "profiles.csv")
-        claims, text, paths = report.write(folder, _metrics(), PAPER, stand_in=True)
+        lines, text, paths = report.write(folder, _metrics(), stand_in=True)
         contents.append({path.relative_to(folder).as_posix(): path.read_bytes() for path in paths})
     assert contents[0] == contents[1]
     assert set(contents[0]) == {
@@ -170,10 +163,7 @@ def test_written_files_are_the_same_bytes_and_reach_the_verdicts(tmp_path):
         *("figures/mechanism_table2.png", "figures/mechanism_table2.pdf"),
     }
     assert "bundled stand-in data" in text[0]
-    empty = verdicts.verdicts(_metrics(), None)
-    table = verdicts.claim_verdicts(empty, _metrics(), mechanism=claims).set_index("claim")
-    assert table.loc["darker-regions-mae", "verdict"] == "supported"
-    assert table.loc["darker-regions-mae", "table"] == 2
+    assert "dark" in set(lines["region"])
 
 
 def _metrics():
@@ -206,11 +196,11 @@ def test_plot_of_one_seed_says_that_it_has_no_interval(seeds):
 @pytest.mark.parametrize(("percent", "failed"), [(900, False), (1100, True)])
 def test_failed_trainings_have_no_chart_and_an_older_one_goes(tmp_path, percent, failed):
     save(profiles(seeds=2, images=2), tmp_path / "profiles.csv")
-    report.write(tmp_path, _metrics(), PAPER)
+    report.write(tmp_path, _metrics())
     drawn = {tmp_path / "figures" / f"mechanism_table2.{ending}" for ending in ("png", "pdf")}
     assert set((tmp_path / "figures").iterdir()) == drawn
     save(profiles(dark=percent, seeds=2, images=2), tmp_path / "profiles.csv")
-    _, text, paths = report.write(tmp_path, _metrics(), PAPER)
+    _, text, paths = report.write(tmp_path, _metrics())
     left = set() if failed else drawn
     assert set((tmp_path / "figures").iterdir()) == left == drawn & set(paths)
     assert any(line.startswith("No figure of Table 2, SRCNN") for line in text) == failed

@@ -12,13 +12,14 @@ from asyrepro.analysis import goals, titles
 from asyrepro.analysis.summary import Summary, published_psnr
 from asyrepro.analysis.titles import loss_title
 from asyrepro.paper.claims import (
+    BETTER,
     CLAIMS,
-    IMPOSSIBLE,
+    DIRECTIONS,
+    EXCLUDED,
     MINIMUM_SEEDS,
-    NOT_SUPPORTED,
-    OPPOSITE,
-    SUPPORTED,
-    UNDECIDED,
+    NEITHER,
+    NOT_JUDGED,
+    verdict,
 )
 from asyrepro.report import tables, wording
 from asyrepro.report.tables import CELL, DECIMALS, LARGER_IS_BETTER, PAIRS
@@ -27,8 +28,10 @@ from asyrepro.runs import results
 from asyrepro.runs.results import PAPER_LOSSES
 
 METRIC_TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "nrmse": "NRMSE"}
-VERDICT_KINDS = {SUPPORTED: "good", OPPOSITE: "bad", NOT_SUPPORTED: "bad"}  # others: open
-VERDICT_ORDER = [SUPPORTED, NOT_SUPPORTED, OPPOSITE, UNDECIDED, IMPOSSIBLE]
+VERDICT_ORDER = [verdict(one, size) for one in DIRECTIONS for size in ("", EXCLUDED)]
+VERDICT_KINDS = dict.fromkeys(VERDICT_ORDER, "bad") | {
+    **{BETTER: "good", verdict(BETTER, EXCLUDED): "good", NEITHER: "open", NOT_JUDGED: "open"}
+}
 UNIT_DECIMALS = {"dB": 3, "%": 2, "ratio": 3}  # others: 5
 
 
@@ -82,7 +85,7 @@ def answer(claims: pd.DataFrame, summaries: list[Summary]) -> dict | None:
 
 
 def _one_seed(claims: pd.DataFrame) -> bool:
-    return bool((claims["verdict"] == IMPOSSIBLE).any() and claims["seeds"].max() == 1)
+    return bool((claims["verdict"] == NOT_JUDGED).any() and claims["seeds"].max() == 1)
 
 
 def _counts(claims: pd.DataFrame) -> list[tuple[str, int, str]]:
@@ -93,7 +96,7 @@ def _counts(claims: pd.DataFrame) -> list[tuple[str, int, str]]:
 
 def _sentence(rows: pd.DataFrame) -> str:
     """``Of the 8 mean gains of PSNR in the paper's Tables 2 and 3, none is supported: ...``"""
-    judged = rows[rows["verdict"] != IMPOSSIBLE]
+    judged = rows[rows["verdict"] != NOT_JUDGED]
     gains = f"the {len(rows)} mean gains" if len(rows) > 1 else "the one mean gain"
     text = f"Of {gains} of PSNR in the paper's {wording.tables(rows['table'])}, "
     if judged.empty:
@@ -101,18 +104,15 @@ def _sentence(rows: pd.DataFrame) -> str:
     if len(judged) < len(rows):
         text += f"{len(judged)} can be judged here, and of these "
     counts = {verdict: count for verdict, count, _ in _counts(judged)}
-    if found := counts.pop(SUPPORTED, 0):
-        text += f"{found} {'is' if found == 1 else 'are'} supported"
-    else:
-        text += f"none is {'decided' if set(counts) == {UNDECIDED} else 'supported'}"
+    found = sum(counts.pop(verdict(BETTER, size), 0) for size in ("", EXCLUDED))
+    text += f"{found or 'none'} {'are' if found > 1 else 'is'} shown"
     rest = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    few = bool((judged["seeds"] < MINIMUM_SEEDS).all())
-    return f"{text}{': ' * bool(rest)}{rest}{f' (fewer than {MINIMUM_SEEDS} seeds)' * few}."
+    return f"{text}{': ' * bool(rest)}{rest}."
 
 
 def _impossible(rows: pd.DataFrame) -> list[str]:
     """Which tables have no verdict, and why."""
-    without = rows[rows["verdict"] == IMPOSSIBLE]
+    without = rows[rows["verdict"] == NOT_JUDGED]
     groups = without.groupby(without["reason"].fillna("no reason given"), sort=False)
     return [f"{wording.tables(found['table'])} ({reason})" for reason, found in groups]
 
@@ -128,7 +128,7 @@ def verdicts(claims: pd.DataFrame, summaries: list[Summary]) -> dict:
         "groups": [
             {
                 "title": title,
-                "open": bool((rows["verdict"] != IMPOSSIBLE).any()),
+                "open": bool((rows["verdict"] != NOT_JUDGED).any()),
                 "note": _none(rows),
                 "rows": [_claim(row, one_seed) for row in rows.itertuples()],
             }
@@ -139,9 +139,9 @@ def verdicts(claims: pd.DataFrame, summaries: list[Summary]) -> dict:
 
 def _none(rows: pd.DataFrame) -> str:
     """Why none of these claims has a verdict, if so."""
-    if (rows["verdict"] != IMPOSSIBLE).any():
+    if (rows["verdict"] != NOT_JUDGED).any():
         return ""
-    return f", {IMPOSSIBLE} ({'; '.join(dict.fromkeys(rows['reason'].dropna()))})"
+    return f", {NOT_JUDGED} ({'; '.join(dict.fromkeys(rows['reason'].dropna()))})"
 
 
 def _claim(row, one_seed: bool) -> dict:
@@ -293,9 +293,9 @@ def changes(rows: pd.DataFrame) -> list[dict]:
             "place": row.place,
             "loss": loss_title(row.loss),
             "against": loss_title(row.against),
-            "mean": number(row.against_mean, changes_of.DECIMALS),
-            "change": number(row.change, changes_of.DECIMALS, sign=True),
-            "interval": wording.interval(row.lower, row.upper, changes_of.DECIMALS),
+            "mean": number(row.against_mean, DECIMALS["psnr"]),
+            "change": number(row.change, DECIMALS["psnr"], sign=True),
+            "interval": wording.interval(row.lower, row.upper, DECIMALS["psnr"]),
             "seeds": f"{row.seeds_better:.0f} of {row.seeds}" if row.seeds else NOTHING,
             "images": f"{row.images_better:.0f} of {row.images}" if row.seeds else NOTHING,
             "result": changes_of.told(row),

@@ -1,0 +1,414 @@
+"""One table of comparisons: each loss against another, on each test set and metric of a study.
+
+:func:`comparisons` makes it from the tidy table. What a study says about losses is a view of it:
+``changes.csv`` (:mod:`asyrepro.analysis.changes`: each loss against its base loss, on every test
+set), ``verdicts.csv`` (:mod:`asyrepro.analysis.verdicts`: the paper's tables) and the claims of the
+paper, each of which is a filter on it and a rule. Statistics: :mod:`asyrepro.analysis.statistics`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from asyrepro.analysis import titles
+from asyrepro.analysis.statistics import (
+    Interval,
+    crossed_interval,
+    holm,
+    leave_one_out,
+    power,
+)
+from asyrepro.analysis.summary import published_psnr
+from asyrepro.metrics import METRICS
+from asyrepro.paper.claims import MINIMUM_SEEDS, NOT_JUDGED, judge, verdict
+from asyrepro.runs import results
+from asyrepro.system.errors import DataError
+
+WHERE = ("model", "dataset", "variant", "table", "testset")
+MEASURED = ("psnr", "ssim", "nrmse", "psnr_y", "ssim_y")  # RMSE is PSNR in other units
+REPEATED = ("nrmse",)  # so is NRMSE: shown, for the paper prints it, but no further evidence
+
+# What is compared: "claim" (the asymmetric loss with its base loss, as in the paper's tables),
+# "reading" (Table 1's variant), "control" and "loss" (any other) each with its base loss,
+# "contrast" (the asymmetric loss with a control), "order" (MSE with MAE).
+KINDS = ("claim", "reading", "control", "loss", "contrast", "order")
+AGAINST_BASE = KINDS[:4]
+CONTROLS = {
+    "normalized": "same weights, rescaled to mean 1: no smaller loss scale",
+    "shuffled": "same weights, shuffled over the pixels: no tie to brightness",
+    "inverted": "heavier on bright pixels instead of dark ones",
+}
+READINGS = {"table1": "the paper's Table 1 instead of its eq. (2) and (5)"}
+# What must agree in a pair of runs besides the seed, columns of metrics.csv, and how a pair that
+# differs was trained: a GPU draws other patches and noise than the CPU.
+OF_RUNS = {
+    "iterations": "for different lengths",
+    "device": "on other devices",
+    "precision": "in different precision",
+}
+# In a variant, what a sweep over the options of a loss has set; its base loss may have been
+# trained without them.
+LOSS_SETTINGS = re.compile(r"(?:^|,)\+?loss\.[^=,]*=(?:\[[^\]]*\]|[^,]*)")
+
+NUMBERS = (
+    *("seeds", "images", "against_mean", "loss_mean", "change", "lower", "upper"),
+    *("fixed_lower", "fixed_upper", "seeds_better", "seeds_worse", "sign_p", "p", "p_holm"),
+    *("noise", "paper_change", "power", "images_better"),
+    *("seed_out_lower", "seed_out_upper", "image_out_lower", "image_out_upper"),
+)
+JUDGED = ("direction", "size", "verdict", "reason", "notes")
+COLUMNS = (*WHERE, "kind", "base", "loss", "against", "metric", *NUMBERS, *JUDGED)
+
+
+def comparisons(
+    metrics: pd.DataFrame, paper: pd.DataFrame | None = None, with_power: bool = False
+) -> pd.DataFrame:
+    """Every comparison of two losses that a study holds.
+
+    Args:
+        metrics: the tidy table (:func:`asyrepro.runs.results.load`); baselines play no part.
+            psnr_y is taken as papers have it (:func:`asyrepro.analysis.summary.published_psnr`).
+        paper: the paper's Tables 2-5 (:func:`asyrepro.paper.tables`), or None.
+        with_power: give the power of each comparison that the paper has an improvement for.
+
+    Returns:
+        One row a network, training set, variant, table, test set (``WHERE``; ``table`` is "" for
+        test sets of the literature and one's own), comparison (``kind``, ``base``, ``loss``,
+        ``against``) and metric (those of ``MEASURED`` that were measured). ``base`` is the loss
+        that ``loss`` declares or its name tells (:func:`asyrepro.runs.results.bases`), taken from
+        the same variant or, where only options of the loss are varied, from the one without these.
+
+        ``against_mean``, ``loss_mean``: over seeds and images. ``change`` (loss minus
+        ``against``), ``lower``, ``upper`` (95 % over seeds and images), ``fixed_lower``,
+        ``fixed_upper`` (95 % over seeds, these images alone), ``paper_change``: in the metric's
+        unit. ``p`` belongs to the first interval; ``p_holm`` after Holm's correction over the
+        study's comparisons of one kind on the paper's tables, NRMSE apart. ``noise``: the
+        root-mean-square difference of two runs that differ in nothing but their seed, pooled over
+        the losses of the group other than controls. ``seed_out_*``, ``image_out_*``: the range of
+        the change when one seed, or one image, is left out. ``power``: see
+        :func:`asyrepro.analysis.statistics.power`.
+
+        ``direction``, ``size``, ``verdict``, ``reason``: see :mod:`asyrepro.paper.claims`;
+        ``notes``: what was left out and why. A pair without runs in common has no numbers.
+
+    Raises:
+        DataError: a column is missing, or a row is there twice.
+    """
+    rows = _checked(metrics)
+    groups = dict(iter(rows.groupby(list(WHERE), sort=False)))
+    networks = list(dict.fromkeys(where[:2] for where in groups))
+    found = []
+    for where in sorted(groups, key=lambda key: (networks.index(key[:2]), *order(*key[2:]))):
+        group = groups[where]
+        plain = groups.get((*where[:2], LOSS_SETTINGS.sub("", where[2]).strip(","), *where[3:]))
+        for row in _of_group(group, plain, paper, with_power):
+            found.append(dict(zip(WHERE, where, strict=True)) | row)
+    table = pd.DataFrame(found, columns=list(COLUMNS))
+    ours = (table["table"] != "") & (table["variant"] == "") & ~table["metric"].isin(REPEATED)
+    for kind in table["kind"].unique():
+        chosen = ours & (table["kind"] == kind)
+        table.loc[chosen, "p_holm"] = holm(table.loc[chosen, "p"].to_numpy(dtype=float))
+    return table
+
+
+def order(variant: str, table, testset: str) -> tuple:
+    """Sort key: the paper's tables, the literature's test sets, then any others.
+
+    Variants stand by the size of their numbers.
+    """
+    sets = list(titles.TEST_SETS)
+    position = sets.index(testset) if testset in sets else len(sets)
+    parts = re.split(r"(\d+\.?\d*)", variant)
+    natural = [(float(part), "") if k % 2 else (0.0, part) for k, part in enumerate(parts)]
+    return table or 99, position, testset, natural
+
+
+def blank(column: pd.Series) -> pd.Series:
+    """A column with "" where it is empty (``table`` outside the paper's): a key to group by."""
+    return column.astype(object).where(column.notna(), "")
+
+
+def _checked(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The rows of networks, sorted by loss, seed and image, all columns of ``WHERE`` filled."""
+    needed = ["table", "model", "dataset", "loss", "seed", "image", *MEASURED[:3]]
+    missing = [name for name in needed if name not in metrics.columns]
+    if missing:
+        raise DataError(f"the table of metrics lacks the columns {', '.join(missing)}")
+    rows = metrics[metrics["seed"].notna() & ~metrics["loss"].isin(results.BASELINES)]
+    rows = rows.reindex(columns=[*dict.fromkeys([*rows.columns, *WHERE, *MEASURED])])
+    rows = rows.assign(
+        table=blank(pd.to_numeric(rows["table"], errors="coerce")),
+        variant=blank(rows["variant"]),
+        testset=blank(rows["testset"]),
+        seed=rows["seed"].astype(int),
+        image=rows["image"].astype(str),
+        psnr_y=published_psnr(rows).astype(float),
+    )
+    rows["table"] = [table if table == "" else int(table) for table in rows["table"]]
+    keys = [*WHERE, "loss", "seed", "image"]
+    twice = rows[rows.duplicated(keys)]
+    if len(twice):
+        where = ", ".join(f"{key} {twice.iloc[0][key]}" for key in keys if twice.iloc[0][key] != "")
+        raise DataError(f"the table of metrics has this row twice: {where}")
+    return rows
+
+
+# ------------------------------------------------------------------------------- pairs of runs
+
+
+def wide(rows: pd.DataFrame, value: str, columns="image") -> pd.DataFrame:
+    """Values with an index (loss, seed), sorted, and one column an image; NaN where missing."""
+    return rows.pivot(index=["loss", "seed"], columns=columns, values=value).sort_index()
+
+
+def runs_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """What must agree in a pair of runs (:data:`OF_RUNS`), with an index (loss, seed)."""
+    runs = rows.drop_duplicates(["loss", "seed"]).set_index(["loss", "seed"])
+    known = [name for name in OF_RUNS if name in runs]
+    return runs[known].astype(object).fillna("unknown")
+
+
+def paired(values: pd.DataFrame, runs: pd.DataFrame, loss: str, against: str):
+    """The paired runs of two losses.
+
+    Args:
+        values: of :func:`wide`.
+        runs: of :func:`runs_of`.
+        loss, against: the two losses.
+
+    Returns:
+        (values of ``loss``, values of ``against``, notes): two data frames with the same seeds
+        (rows) and images (columns), empty if no seed has both, and what was left out and why.
+    """
+    there = set(values.index.get_level_values(0))
+    if not {loss, against} <= there:
+        empty = pd.DataFrame(index=pd.Index([], dtype=int), columns=values.columns, dtype=float)
+        return empty, empty, []
+    first, second = values.loc[loss], values.loc[against]
+    used = first.notna().any() | second.notna().any()
+    first, second = first.loc[:, used], second.loc[:, used]
+    either, notes = first.index.union(second.index), []
+    both = first.dropna().index.intersection(second.dropna().index)
+    if len(both) < len(either):
+        notes.append(f"left out, not complete for both losses: seeds {_list(either, both)}")
+    for column, what in OF_RUNS.items():
+        if column in runs:
+            of = runs[column]
+            alike = [seed for seed in both if of[loss, seed] == of[against, seed]]
+            if len(alike) < len(both):
+                notes.append(f"left out, trained {what}: seeds {_list(both, alike)}")
+            both = pd.Index(alike, dtype=both.dtype)
+    return first.loc[both], second.loc[both], notes
+
+
+def _list(everything, kept) -> str:
+    return ", ".join(str(seed) for seed in everything if seed not in set(kept))
+
+
+def _pairs(losses: list[str], bases: dict[str, str]) -> Iterator[tuple[str, str, str, str]]:
+    """(kind, base, loss, against) of all comparisons among the losses of one group."""
+    for loss in losses:
+        base = bases[loss]
+        if loss == base:
+            continue
+        asymmetric = f"asy_{base}"
+        kind = "claim" if loss == asymmetric and base in results.BASES else "loss"
+        if loss.startswith(f"{asymmetric}_"):
+            suffix = loss.removeprefix(f"{asymmetric}_")
+            kind = "reading" if suffix in READINGS else "control" if suffix in CONTROLS else kind
+        yield kind, base, loss, base
+        if kind == "claim":
+            for name in CONTROLS:
+                if f"{loss}_{name}" in losses:
+                    yield "contrast", base, loss, f"{loss}_{name}"
+    if set(results.BASES) <= set(losses):
+        yield "order", "mae", "mse", "mae"
+
+
+# --------------------------------------------------------------------------- one comparison
+
+
+def _of_group(group: pd.DataFrame, plain: pd.DataFrame | None, paper, with_power) -> Iterator[dict]:
+    """The rows of one network, training set, variant and test set."""
+    own = sorted(set(group["loss"]), key=results.loss_rank)
+    bases = results.bases(group)
+    if plain is not None:  # base losses of the variant without the options of a loss
+        missing = set(bases.values()) - set(own)
+        group = pd.concat([group, plain[plain["loss"].isin(missing)]])
+    measured = [metric for metric in MEASURED if group[metric].notna().any()]
+    runs = runs_of(group)
+    kinds = list(_pairs(own, bases))
+    figure = _paper_changes(paper, group["table"].iloc[0])
+    for metric in measured:
+        values, left_out = _finite(wide(group, metric))
+        noise = noise_of(values, runs)
+        for kind, base, loss, against in kinds:
+            first, second, notes = paired(values, runs, loss, against)
+            known = figure(loss, against, metric)
+            row = compare(first, second, metric, known, with_power)
+            if against not in set(group["loss"]):
+                row["reason"] = f"no runs of {titles.loss_title(against)}"
+            said = "; ".join([*notes, *left_out])
+            row |= {"kind": kind, "base": base, "loss": loss, "against": against}
+            yield row | {"metric": metric, "noise": noise, "notes": said}
+
+
+def _finite(values: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The values without images of which a run has an infinite one (a flat image, restored)."""
+    infinite = np.isinf(values).any()
+    images = ", ".join(map(str, values.columns[infinite]))
+    left_out = [f"left out, infinite for some run: {images}"] if images else []
+    return values.loc[:, ~infinite], left_out
+
+
+def noise_of(values: pd.DataFrame, runs: pd.DataFrame) -> float:
+    """Root-mean-square difference of the means over images of two runs that differ in their seed.
+
+    Pooled over all losses but the controls; of runs that differ in more than their seed, those of
+    the kind that has the most.
+    """
+    means = values.dropna().mean(axis=1)
+    means = means[~means.index.get_level_values(0).isin(results.CONTROLS)]
+    kinds = runs.loc[means.index].astype(str).agg(" ".join, axis=1) if len(runs.columns) else ""
+    squares = degrees = 0.0
+    for _, of_loss in means.groupby(level=0):
+        if isinstance(kinds, pd.Series):
+            own = kinds[of_loss.index]
+            of_loss = of_loss[own == own.value_counts(sort=True).index[0]]
+        squares += ((of_loss - of_loss.mean()) ** 2).sum()
+        degrees += len(of_loss) - 1
+    return float(np.sqrt(2 * squares / degrees)) if degrees else np.nan
+
+
+def compare(
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    metric: str,
+    figure: float = np.nan,
+    with_power: bool = False,
+) -> dict:
+    """The numbers and the verdict of one comparison, as columns of :func:`comparisons`.
+
+    Args:
+        first, second: (seeds, images) of :func:`paired`.
+        metric: one of ``MEASURED``.
+        figure: the paper's change; NaN if it gives none.
+        with_power: work out the power, where the paper has an improvement.
+    """
+    seeds, images = first.shape
+    numbers = dict.fromkeys(NUMBERS, np.nan)
+    numbers |= {"seeds": seeds, "images": images, "paper_change": figure}
+    if seeds == 0 or images == 0:
+        none = {"direction": NOT_JUDGED, "size": NOT_JUDGED, "verdict": NOT_JUDGED}
+        return numbers | none | {"seeds": 0, "reason": "no paired seeds"}
+    direction = METRICS[metric].direction
+    changes = first.to_numpy(dtype=float) - second.to_numpy(dtype=float)
+    better = crossed_interval(direction * changes)
+    raw = better if direction > 0 else better.flipped()
+    judged = judge(better, seeds, direction * figure)
+    if with_power and direction * figure > 0 and seeds >= MINIMUM_SEEDS and images > 1:
+        numbers["power"] = power(direction * changes, direction * figure)
+    by_seed, by_image = leave_one_out(changes)
+    return numbers | {
+        "against_mean": second.to_numpy().mean(),
+        "loss_mean": first.to_numpy().mean(),
+        "change": raw.mean,
+        **{name: getattr(raw, name) for name in ("lower", "upper", "fixed_lower", "fixed_upper")},
+        "seeds_better": better.better,
+        "seeds_worse": better.worse,
+        "sign_p": better.sign_p,
+        "p": better.p,
+        "images_better": int((direction * changes.mean(axis=0) > 0).sum()),
+        **dict(zip(("seed_out_lower", "seed_out_upper"), by_seed, strict=True)),
+        **dict(zip(("image_out_lower", "image_out_upper"), by_image, strict=True)),
+        "direction": judged.direction,
+        "size": judged.size,
+        "verdict": verdict(judged.direction, judged.size),
+        "reason": "; ".join(filter(None, [judged.reason, _narrower(better, judged.direction)])),
+    }
+
+
+def _narrower(found: Interval, direction: str) -> str:
+    """What the interval for these images alone shows where the deciding one shows nothing."""
+    if direction == "neither shown" and found.fixed_lower > 0:
+        return "better on these images alone"
+    if direction == "neither shown" and found.fixed_upper < 0:
+        return "worse on these images alone"
+    return ""
+
+
+def _paper_changes(paper: pd.DataFrame | None, table):
+    """(loss, against, metric) -> the paper's mean change over its ten images, NaN if unknown."""
+    if paper is None or table == "":
+        return lambda loss, against, metric: np.nan
+    rows = paper[pd.to_numeric(paper["table"]) == table].rename(columns={"rmse": "nrmse"})
+    means = rows.groupby("loss")[["psnr", "ssim", "nrmse"]].mean()
+
+    def change(loss: str, against: str, metric: str) -> float:
+        loss = loss.removesuffix("_table1")  # a reading of what the paper's table shows
+        if metric not in means or not {loss, against} <= set(means.index):
+            return np.nan
+        return float(means.at[loss, metric] - means.at[against, metric])
+
+    return change
+
+
+# --------------------------------------------------------------- other comparisons of runs
+
+
+def across(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Each loss of one study against the same loss of another, seeds and images in common.
+
+    Args:
+        first, second: two tidy tables. The runs may differ in anything (length, recipe, device):
+            that difference is what is compared.
+
+    Returns:
+        Rows as of :func:`comparisons`, kind "study": second minus first.
+    """
+    left, right = _checked(first), _checked(second)
+    found = []
+    keys = [*WHERE, "loss"]
+    others = dict(iter(right.groupby(keys, sort=False)))
+    for where, rows in left.groupby(keys, sort=False):
+        if where not in others:
+            continue
+        both = pd.concat([rows.assign(loss="first"), others[where].assign(loss="second")])
+        for metric in MEASURED:
+            if both.groupby("loss")[metric].count().min() == 0:
+                continue
+            values, notes = _finite(wide(both, metric).dropna(axis="columns"))
+            pair = paired(values, pd.DataFrame(index=values.index), "second", "first")
+            row = compare(*pair[:2], metric)
+            row |= {"kind": "study", "base": where[-1], "loss": where[-1], "against": where[-1]}
+            row |= {"metric": metric, "notes": "; ".join([*pair[2], *notes])}
+            found.append(dict(zip(WHERE, where[:-1], strict=True)) | row)
+    return pd.DataFrame(found, columns=list(COLUMNS))
+
+
+def below_baseline(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The runs whose mean PSNR lies below that of the degraded input (bicubic, noisy).
+
+    Returns:
+        Columns of ``WHERE``, loss, seed, psnr, baseline (its name) and baseline_psnr, dB, over the
+        images that both have; empty where every run is above.
+    """
+    rows = metrics.assign(
+        table=blank(metrics["table"]),
+        variant=blank(metrics["variant"]),
+        testset=blank(metrics["testset"]),
+    )
+    rows = rows.astype({"psnr": float})
+    inputs = rows[rows["loss"].isin(results.BASELINES)]
+    inputs = inputs[[*WHERE[:2], *WHERE[3:], "image", "loss", "psnr"]]  # of no variant
+    runs = rows[~rows["loss"].isin(results.BASELINES)]
+    keys = [name for name in inputs.columns if name in WHERE or name == "image"]
+    both = runs.merge(inputs, on=keys, suffixes=("", "_of_input"))
+    groups = both.groupby([*WHERE, "loss", "seed", "loss_of_input"], sort=False, dropna=False)
+    means = groups[["psnr", "psnr_of_input"]].mean().reset_index()
+    means = means[~(means["psnr"] >= means["psnr_of_input"])]
+    return means.rename(columns={"loss_of_input": "baseline", "psnr_of_input": "baseline_psnr"})
