@@ -197,11 +197,11 @@ def paired(values: pd.DataFrame, runs: pd.DataFrame, loss: str, against: str):
         notes.append(f"left out, not complete for both losses: seeds {_list(either, both)}")
     for column, what in OF_RUNS.items():
         if column in runs:
-            of = runs[column]
-            alike = [seed for seed in both if of[loss, seed] == of[against, seed]]
+            ours, theirs = (runs[column].xs(name).reindex(both) for name in (loss, against))
+            alike = both[(ours == theirs).to_numpy()]
             if len(alike) < len(both):
                 notes.append(f"left out, trained {what}: seeds {_list(both, alike)}")
-            both = pd.Index(alike, dtype=both.dtype)
+            both = alike
     return first.loc[both], second.loc[both], notes
 
 
@@ -404,10 +404,9 @@ def below_baseline(metrics: pd.DataFrame) -> pd.DataFrame:
     )
     rows = rows.astype({"psnr": float})
     inputs = rows[rows["loss"].isin(results.BASELINES)]
-    inputs = inputs[[*WHERE[:2], *WHERE[3:], "image", "loss", "psnr"]]  # of no variant
     runs = rows[~rows["loss"].isin(results.BASELINES)]
-    keys = [name for name in inputs.columns if name in WHERE or name == "image"]
-    both = runs.merge(inputs, on=keys, suffixes=("", "_of_input"))
+    keys = [*WHERE, "image"]
+    both = runs.merge(inputs[[*keys, "loss", "psnr"]], on=keys, suffixes=("", "_of_input"))
     groups = both.groupby([*WHERE, "loss", "seed", "loss_of_input"], sort=False, dropna=False)
     means = groups[["psnr", "psnr_of_input"]].mean().reset_index()
     means = means[~(means["psnr"] >= means["psnr_of_input"])]

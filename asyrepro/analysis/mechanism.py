@@ -219,13 +219,13 @@ _BIN_COLUMNS = (
 )
 
 
-def _of_bin(changes: pd.DataFrame, place: int) -> pd.DataFrame:
-    return changes.loc[:, [column for column in changes.columns if column[0] == place]]
+def _of_bin(changes: pd.DataFrame, place: int) -> np.ndarray:
+    return changes.to_numpy()[:, changes.columns.get_level_values(0) == place]
 
 
-def _numbers(changes: pd.DataFrame) -> tuple[float, float, float]:
+def _numbers(changes: np.ndarray) -> tuple[float, float, float]:
     """Mean change and its interval; NaN without any."""
     if not changes.size:
         return (np.nan,) * 3
-    found = crossed_interval(changes.to_numpy())
+    found = crossed_interval(changes)
     return found.mean, found.lower, found.upper

@@ -145,9 +145,9 @@ def step_time_summary(times: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per model and asymmetric loss: model, loss, against, repetitions, base_ms and
-        loss_ms (medians), ratio (median of the repetitions' ratios), lower, upper (of that median,
-        from order statistics), direction ("worse": a step takes longer), size, verdict and reason
-        by the rule "time".
+        loss_ms (medians), ratio (geometric mean of the repetitions' ratios), lower, upper (t
+        interval of their logarithms), and direction ("worse": a step takes longer), size, verdict
+        and reason by the rule "time".
 
     Raises:
         DataError: a column is missing or a time is not positive.
@@ -178,12 +178,12 @@ _TIME_COLUMNS = (
 
 
 def _ratio(both: pd.DataFrame) -> dict:
-    ratios = (both.iloc[:, 1] / both.iloc[:, 0]).to_numpy()
-    count, lower, upper = len(ratios), np.nan, np.nan
+    ratios = np.log((both.iloc[:, 1] / both.iloc[:, 0]).to_numpy())
+    count, mean, lower, upper = len(ratios), ratios.mean(), np.nan, np.nan
     direction, reason = NOT_JUDGED, f"fewer than {MINIMUM_REPETITIONS} repetitions"
     if count >= MINIMUM_REPETITIONS:
-        interval = stats.quantile_test(ratios, p=0.5).confidence_interval(LEVEL)
-        lower, upper = interval.low, interval.high
+        half = stats.t.ppf((1 + LEVEL) / 2, count - 1) * stats.sem(ratios)
+        lower, upper = np.exp(mean - half), np.exp(mean + half)
         direction = WORSE if lower > 1 else BETTER if upper < 1 else NEITHER
         reason = {
             WORSE: "interval above 1: a step takes longer",
@@ -194,7 +194,7 @@ def _ratio(both: pd.DataFrame) -> dict:
         "repetitions": count,
         "base_ms": both.iloc[:, 0].median(),
         "loss_ms": both.iloc[:, 1].median(),
-        "ratio": np.median(ratios),
+        "ratio": np.exp(mean),
         "lower": lower,
         "upper": upper,
         "direction": direction,

@@ -99,8 +99,8 @@ RULES = {
     ),
     "time": (
         "The ratio of the step times, asymmetric over base, each repetition of the interleaved "
-        f"runs giving one ratio; its median with the distribution-free {_INTERVAL} interval of "
-        "order statistics. Worse: the interval lies above 1, a step takes longer. Better: below "
+        f"runs giving one ratio; their geometric mean with the {_INTERVAL} t interval of the "
+        "logarithms. Worse: the interval lies above 1, a step takes longer. Better: below "
         '1. Neither shown: it holds 1. The paper gives no size for its "essentially no '
         f'increase". Fewer than {MINIMUM_REPETITIONS} repetitions are not judged.'
     ),

@@ -193,16 +193,16 @@ def _with_settings(rows: pd.DataFrame, run: Run) -> pd.DataFrame:
 
 
 def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
-    def key(position):
-        row = frame.iloc[position]
-        return (
-            99 if pd.isna(row["table"]) else int(row["table"]),
-            *(row[column] or "" for column in ("testset", "model", "dataset", "variant")),
-            loss_rank(row["loss"]),
-            -1 if pd.isna(row["seed"]) else int(row["seed"]),
-        )  # sorted() is stable: rows of one run stay in their order
-
-    return frame.iloc[sorted(range(len(frame)), key=key)].reset_index(drop=True)
+    names = frame["loss"].unique()
+    rank = {loss: place for place, loss in enumerate(sorted(names, key=loss_rank))}
+    keys = frame[["table", "testset", "model", "dataset", "variant", "loss", "seed"]].assign(
+        table=frame["table"].fillna(99),
+        loss=frame["loss"].map(rank),
+        seed=frame["seed"].fillna(-1),
+    )
+    keys = keys.fillna("")
+    order = keys.sort_values(list(keys.columns), kind="stable").index  # rows of a run stay in order
+    return frame.loc[order].reset_index(drop=True)
 
 
 def _numbers(frame: pd.DataFrame, column: str, path: Path, whole: bool = False) -> pd.Series:

@@ -101,6 +101,7 @@ def test_rows_say_which_run_they_are(tmp_path):
         profiles.save(
             profiles.profile_rows(label, label + 0.1, **where, image=image), folder / "profiles.csv"
         )
+        (folder / "rows.csv").touch()
     path = profiles.collect(tmp_path)
     found = profiles.load(path)
     assert path == tmp_path / "profiles.csv" and len(found) == 40

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from asyrepro.system.errors import DataError, UserError
 
 HEAD = ",".join(results.COLUMNS)
 DASH, MINUS = "\u2013", "\u2212"
+
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 def row(loss, image, psnr, ssim=0.8, nrmse=0.05, *, seed=0, table=4, **more):
@@ -355,11 +358,16 @@ def test_collect_is_reproducible_byte_for_byte(tmp_path):
     assert sorted(p.name for p in first.iterdir() if p.is_file()) == ["metrics.csv"]
 
 
+def configured(path, **settings):
+    """A run's config.yaml: a committed run's, with other settings."""
+    known = OmegaConf.load(RESULTS / "srcnn-seeds" / "table2" / "mae" / "seed0" / "config.yaml")
+    path.write_text(OmegaConf.to_yaml(OmegaConf.merge(known, settings)))
+
+
 def test_collect_adds_the_precision_that_a_run_was_trained_in(tmp_path):
     study(tmp_path)
     for name, amp in {"mae/seed2": True, "mae/seed10": False, "asy_mae/seed2": "auto"}.items():
-        path = tmp_path / "table5" / name / "config.yaml"
-        path.write_text(OmegaConf.to_yaml({"seed": 2, "amp": amp}))
+        configured(tmp_path / "table5" / name / "config.yaml", amp=amp)
     frame = results.collect(tmp_path)
     rows = frame[(frame["table"] == 5) & (frame["image"] == "227092")]
     found = {
@@ -386,7 +394,7 @@ def test_collect_adds_the_base_that_a_loss_declares(tmp_path):
                        ({"base": "mse", "criterion": criterion}, "mse"),
                        ({"name": "asy_mae", "criterion": criterion}, "mae")):  # fmt: skip
         settings = {"amp": False, "loss": loss, "model": {"base": "neither this"}}
-        (mine / "config.yaml").write_text(OmegaConf.to_yaml(settings))
+        configured(mine / "config.yaml", **settings)
         frame = results.collect(tmp_path)
         assert results.bases(frame)["asy_mae"] == base
         assert summarise(frame, 5).base_of("asy_mae") == base
