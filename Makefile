@@ -7,6 +7,7 @@ DEVICE  ?= auto
 STUDY   ?=
 SEEDS   ?=
 MAX_STEPS ?=
+MINUTES ?=
 OVERRIDES ?=
 DATA    ?= set5 set12 set14 bsd300 bsd400
 
@@ -30,7 +31,7 @@ data: setup  ## download the data sets (DATA="set5 set12 set14 bsd300 bsd400")
 reproduce: setup  ## train, evaluate, and make every table and figure (PROFILE, STUDY, DEVICE, SEEDS)
 	$(RUN) -m asyrepro reproduce profile=$(PROFILE) runtime.device=$(DEVICE) \
 	  $(if $(STUDY),study=$(STUDY)) $(if $(SEEDS),seeds=$(SEEDS)) \
-	  $(if $(MAX_STEPS),max_steps=$(MAX_STEPS)) $(OVERRIDES)
+	  $(if $(MAX_STEPS),max_steps=$(MAX_STEPS)) $(if $(MINUTES),minutes=$(MINUTES)) $(OVERRIDES)
 
 report: setup  ## make a study's tables, figures and verdicts again (STUDY)
 	$(RUN) -m asyrepro report study=$(or $(STUDY),$(error give STUDY=name))

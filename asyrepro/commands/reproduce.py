@@ -3,6 +3,7 @@
     asyrepro reproduce                               # quick, or full with CUDA
     asyrepro reproduce profile=cpu study=overnight seeds=0,1,2
     asyrepro reproduce profile=quick hydra/launcher=processes
+    asyrepro reproduce minutes=25                    # as many steps as fit into that time
 
 It prints what it is going to do and how long that will take, carries out the profile's runs (its
 experiments, losses and seeds; finished ones are skipped, others continued), and makes the report.
@@ -18,9 +19,12 @@ the rest); 143 SIGTERM, 130 Ctrl-C.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
+
+import torch
 
 from asyrepro.commands.train import failure
 from asyrepro.data import catalogue
@@ -32,6 +36,7 @@ from asyrepro.system.errors import ConfigError, exit_status, say
 from asyrepro.training import distributed, stopping
 
 # The first varies slowest: a study that is cut off has whole seeds, which can be compared.
+REPORT = 30  # seconds that the report is taken to need
 LISTS = {"seeds": "seed", "experiments": "experiment", "losses": "loss"}
 
 
@@ -55,6 +60,7 @@ def _reproduce(arguments: list[str]) -> int:
     stopping.limit(plan.cfg.runtime.max_minutes)
     _print_plan(plan)
     if plan.todo():
+        overrides = _shared_out(overrides, plan, started)
         multirun = [f"{key}={','.join(sweep[name])}" for name, key in LISTS.items()]
         status = _train(["--multirun", *multirun, *overrides, f"study={plan.cfg.study}"])
         if status not in (0, 1):
@@ -65,6 +71,23 @@ def _reproduce(arguments: list[str]) -> int:
     minutes = (time.time() - started) / 60
     say(f"{done} of {len(plan.runs)} runs, {minutes:.1f} minutes; results in {plan.study}")
     return status
+
+
+def _shared_out(overrides: list[str], plan: Plan, started: float) -> list[str]:
+    """The command line with the time that it gives to the study as a time for each run."""
+    if plan.cfg.minutes is None:
+        return overrides
+    side_by_side = 1
+    if "hydra/launcher=processes" in overrides:
+        side_by_side = torch.cuda.device_count() or os.cpu_count()
+    turns = -(-len(plan.todo()) // side_by_side)
+    left = plan.cfg.minutes - (time.time() - started + REPORT) / 60
+    if left <= 0:
+        raise ConfigError(
+            f"minutes={plan.cfg.minutes:g} is too short for {turns} runs and a report"
+        )
+    kept = [item for item in overrides if not item.startswith("minutes=")]
+    return [*kept, f"minutes={left / turns:.3f}"]
 
 
 def _report(plan: Plan) -> None:
@@ -159,7 +182,11 @@ def _print_plan(plan: Plan) -> None:
     say(f"runs     {len(plan.runs)}, of which {len(plan.runs) - len(todo)} done, {len(todo)} to do")
     if todo:
         _print_elsewhere([item for item in plan.runs if item.run.finished], devices.name_of(device))
-        say(f"time     {estimate.sentence([(item.cfg, item.run) for item in todo])}")
+        if plan.cfg.minutes:
+            time_needed = f"{plan.cfg.minutes:g} minutes, to each run an equal share"
+        else:
+            time_needed = estimate.sentence([(item.cfg, item.run) for item in todo])
+        say(f"time     {time_needed}")
     say()
 
 

@@ -3,6 +3,8 @@
     asyrepro train experiment=table4_dncnn loss=asy_mse seed=0
     asyrepro train -m experiment=table2_srcnn loss=mae,asy_mae seed=0,1,2
 
+    asyrepro train experiment=table4_dncnn loss=asy_mse minutes=8   # as many steps as fit into it
+
 A run's folder is results/<study>/<row>/<loss>/seed<k>/; without study= it is in results/runs. A run
 that was cut off is continued, a finished one is skipped, and one whose configuration differs from
 its folder's, or from that of the runs it would be averaged with, is refused. SIGTERM, Ctrl-C and
@@ -18,6 +20,7 @@ import os
 import shlex
 import shutil
 import sys
+import time
 import traceback
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,8 +34,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from asyrepro.runs import config, execution
-from asyrepro.runs.resolve import resolve
+from asyrepro.runs import config, estimate, execution
+from asyrepro.runs.resolve import begun_with, resolve
 from asyrepro.runs.run import Run
 from asyrepro.system import files, locks
 from asyrepro.system.errors import (
@@ -108,7 +111,16 @@ def one_run(cfg: DictConfig) -> None:
         with stopping.handled():
             stopping.limit(cfg.runtime.max_minutes)
             with reaching():
-                rows, before = execution.carry_out(resolve(cfg, run), run)
+                chosen = resolve(cfg, run)
+                if cfg.minutes and begun_with(run) is None:
+                    since = time.monotonic() if sweep else stopping.STARTED
+                    cfg.recipe.steps = distributed.on_main(
+                        lambda: estimate.steps_within(cfg.minutes, chosen, run, since)
+                    )
+                    chosen = resolve(cfg, run)
+                    if distributed.main():
+                        say(f"{run}: {cfg.recipe.steps} steps in {cfg.minutes:g} minutes")
+                rows, before = execution.carry_out(chosen, run)
             if distributed.main():
                 files.remove(run.failure)
                 say(f"{run}: {'already finished, ' * before}{summary(rows)}")

@@ -132,6 +132,7 @@ class Settings(Part):
     channels_last: bool
     fallback: bool
     max_steps: PositiveInt | None = None
+    minutes: PositiveFloat | None = None
     benchmarks: list | None
     literature: list
     loss: Loss
@@ -382,7 +383,8 @@ def difference(old: dict, new: dict) -> str:
 def to_yaml(cfg: DictConfig) -> str:
     """The configuration without what belongs to this machine."""
     kept = OmegaConf.to_container(cfg, resolve=True)
-    kept = {k: v for k, v in kept.items() if k not in ("runtime", "results", "profile", "from")}
+    elsewhere = ("runtime", "results", "profile", "from", "minutes")
+    kept = {k: v for k, v in kept.items() if k not in elsewhere}
     return OmegaConf.to_yaml(kept)
 
 

@@ -1,20 +1,29 @@
-"""How long runs will take: by the speed of finished ones, else by some steps of each network."""
+"""How long runs will take, and how many steps fit into a time.
+
+By the speed of finished runs, else by some steps of each network.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from statistics import median
 
 import pandas as pd
 import torch
 from omegaconf import DictConfig
 
+from asyrepro.data import catalogue
+from asyrepro.runs import evaluation
 from asyrepro.runs.execution import Job
 from asyrepro.runs.run import Run
+from asyrepro.system.errors import ConfigError
+from asyrepro.training import speed
 from asyrepro.training.loop import HISTORY
 
-WARM, MEASURED = 1, 2  # steps
+MEASURED = 2  # steps, for an estimate
+SHARE = 0.9  # of a time is given to steps: patches, validation and checkpoints take the rest
 
 
 def sentence(runs: Iterable[tuple[DictConfig, Run]]) -> str:
@@ -48,15 +57,48 @@ def _measured(cfg: DictConfig, run: Run) -> float:
     """Seconds a step takes here, without the making of patches."""
     with torch.random.fork_rng():
         job = Job.prepared(cfg, run)
-        step = job.bare_step()
-        for _ in range(WARM):
-            step()
+        return speed.measure(job.bare_step(), job.device, seconds=0, least=MEASURED)
+
+
+def steps_within(minutes: float, cfg: DictConfig, run: Run, since: float) -> int:
+    """The number of steps that train and evaluate a run within a time.
+
+    Args:
+        minutes: from ``since`` on.
+        cfg, run: the run, which has not been begun.
+        since: a time of ``time.monotonic``.
+
+    Raises:
+        ConfigError: the start and the evaluation alone take longer.
+    """
+    with torch.random.fork_rng():
+        job = Job.prepared(cfg, run)
+        a_step = speed.measure(job.bare_step(), job.device, seconds=min(3.0, 6 * minutes))
+        evaluating = _evaluating(job)
+    spent = time.monotonic() - since
+    left = 60 * minutes - spent - evaluating
+    if left < a_step:
+        raise ConfigError(
+            f"minutes={minutes:g} is too short: to start takes {_in_words(spent)} and to evaluate "
+            f"{_in_words(evaluating)}"
+        )
+    return max(1, int(SHARE * left / a_step))
+
+
+def _evaluating(job: Job) -> float:
+    """Seconds that the evaluation takes, by the first image of each test set."""
+    found = 0.0
+    cfg = job.cfg
+    for name in {*filter(None, [cfg.testset]), *cfg.benchmarks}:
+        where = {"root": cfg.runtime.data, "download": cfg.runtime.download}
+        testset = catalogue.test_set(name, mode=job.task.mode, **where)
+        first = replace(testset, names=testset.names[:1], images=testset.images[:1])
         started = time.perf_counter()
-        for _ in range(MEASURED):
-            step()
-        if job.device.type == "cuda":
-            torch.cuda.synchronize(job.device)
-        return (time.perf_counter() - started) / MEASURED
+        evaluation.evaluate(job.network.eval(), first, job.task, device=job.device)
+        evaluation.evaluate_baseline(first, job.task)
+        pixels = sum(image.numel() for image in testset.images) / first.images[0].numel()
+        found += (time.perf_counter() - started) * pixels
+    return found
 
 
 def _in_words(seconds: float) -> str:

@@ -194,19 +194,13 @@ class Job:
 
     def bare_step(self) -> Callable[[], None]:
         """One training step on black patches as a function, to measure its time."""
-        cfg = self.cfg
-        inputs, label = self.black_input(cfg.recipe.batch), self.black_label(cfg.recipe.batch)
-        optimizer, _ = optimization(cfg.recipe, self.network.train())
-        criterion = make(cfg.loss.criterion).to(self.device)
-
-        def step() -> None:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=cfg.amp):
-                output = self.network(inputs)
-            optimizer.zero_grad(set_to_none=True)
-            criterion(output.float(), label).backward()
-            optimizer.step()
-
-        return step
+        batch = self.cfg.recipe.batch
+        inputs, label = self.black_input(batch), self.black_label(batch)
+        if self.cfg.channels_last and inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        advance = self._trainer(None, "", None).stepping()
+        self.network.train()
+        return lambda: advance(inputs, label)
 
     def train(self) -> tuple[nn.Module, Fingerprints]:
         """The trained network, and the fingerprints of what it was trained and validated on."""
@@ -254,7 +248,7 @@ class Job:
 
         return validate, {f"test {chosen.name}": chosen.fingerprint}
 
-    def _trainer(self, sampler: PatchSampler, signature: str, validate) -> Trainer:
+    def _trainer(self, sampler: PatchSampler | None, signature: str, validate) -> Trainer:
         cfg, recipe = self.cfg, self.cfg.recipe
         optimizer, scheduler = optimization(recipe, self.network)
         torch.manual_seed(cfg.seed)  # for losses that draw (shuffled weights)

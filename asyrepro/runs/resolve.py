@@ -48,8 +48,10 @@ def resolved(cfg: DictConfig, run: Run | None = None) -> DictConfig:
     if not done:
         for name in filter(catalogue.is_folder, data_sets(cfg)):
             catalogue.provide(name)  # nothing stands in for images of your own
-    _shorten(cfg.recipe, cfg.max_steps)
     begun = begun_with(run)
+    if cfg.get("minutes") and begun:  # as many steps as were chosen then
+        set_steps(cfg.recipe, begun["recipe"]["steps"])
+    set_steps(cfg.recipe, min(cfg.recipe.steps, cfg.max_steps or cfg.recipe.steps))
     if begun and cfg.task.get("border") == "mirror":  # runs of a row have one border
         cfg.task.border = begun["task"].get("border", "renormalise")
     if cfg.get("from"):
@@ -66,11 +68,11 @@ def resolved(cfg: DictConfig, run: Run | None = None) -> DictConfig:
     return cfg
 
 
-def _shorten(recipe: DictConfig, max_steps: int | None) -> None:
-    if max_steps is not None:
-        recipe.steps = min(recipe.steps, max_steps)
-        if "total_steps" in recipe.scheduler:
-            recipe.scheduler.total_steps = recipe.steps
+def set_steps(recipe: DictConfig, steps: int) -> None:
+    """Fit a recipe, and its schedule with it, to so many steps."""
+    if steps != recipe.steps and "total_steps" in recipe.scheduler:
+        recipe.scheduler.total_steps = steps
+    recipe.steps = steps
     if (recipe.scheduler.get("pct_start") or 0) * recipe.steps == 1:
         # OneCycleLR divides by the length of the warm-up less one step.
         recipe.scheduler.pct_start = 2 / recipe.steps

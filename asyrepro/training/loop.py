@@ -121,7 +121,7 @@ class Trainer:
         self.resume()
         if self.channels_last:
             self.network.to(memory_format=torch.channels_last)
-        advance = self._stepping()
+        advance = self.stepping()
         self.network.train()
         saved = clock = time.perf_counter()
         bar = tqdm(
@@ -163,7 +163,7 @@ class Trainer:
                 clock = time.perf_counter()
         return self.trained.eval()
 
-    def _stepping(self) -> Callable[[Tensor, Tensor], None]:
+    def stepping(self) -> Callable[[Tensor, Tensor], None]:
         """The function that takes one step: network, loss, gradients, optimiser."""
         network = distributed.parallel(self.network)
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch import nn
 
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
-from asyrepro.runs import cell, configuration, evaluation, settings
+from asyrepro.runs import config, evaluation, execution
+from asyrepro.runs.resolve import resolve
 from asyrepro.system import devices
 from asyrepro.training.loop import Trainer
 
@@ -53,15 +53,14 @@ class Setup:
         overrides = [f"experiment={NETWORKS[name]}", "loss=asy_mse", "dataset=bundled"]
         if name in RANDOM_LAST:
             overrides.append("model.network.zero_last=false")
-        with initialize_config_dir(str(settings.CONFIGS), version_base="1.3"):
-            cfg = compose("train", [*overrides, "profile=quick", f"runtime.device={DEVICE}"])
-        self.name, self.cfg = name, configuration.resolve(cfg)
+        overrides += ["profile=quick", f"runtime.device={DEVICE}"]
+        self.name, self.cfg = name, resolve(config.compose(overrides))
         self.cfg.amp = False
-        self.here, self.task = cell.build(self.cfg, "cpu")
+        self.here, self.task = execution.build(self.cfg, "cpu")
         self.there = copy.deepcopy(self.here).to(DEVICE)
         self.images = catalogue.training_set("bundled", mode=self.task.mode).images
         self.x, self.y = next(self.sampler("cpu"))
-        self.criterion = settings.make(self.cfg.loss.criterion)
+        self.criterion = config.make(self.cfg.loss.criterion)
 
     def sampler(self, device):
         size = {"patch": self.cfg.recipe.patch, "batch": 2}
@@ -74,12 +73,12 @@ class Setup:
 
     def trainer(self, folder, steps, total=None, **options):
         torch.manual_seed(0)
-        network = cell.build(self.cfg, DEVICE)[0]
+        network = execution.build(self.cfg, DEVICE)[0]
         recipe = copy.deepcopy(self.cfg.recipe)
         recipe.steps = recipe.scheduler.total_steps = total or steps
-        optimizer, scheduler = cell._optimization(recipe, network)
+        optimizer, scheduler = execution.optimization(recipe, network)
         return Trainer(
-            network, settings.make(self.cfg.loss.criterion), self.sampler(DEVICE), optimizer,
+            network, config.make(self.cfg.loss.criterion), self.sampler(DEVICE), optimizer,
             scheduler, steps=steps, folder=folder, device=DEVICE, log_every=10**6, label=None,
             **{"amp": False} | options,
         )  # fmt: skip
@@ -119,7 +118,7 @@ def test_the_optimisers_step_on_the_same_gradients(setup):
     for p, q in zip(*(network.parameters() for network in networks), strict=True):
         q.grad = None if p.grad is None else p.grad.to(DEVICE)
     for network in networks:
-        made = cell._optimization(setup.cfg.recipe, network)
+        made = execution.optimization(setup.cfg.recipe, network)
         made[0].step()
     here, there = (
         [p.detach().cpu() - b for p, b in zip(network.parameters(), before, strict=True)]
@@ -240,7 +239,7 @@ def test_stored_weights_score_what_they_scored():
     weights = STORED / "weights" / "table4" / "mse" / "seed0.pt"
     if not weights.is_file() or catalogue.available("set12") is None:
         pytest.skip("the stored weights or Set12 are not here")
-    network, task, cfg = cell.load(weights, DEVICE)
+    network, task, cfg = execution.load(weights, DEVICE)
     testset = catalogue.test_set("set12", mode=task.mode, download=False)
     found = {
         row["image"]: row["psnr"]
