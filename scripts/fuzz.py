@@ -39,7 +39,7 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from asyrepro.data import images
+from asyrepro.data import decoding, images
 from asyrepro.models import SRCNN, DnCNN
 from asyrepro.restoration import pictures
 from asyrepro.runs import execution
@@ -82,7 +82,7 @@ def image_files() -> list[bytes]:
     tiffs = [saved(rgb, "TIFF", compression=kind) for kind in compressions]
     tiffs += [saved(binary, "TIFF", compression="group4"), saved(rgb, "TIFF", **frames)]
     tiffs += [saved(i, "TIFF") for i in (rgba, grey, deep, cmyk, palette, rgb.convert("LAB"))]
-    tiffs += [pictures.encode(pictures.Picture(noise.astype(np.uint16) * 257), ".tif")]
+    tiffs += [pictures.encode([decoding.Picture(noise.astype(np.uint16) * 257)], ".tif")]
     others = [saved(i, "BMP") for i in (rgb, grey, palette, binary)]
     others += [saved(palette, "GIF"), saved(rgb, "GIF", **frames)]
     others += [saved(rgb, "WEBP"), saved(rgba, "WEBP", lossless=True), saved(rgb, "WEBP", **frames)]
@@ -91,7 +91,7 @@ def image_files() -> list[bytes]:
 
 
 def _deep_png(noise: np.ndarray) -> bytes:
-    return pictures.encode(pictures.Picture(noise.astype(np.uint16) * 257), ".png")
+    return pictures.encode([decoding.Picture(noise.astype(np.uint16) * 257)], ".png")
 
 
 def checkpoint_files() -> list[bytes]:
@@ -226,7 +226,7 @@ def read_image(path: Path) -> None:
     """All readers of images, one after the other; a DataError of one is raised at the end."""
     refused = None
     readers = [functools.partial(images.read_image, mode=mode) for mode in images.MODES]
-    for reader in (*readers, images.count_pixels, pictures.read):
+    for reader in (*readers, decoding.count_pixels, decoding.read):
         try:
             reader(path)
         except DataError as error:

@@ -5,7 +5,8 @@
 
 The pictures (PNG, TIFF, JPEG, BMP, WebP; grey or colour, 8 or 16 bits, with or without alpha) are
 the networks' input as they are. Results go to NAME-restored beside the picture or folder, in the
-picture's own format.
+picture's own format. TIFF files keep all their pages; of other files with several the first is
+restored, with a note. What a format cannot hold is noted, too.
 
 A folder's damaged pictures are named and skipped; the exit status is then 1.
 """
@@ -33,6 +34,12 @@ class Options:
     )
     sigma: float | None = setting(
         None, "noise level in 8-bit grey levels; estimated from each picture if not given"
+    )
+    white: int | None = setting(
+        None,
+        "value of white, where it is not the largest of the file's type, as 4095 for 12 bits that "
+        "are stored in 16",
+        at_least=1,
     )
     tile: int | None = setting(
         None,

@@ -13,7 +13,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asyrepro.data import images
+from asyrepro.data import decoding, images
 from asyrepro.system.errors import DataError
 
 if TYPE_CHECKING:
@@ -99,8 +99,9 @@ def read_regions(regions: dict[str, tuple], mode: str) -> tuple[list[Tensor], st
     fingerprint, decoded, files, pixels = hashlib.sha256(), {}, {}, []
     for name, (file, left, top, width, height) in regions.items():
         if file not in files:
-            files[file] = images.read_bytes(where / file)
-            decoded[file] = images.decode(files[file], where / file, mode)
+            files[file] = decoding.read_bytes(where / file)
+            [picture] = decoding.decode(files[file], where / file)
+            decoded[file] = images.as_tensor(picture, mode)
         region = decoded[file][:, top : top + height, left : left + width]
         if region.shape[1:] != (height, width):
             raise DataError(

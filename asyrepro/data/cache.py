@@ -19,7 +19,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
-from asyrepro.data import download, images
+from asyrepro.data import decoding, download, images
 from asyrepro.system.errors import DataError, shown
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def cached_images(
 
 def _build(files: Sequence[Path], sources: list, mode: str, pixels: Path) -> dict:
     channels = 3 if mode == "rgb" else 1
-    size = sum(channels * images.count_pixels(file) for file in files)
+    size = sum(channels * decoding.count_pixels(file) for file in files)
     free = shutil.disk_usage(pixels.parent).free
     if size > free:
         raise DataError(
@@ -69,8 +69,8 @@ def _build(files: Sequence[Path], sources: list, mode: str, pixels: Path) -> dic
     part, shapes, digests, end = pixels.with_suffix(".npy.part"), [], [], 0
     out = open_memmap(part, mode="w+", dtype=np.uint8, shape=(size,))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        decoded = pool.map(lambda file: images.read_hashed(file, mode), files)
-        for image, digest in tqdm(decoded, total=len(files), desc="decoding", disable=None):
+        decoded = pool.map(lambda file: images.read(file, mode), files)
+        for image, digest, _ in tqdm(decoded, total=len(files), desc="decoding", disable=None):
             out[end : end + image.numel()] = image.flatten()
             end += image.numel()
             shapes.append(list(image.shape))

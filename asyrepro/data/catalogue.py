@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from asyrepro.data import bundled, download, images, sources
 from asyrepro.data.cache import cached_images
 from asyrepro.data.sources import FOLDERS, TEST, TRAINING, Folder, NotAvailable
-from asyrepro.system.errors import ConfigError, DataError, shown
+from asyrepro.system.errors import ConfigError, DataError, note, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,7 +70,12 @@ class DataSet:
 
 
 def training_set(
-    name: str, *, mode: str, root: str | os.PathLike | None = None, download: bool = True
+    name: str,
+    *,
+    mode: str,
+    root: str | os.PathLike | None = None,
+    download: bool = True,
+    white: int | None = None,
 ) -> DataSet:
     """A training set: ``bsd300``, ``bsd400``, ``div2k``, ``bundled`` or a folder's path.
 
@@ -80,23 +85,29 @@ def training_set(
         root: folder to look in instead of ``ASYREPRO_DATA``, and to download to instead of
             ``data/``.
         download: whether to download what is not found.
+        white: the value of white in the files of a folder, as 4095 for 12 bits stored in 16.
 
     Raises:
         ConfigError: no such data set or mode.
         NotAvailable: it is neither present nor downloadable.
         DataError: a folder is incomplete or an image damaged.
     """
-    return _load("training", name, mode, root, download)
+    return _load("training", name, mode, root, download, white)
 
 
 def test_set(
-    name: str, *, mode: str, root: str | os.PathLike | None = None, download: bool = True
+    name: str,
+    *,
+    mode: str,
+    root: str | os.PathLike | None = None,
+    download: bool = True,
+    white: int | None = None,
 ) -> DataSet:
     """A test set: ``set5``, ``set12``, ``set14``, ``bsd68``, ``table2`` ... ``table5``,
     ``validation``, ``bsd300`` (all 100 test images), ``div2k_valid``, ``bundled``,
     ``bundled_validation`` or a folder's path. Arguments and errors as for :func:`training_set`.
     """
-    return _load("test", name, mode, root, download)
+    return _load("test", name, mode, root, download, white)
 
 
 test_set.__test__ = False  # for pytest: a function of the library, not a test
@@ -250,12 +261,17 @@ def _regions(kind: str, name: str) -> dict[str, tuple]:
 
 
 def _load(
-    kind: str, name: str, mode: str, root: str | os.PathLike | None, download: bool
+    kind: str,
+    name: str,
+    mode: str,
+    root: str | os.PathLike | None,
+    download: bool,
+    white: int | None,
 ) -> DataSet:
     images.check_mode(mode)
     _check_known(kind, name)
     if is_folder(name):
-        return _own(name, mode)
+        return _own(name, mode, white)
     if name in BUNDLED_TESTS:
         regions = _regions(kind, name)
         pixels, digest = bundled.read_regions(regions, mode)
@@ -270,7 +286,8 @@ def _load(
         into = sources.target(root) / "cache"
         pixels, digests = cached_images(paths, mode, into, f"{name}-{mode}")
     else:
-        pixels, digests = _read(paths, mode)
+        read = _read(paths, mode)
+        pixels, digests = [each.image for each in read], [each.sha256 for each in read]
     other = [p for p, d, e in zip(paths, digests, expected, strict=True) if e not in ("", d)]
     if other:
         warnings.warn(
@@ -282,14 +299,29 @@ def _load(
     return DataSet(name, declared["title"], [p.stem for p in paths], pixels, False, found)
 
 
-def _own(name: str, mode: str) -> DataSet:
+def _own(name: str, mode: str, white: int | None) -> DataSet:
     """All images of a folder; those whose names differ in their endings only keep these."""
     called, paths = short(name), _own_files(name)
-    pixels, digests = _read(paths, mode)
+    read = _read(paths, mode, white)
+    _tell(name, paths, read)
     stems = Counter(path.stem for path in paths)
     names = [path.stem if stems[path.stem] == 1 else path.name for path in paths]
-    found = _fingerprint((p.name, d) for p, d in zip(paths, digests, strict=True))
+    found = _fingerprint((p.name, each.sha256) for p, each in zip(paths, read, strict=True))
+    pixels = [each.image for each in read]
     return DataSet(called, f"{called} ({len(paths)} images)", names, pixels, False, found)
+
+
+def _tell(name: str, paths: list[Path], read: list[images.Read]) -> None:
+    """Print what is left out of a folder and of its images, each kind once."""
+    if left := images.left_out(_path(name)):
+        note(f"left out of {shown(name)}: {left}")
+    kinds: dict[str, list[str]] = {}
+    for path, each in zip(paths, read, strict=True):
+        for kind in each.notes:
+            kinds.setdefault(kind, []).append(shown(path.name))
+    for kind, files in kinds.items():
+        some = ", ".join(files[:3]) + ", ..." * (len(files) > 3)
+        note(f"{len(files)} of {len(paths)} files of {shown(name)} ({some}): {kind}")
 
 
 def _own_files(name: str) -> list[Path]:
@@ -309,11 +341,9 @@ def _path(name: str) -> Path:
     return Path(os.path.abspath(os.path.expanduser(name)))
 
 
-def _read(paths: list[Path], mode: str) -> tuple[list[Tensor], list[str]]:
-    """The decoded images, and the SHA-256 of each file."""
+def _read(paths: list[Path], mode: str, white: int | None = None) -> list[images.Read]:
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        read = list(pool.map(lambda path: images.read_hashed(path, mode), paths))
-    return [r[0] for r in read], [r[1] for r in read]
+        return list(pool.map(lambda path: images.read(path, mode, white), paths))
 
 
 def _fingerprint(digests: Iterable[tuple[str, str]]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from asyrepro.data.images import deep_grey, eight_bits, read_bytes, verified, white_is_zero
+from asyrepro.data.decoding import deep_grey, eight_bits, read_bytes, verified, white_is_zero
 from asyrepro.system.errors import DataError
 
 #: How the pixels were read. "grey" is ITU-R 601 luma rounded to 8 bits (Pillow's ``convert("L")``),

@@ -10,7 +10,8 @@ import numpy as np
 from torch import nn
 from tqdm.auto import tqdm
 
-from asyrepro.data import images
+from asyrepro.data import decoding, images
+from asyrepro.data.decoding import Picture
 from asyrepro.degradation import check_sigma
 from asyrepro.restoration import pictures, restoring
 from asyrepro.system import devices, files
@@ -35,6 +36,7 @@ class Options(Protocol):
     output: str | None
     task: str | None
     sigma: float | None
+    white: int | None
     tile: int | None
     recursive: bool
     overwrite: bool
@@ -54,6 +56,8 @@ def restore_all(
         say("note: JPEG is lossy, even at quality 95; output=NAME.png keeps every value")
     failed = 0
     many = Path(options.input).is_dir()
+    if many and (left := images.left_out(options.input, options.recursive)):
+        say(f"note: left out of {shown(options.input)}: {left}")
     for source, target in tqdm(
         jobs, unit="picture", disable=None if options.progress and many else True
     ):
@@ -78,50 +82,79 @@ def _restore(
     """Restore one picture into one file; returns what was done, in a line."""
     if target.exists() and not options.overwrite:
         return f"{shown(target)} exists and is left as it is; overwrite=true replaces it"
-    picture = pictures.read(source)
-    pixels, ending = picture.pixels, target.suffix.lower()
-    pictures.check(picture, ending)
-    notes = []
-    if isinstance(task, Denoising):
-        task, note = _with_sigma(task, options.sigma, pixels)
-        notes.append(note)
-    if pixels.dtype == np.uint16 and ending not in pictures.DEEP:
-        notes.append(f"16 bits reduced to the 8 of {ending} files")
+    ending = target.suffix.lower()
+    pages = decoding.decode(decoding.read_bytes(source), source, every=ending in pictures.PAGED)
+    for picture in pages:
+        pictures.fitted(picture, ending)  # before the work, so that nothing is lost by it
+        if options.white:
+            images.check_white(picture, options.white, source)
+    tasks = [_with_sigma(task, options, picture.pixels) for picture in pages]
     with devices.memory(
         f"{shown(source)} does not fit into the free memory of {devices.name_of(device)}; tile= "
         "with a smaller side needs less"
     ):
-        restored = restoring.restore(
-            pixels,
-            network,
-            task,
-            tile=options.tile,
-            device=device,
-            progress=source.name if options.progress else None,
-        )
-    done = pictures.Picture(restored, picture.profile)
+        restored = [
+            restoring.restore(
+                picture.pixels,
+                network,
+                told,
+                white=options.white,
+                tile=options.tile,
+                device=device,
+                progress=source.name if options.progress else None,
+            )
+            for picture, told in zip(pages, tasks, strict=True)
+        ]
+    done = [
+        pictures.fitted(picture._replace(pixels=pixels), ending)
+        for picture, pixels in zip(pages, restored, strict=True)
+    ]
     files.write_bytes(target, pictures.encode(done, ending))
+    height, width = restored[0].shape[:2]
+    several = f"{len(pages)} pages of " * (len(pages) > 1)
+    notes = [f"{shown(source)} -> {shown(target)}, {several}{width} x {height} pixels"]
+    if isinstance(task, Denoising):
+        notes.append(_about_sigma(task, options, tasks))
+    for picture, read in zip(done, pages, strict=True):
+        notes += [*picture.notes, "" if options.white else decoding.brightest(read.pixels)]
+    if options.preview:
+        notes.append(_write_preview(target, pages[0].pixels, restored[0], options))
+    return "; ".join(filter(None, dict.fromkeys(notes)))
+
+
+def _write_preview(target: Path, pixels: np.ndarray, restored: np.ndarray, options: Options) -> str:
+    """Write input and result side by side; returns a note if there is such a file already."""
     beside = _preview_of(target)
-    if options.preview and beside.exists() and not options.overwrite:
-        notes.append(f"{shown(beside)} exists and is left as it is")
-    elif options.preview:
-        shot = pictures.Picture(restoring.preview(pixels, restored))
-        files.write_bytes(beside, pictures.encode(shot, ".png"))
-    height, width = restored.shape[:2]
-    return "; ".join([f"{shown(source)} -> {shown(target)}, {width} x {height} pixels", *notes])
+    if beside.exists() and not options.overwrite:
+        return f"{shown(beside)} exists and is left as it is"
+    shot = Picture(restoring.preview(pixels, restored, white=options.white))
+    files.write_bytes(beside, pictures.encode([shot], ".png"))
+    return ""
 
 
-def _with_sigma(task: Denoising, sigma: float | None, pixels) -> tuple[Denoising, str]:
-    """The task with the noise level of one picture, and how it was come by."""
-    note = f"sigma {sigma:g} (given)" if sigma is not None else ""
+def _with_sigma(task: Task, options: Options, pixels: np.ndarray) -> Task:
+    """A denoiser's task with the noise level of one picture, estimated unless it was given."""
+    if not isinstance(task, Denoising):
+        return task
+    sigma = options.sigma
     if sigma is None:
-        sigma = restoring.estimated_sigma(pixels)
-        note = f"sigma {sigma:.1f} (estimated)"
-    if round(sigma, 1) != task.sigma and task.noise_map:
-        note += f"; the network is told so, but was trained with {task.sigma:g} only"
-    elif round(sigma, 1) != task.sigma:
-        note += f"; the network removes what it was trained with, sigma {task.sigma:g}"
-    return Denoising(sigma, task.mode, task.noise_map), note
+        sigma = restoring.estimated_sigma(pixels, options.white)
+    return Denoising(sigma, task.mode, task.noise_map)
+
+
+def _about_sigma(task: Denoising, options: Options, told: list[Denoising]) -> str:
+    """The noise levels of a picture's pages, and what the network makes of them."""
+    levels = sorted(page.sigma for page in told)
+    if options.sigma is not None:
+        note = f"sigma {options.sigma:g} (given)"
+    else:
+        note = " to ".join(dict.fromkeys(f"{level:.1f}" for level in (levels[0], levels[-1])))
+        note = f"sigma {note} (estimated)"
+    if {round(level, 1) for level in levels} == {task.sigma}:
+        return note
+    if task.noise_map:
+        return f"{note}; the network is told so, but was trained with {task.sigma:g} only"
+    return f"{note}; the network removes what it was trained with, sigma {task.sigma:g}"
 
 
 def plan(options: Options) -> list[tuple[Path, Path]]:

@@ -18,8 +18,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from asyrepro.conventions import AS_IT_IS, AS_RGB, CONVENTIONS, Convention, measure
-from asyrepro.data import images
-from asyrepro.restoration import pictures
+from asyrepro.data import decoding, images
 from asyrepro.system import files
 from asyrepro.system.errors import DataError, reaching, shown
 
@@ -185,10 +184,10 @@ def read_full(path: Path, white: float | None = None) -> np.ndarray:
         DataError: the file cannot be read, has transparent pixels or another number of channels, or
             holds values that cannot be those of an image.
     """
-    data = images.read_bytes(path)
-    pixels = _decode_float(data, path) if data.startswith(images.TIFF) else None
+    data = decoding.read_bytes(path)
+    pixels = _decode_float(data, path) if data.startswith(decoding.TIFF) else None
     if pixels is None:
-        pixels = pictures.read(path).pixels
+        pixels = decoding.decode(data, path)[0].pixels
     if pixels.dtype == np.uint8:
         pixels = pixels / 255
     else:

@@ -27,6 +27,7 @@ def restore(
     network: nn.Module,
     task: Task,
     *,
+    white: int | None = None,
     tile: int | None = None,
     device: torch.device | str = "cpu",
     progress: str | None = None,
@@ -38,6 +39,7 @@ def restore(
         network: in evaluation mode, on ``device``.
         task: what it was trained for; a Denoising task's ``sigma`` is what a network with a
             noise-level map is told.
+        white: the value of white in the colours; the type's largest if None.
         tile: see :func:`asyrepro.restoration.tiling.plan`.
         progress: the title of a progress bar over tiles; None for no bar.
 
@@ -46,15 +48,15 @@ def restore(
         scale.
     """
     height, width, channels = pixels.shape
-    white = np.iinfo(pixels.dtype).max
+    peak = _peak(pixels, white).to(device)
     scale = task.scale
     side, overlap = tiling.plan(network, task, tile)
     restored = np.empty((height * scale, width * scale, channels), pixels.dtype)
 
     def of_window(window: np.ndarray, place: tiling.Place) -> np.ndarray:
-        image = torch.from_numpy(window.astype(np.float32)).to(device) / white
+        image = torch.from_numpy(window.astype(np.float32)).to(device) / peak
         output = _with_alpha(image, network, task, place)
-        return (output.clamp(0, 1) * white).round().cpu().numpy().astype(pixels.dtype)
+        return (output.clamp(0, 1) * peak).round().cpu().numpy().astype(pixels.dtype)
 
     tiling.apply(
         of_window,
@@ -83,18 +85,18 @@ def restore_colours(image: Tensor, network: nn.Module, task: Task, place=None) -
     if task.mode == "grey":
         return output[:, 0]
     # R, G and B change alike if luma alone changes.
-    change = output - _enlarge(planes, task.scale)
-    return _enlarge(image[None], task.scale)[0] + change[0] / LUMA_RANGE
+    change = output - _enlarge(planes, task)
+    return _enlarge(image[None], task)[0] + change[0] / LUMA_RANGE
 
 
-def estimated_sigma(pixels: np.ndarray) -> float:
+def estimated_sigma(pixels: np.ndarray, white: int | None = None) -> float:
     """The noise level of a picture in 8-bit grey levels, estimated from its finest wavelets.
 
     The mean over the colours of :func:`skimage.restoration.estimate_sigma` (Donoho and Johnstone,
     Biometrika 81, 1994). Fine texture is taken for noise, noise on saturated pixels missed; of an
     even picture it is 0, and at most 255: of dithered black and white more would be estimated.
     """
-    white = np.iinfo(pixels.dtype).max
+    white = white or np.iinfo(pixels.dtype).max
     levels = []
     for channel in range(_colours(pixels.shape[2])):
         plane = pixels[..., channel].astype(np.float32) / white
@@ -104,7 +106,9 @@ def estimated_sigma(pixels: np.ndarray) -> float:
     return min(float(np.mean(levels) * 255), 255.0)
 
 
-def preview(pixels: np.ndarray, restored: np.ndarray, side: int = 1024) -> np.ndarray:
+def preview(
+    pixels: np.ndarray, restored: np.ndarray, side: int = 1024, white: int | None = None
+) -> np.ndarray:
     """The input, enlarged bicubically, and to its right the result; alpha is laid over white.
 
     Of a larger picture than ``side`` pixels the middle is shown, in full resolution.
@@ -115,10 +119,10 @@ def preview(pixels: np.ndarray, restored: np.ndarray, side: int = 1024) -> np.nd
     scale = len(restored) // len(pixels)
     side //= scale
     top, left = (max(length - side, 0) // 2 for length in pixels.shape[:2])
-    before = _over_white(pixels[top : top + side, left : left + side])
-    before = _enlarge(before[None], scale)[0]
+    before = _over_white(pixels[top : top + side, left : left + side], white)
+    before = degradation.enlarge(before[None], scale)[0] if scale > 1 else before
     side, top, left = side * scale, top * scale, left * scale
-    after = _over_white(restored[top : top + side, left : left + side])
+    after = _over_white(restored[top : top + side, left : left + side], white)
     gap = torch.ones(len(after), after.shape[1], 8)
     joined = torch.cat([before, gap, after], dim=2).clamp(0, 1)
     return (joined * 255).round().byte().permute(1, 2, 0).numpy()
@@ -129,7 +133,7 @@ def _with_alpha(image: Tensor, network: nn.Module, task: Task, place: tiling.Pla
     restored = restore_colours(image[:colours], network, task, place)
     if colours == len(image):
         return restored
-    return torch.cat([restored, _enlarge(image[None, colours:], task.scale)[0]])
+    return torch.cat([restored, _enlarge(image[None, colours:], task)[0]])
 
 
 def _colours(channels: int) -> int:
@@ -145,13 +149,21 @@ def _planes(image: Tensor, mode: str) -> Tensor:
     return metrics.rgb_to_luma(rgb) if mode == "luma" else rgb
 
 
-def _enlarge(images: Tensor, scale: int) -> Tensor:
-    return images if scale == 1 else degradation.enlarge(images, scale)
+def _enlarge(images: Tensor, task: Task) -> Tensor:
+    if task.scale == 1:
+        return images
+    return degradation.enlarge(images, task.scale, getattr(task, "border", "mirror"))
 
 
-def _over_white(pixels: np.ndarray) -> Tensor:
+def _peak(pixels: np.ndarray, white: int | None) -> Tensor:
+    """The values (C, 1, 1) that stand for 1 in pixels (H, W, C): ``white``, but not of alpha."""
+    channels, full = pixels.shape[2], int(np.iinfo(pixels.dtype).max)
+    colours = _colours(channels)
+    return torch.tensor([white or full] * colours + [full] * (channels - colours))[:, None, None]
+
+
+def _over_white(pixels: np.ndarray, white: int | None) -> Tensor:
     """Pixels (h, w, C) as an image (1 or 3, h, w) in [0, 1] without alpha."""
-    image = torch.from_numpy(pixels.astype(np.float32) / np.iinfo(pixels.dtype).max)
-    colours = _colours(image.shape[2])
-    colour, alpha = image.permute(2, 0, 1).tensor_split([colours])
+    image = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1) / _peak(pixels, white)
+    colour, alpha = image.tensor_split([_colours(len(image))])
     return 1 + (colour - 1) * alpha if len(alpha) else colour

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 
 class UserError(Exception):
@@ -61,6 +62,12 @@ def say(line: str = "") -> None:
         print(line, flush=True)
     except BrokenPipeError:
         unread()
+
+
+@cache
+def note(text: str) -> None:
+    """Print a note to standard error, once however often it is given."""
+    print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 def unread() -> int:

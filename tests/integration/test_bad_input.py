@@ -43,10 +43,9 @@ from asyrepro.commands import (
     data as get_data,
 )
 from asyrepro.commands import report as report
-from asyrepro.data import catalogue, download, images, sources
+from asyrepro.data import catalogue, decoding, download, images, sources
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.models import SRCNN, DnCNN
-from asyrepro.restoration import pictures
 from asyrepro.runs import config, evaluation, execution
 from asyrepro.runs.execution import carry_out
 from asyrepro.runs.resolve import resolve
@@ -157,11 +156,11 @@ def test_found_by_fuzzing(tmp_path, name):
     data, message = FOUND[name]
     path = tmp_path / "picture.png"
     path.write_bytes(data)
-    for read in (images.read_image, pictures.read):
+    for read in (images.read_image, decoding.read):
         with pytest.raises(DataError) as caught:
             read(path)
         says(str(caught.value), message, path)
-    assert images.count_pixels(path) > 0
+    assert decoding.count_pixels(path) > 0
 
 
 def broken_link(path):

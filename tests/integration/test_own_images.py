@@ -60,6 +60,38 @@ def test_all_images_of_a_folder_in_the_order_of_their_names(photos):
     assert catalogue.fingerprint("test", str(folder)) == found.fingerprint
 
 
+def test_what_is_left_out_of_a_folder_and_its_images_is_said_once(tmp_path, capsys):
+    """Files of other kinds, images in folders inside, pages and a range that is not used."""
+    folder = tmp_path / "mine"
+    picture(folder / "inner" / "c.png")
+    picture(folder / "a.jpg")
+    (folder / "a.jpg").rename(folder / "a.jfif")
+    (folder / "b.heic").touch()
+    frames = [Image.new("L", (48, 40), value) for value in (90, 120, 200)]
+    frames[0].save(folder / "pages.tif", save_all=True, append_images=frames[1:])
+    Image.fromarray(np.full((40, 48), 4000, np.uint16)).save(folder / "twelve.png")
+    found = catalogue.test_set(f"{folder}/", mode="grey")
+    assert found.names == ["a", "pages", "twelve"]
+    notes = capsys.readouterr().err.splitlines()
+    assert len(notes) == 3 and all("mine" in note for note in notes)
+    for part in ("1 .heic", "1 image in", "pages.tif", "first of 3", "twelve.png", "4095 of 65535"):
+        assert sum(part in note for note in notes) == 1
+    catalogue.training_set(f"{folder}/", mode="grey")
+    assert capsys.readouterr().err == ""
+    with pytest.raises(DataError, match=r"white=4095"):  # which the files of 8 bits cannot have
+        catalogue.test_set(f"{folder}/", mode="grey", white=4095)
+    (tmp_path / "deep").mkdir()
+    (folder / "twelve.png").rename(tmp_path / "deep" / "twelve.png")
+    [image] = catalogue.test_set(f"{tmp_path}/deep", mode="grey", white=4095).images
+    assert image.unique().tolist() == [round(4000 / 4095 * 255)]
+
+
+def test_images_in_inner_folders_alone_are_named(tmp_path):
+    picture(tmp_path / "outer" / "inner" / "a.png")
+    with pytest.raises(DataError, match=r"outer .*inner"):
+        catalogue.training_set(f"{tmp_path}/outer", mode="rgb")
+
+
 def test_a_name_that_no_table_can_hold_is_refused_before_the_training(photos, tmp_path, capsys):
     name = os.fsdecode(b"caf\xe9.png")
     picture(photos / "Urban2" / name, 3)

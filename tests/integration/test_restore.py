@@ -12,25 +12,25 @@ import skimage.color
 import skimage.data
 import tifffile
 import torch
-import torchvision
 from omegaconf import OmegaConf
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from scipy import ndimage
 from test_images import png
 from torch import nn
 
 from asyrepro import degradation
 from asyrepro.commands.restore import main
+from asyrepro.data import decoding
+from asyrepro.data.decoding import Picture
 from asyrepro.models import EDSR, SRCNN, DnCNN, GRUNet
 from asyrepro.restoration import pictures
 from asyrepro.restoration import restoring as restoration
-from asyrepro.restoration.pictures import Picture
 from asyrepro.runs import evaluation, execution
 from asyrepro.system.errors import ConfigError, DataError
 from asyrepro.tasks import Denoising, SuperResolution
 from asyrepro.training import checkpoint
 
-PROFILE = b"a colour profile" * 20
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 SIZES = {"grey": 1, "grey and alpha": 2, "rgb": 3, "rgb and alpha": 4}
 
 
@@ -70,6 +70,10 @@ def save_weights(path, network, task, half=False):
     }
     checkpoint.save(path, {"network": weights, "config": OmegaConf.to_yaml(cfg)})
     return f"checkpoint={path}"
+
+
+def encoded(picture, ending):
+    return pictures.encode([pictures.fitted(picture, ending)], ending)
 
 
 def blur():
@@ -117,12 +121,12 @@ def noisy_photograph(sigma=25, colours=3):
 def test_png_and_tiff_keep_everything(ending, dtype, channels, tmp_path):
     picture = Picture(random_pixels(channels, dtype), PROFILE)
     path = tmp_path / f"picture{ending}"
-    path.write_bytes(pictures.encode(picture, ending))
+    path.write_bytes(encoded(picture, ending))
     if (ending, dtype, channels) == (".tif", np.uint16, 2):  # Pillow cannot open such files
         with pytest.raises(DataError, match="a TIFF of a kind that is not read"):
-            pictures.read(path)
+            decoding.read(path)
     else:
-        again = pictures.read(path)
+        again = decoding.read(path)
         assert again.pixels.dtype == dtype
         np.testing.assert_array_equal(again.pixels, picture.pixels)
         assert again.profile == PROFILE
@@ -130,11 +134,12 @@ def test_png_and_tiff_keep_everything(ending, dtype, channels, tmp_path):
     if ending == ".tif":
         np.testing.assert_array_equal(tifffile.imread(path), picture.pixels.squeeze())
     else:
-        data = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
-        decoded = torchvision.io.decode_image(data).permute(1, 2, 0).numpy()
-        np.testing.assert_array_equal(decoded, picture.pixels)
-        with Image.open(path) as image:  # it checks checksums, and keeps the high bytes of colours
+        with Image.open(path) as image:  # checks checksums, and keeps the high bytes of colours
             image.verify()
+        kept = np.asarray(Image.open(path)).reshape(11, 14, -1)
+        kept = kept[..., [0, 3]] if kept.shape[2] > channels else kept  # grey and alpha as RGBA
+        deep = dtype == np.uint16 and channels > 1
+        np.testing.assert_array_equal(kept, picture.pixels >> 8 if deep else picture.pixels)
 
 
 @pytest.mark.parametrize(
@@ -143,14 +148,14 @@ def test_png_and_tiff_keep_everything(ending, dtype, channels, tmp_path):
 def test_bmp_and_webp_lose_nothing(channels, ending, tmp_path):
     picture = Picture(random_pixels(channels))
     path = tmp_path / f"picture{ending}"
-    path.write_bytes(pictures.encode(picture, ending))
-    np.testing.assert_array_equal(pictures.read(path).pixels, picture.pixels)
+    path.write_bytes(encoded(picture, ending))
+    np.testing.assert_array_equal(decoding.read(path).pixels, picture.pixels)
 
 
 def test_jpeg_is_written_well_and_16_bits_are_rounded():
     ramp = np.linspace(0, 65535, 64 * 48 * 3).reshape(64, 48, 3).astype(np.uint16)
     deep = Picture(ramp)
-    with Image.open(io.BytesIO(pictures.encode(deep, ".jpg"))) as image:
+    with Image.open(io.BytesIO(encoded(deep, ".jpg"))) as image:
         assert image.layer[0][1:3] == (1, 1)  # full chroma
         assert np.abs(np.asarray(image) - ramp / 257).mean() < 0.5
 
@@ -158,12 +163,12 @@ def test_jpeg_is_written_well_and_16_bits_are_rounded():
 @pytest.mark.parametrize("ending", [".jpg", ".bmp"])
 def test_alpha_is_not_lost_silently(ending):
     with pytest.raises(ConfigError, match=rf"alpha channel, which {ending} files cannot hold"):
-        pictures.encode(Picture(random_pixels(4)), ending)
+        encoded(Picture(random_pixels(4)), ending)
 
 
 def test_too_large_for_a_format():
     with pytest.raises(ConfigError, match=r"17000 x 1 pixels cannot be written as WEBP"):
-        pictures.encode(Picture(random_pixels(1, height=1, width=17000)), ".webp")
+        encoded(Picture(random_pixels(1, height=1, width=17000)), ".webp")
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -181,14 +186,14 @@ def test_exif_orientation_is_applied(kind, orientation, tmp_path):
         chunks = path.read_bytes()
         start = chunks.index(b"eXIf") - 4
         exif_chunk = chunks[start : start + 12 + struct.unpack(">I", chunks[start : start + 4])[0]]
-        deep = pictures.encode(Picture(pixels.astype(np.uint16) * 257), ".png")
+        deep = encoded(Picture(pixels.astype(np.uint16) * 257), ".png")
         path.write_bytes(deep[:33] + exif_chunk + deep[33:])
     elif kind == "tif16":
         path = tmp_path / "turned.tif"
         tifffile.imwrite(
             path, pixels.astype(np.uint16) * 257, extratags=[(274, "H", 1, orientation, True)]
         )
-    found = pictures.read(path).pixels
+    found = decoding.read(path).pixels
     assert found.dtype == (np.uint8 if kind == "png8" else np.uint16)
     np.testing.assert_array_equal(found if kind == "png8" else found // 257, expected)
 
@@ -206,25 +211,25 @@ def test_less_common_kinds_of_file(tmp_path):
         planarconfig="separate", byteorder=">",
     )  # fmt: skip
 
-    found = pictures.read(tmp_path / "palette.png").pixels
+    found = decoding.read(tmp_path / "palette.png").pixels
     index = np.asarray(palette)
     np.testing.assert_array_equal(found[..., 3], np.where(index == 3, 0, 255))
     colours = np.array(palette.getpalette()).reshape(-1, 3)
     np.testing.assert_array_equal(found[..., :3], colours[index])
     np.testing.assert_array_equal(
-        pictures.read(tmp_path / "two.png").pixels, (rgba[..., :1] > 99) * 255
+        decoding.read(tmp_path / "two.png").pixels, (rgba[..., :1] > 99) * 255
     )
-    printed = pictures.read(tmp_path / "print.tif")
+    printed = decoding.read(tmp_path / "print.tif")
     assert printed.pixels.shape == (11, 14, 3)
     assert printed.profile is None  # it was of the four inks
-    np.testing.assert_array_equal(pictures.read(tmp_path / "planar.tif").pixels, planar)
+    np.testing.assert_array_equal(decoding.read(tmp_path / "planar.tif").pixels, planar)
 
 
 def test_premultiplied_alpha_is_divided_out(tmp_path):
     alpha = np.array([[65535, 32768, 0]], dtype=np.uint16)
     pixels = np.stack([alpha // 2, alpha // 4, alpha * 0, alpha], axis=-1)
     tifffile.imwrite(tmp_path / "x.tif", pixels, photometric="rgb", extrasamples=["assocalpha"])
-    found = pictures.read(tmp_path / "x.tif").pixels
+    found = decoding.read(tmp_path / "x.tif").pixels
     assert found[0, :, 3].tolist() == [65535, 32768, 0]
     np.testing.assert_allclose(found[0, :2, :2], [[32767, 16383], [32767, 16383]], atol=2)
 
@@ -237,14 +242,14 @@ def test_files_that_cannot_be_read_say_why(tmp_path):
     assert uncompressed in data
     path.write_bytes(data.replace(uncompressed, struct.pack("<HHII", 259, 3, 1, 5)))
     with pytest.raises(DataError, match=r"x\.tif has 16-bit colours compressed by LZW: save it"):
-        pictures.read(path)
+        decoding.read(path)
     tifffile.imwrite(path, random_pixels(1)[..., 0].astype(np.float32))
     with pytest.raises(DataError, match="floating-point pixels, whose range is not known"):
-        pictures.read(path)
-    deep = pictures.encode(Picture(random_pixels(3, np.uint16)), ".png")
+        decoding.read(path)
+    deep = encoded(Picture(random_pixels(3, np.uint16)), ".png")
     (tmp_path / "x.png").write_bytes(deep[:-60] + b"?" + deep[-59:])
     with pytest.raises(DataError, match=r"x\.png is damaged"):
-        pictures.read(tmp_path / "x.png")
+        decoding.read(tmp_path / "x.png")
 
 
 # ------------------------------------------------------------------------------ what networks make
@@ -307,7 +312,8 @@ def test_srcnn_changes_luma_and_leaves_chroma_bicubic():
     network = random_network(lambda: SRCNN(channels=(8, 4)))
     image = torch.rand(3, 9, 8)
     with torch.no_grad():
-        restored = restoration.restore_colours(image, network, SuperResolution(2, "luma"))
+        task = SuperResolution(2, "luma", border="mirror")
+        restored = restoration.restore_colours(image, network, task)
         bicubic = degradation.enlarge(image[None], 2)[0]
         before, after = (
             skimage.color.rgb2ycbcr(x.permute(1, 2, 0).numpy()) for x in (bicubic, restored)
@@ -327,7 +333,7 @@ def test_alpha_is_kept_or_enlarged(scale):
         assert (restored[..., :3] != pixels[..., :3]).any()
     else:
         network = random_network(lambda: EDSR(2, 2, 8))
-        task = SuperResolution(2, "rgb", enlarged=False)
+        task = SuperResolution(2, "rgb", enlarged=False, border="mirror")
         restored = restoration.restore(pixels, network, task, tile=5)
         alpha = torch.from_numpy(pixels[..., 3].astype(np.float32))[None, None]
         expected = degradation.enlarge(alpha, 2)[0, 0].clamp(0, 255)
@@ -381,9 +387,9 @@ def test_preview_shows_the_same_place_twice():
 def test_everything_arrives_in_a_file_of_the_same_kind(dtype, channels, keep, tmp_path, capsys):
     picture = Picture(random_pixels(channels, dtype), PROFILE)
     path = tmp_path / "holiday.png"
-    path.write_bytes(pictures.encode(picture, ".png"))
+    path.write_bytes(encoded(picture, ".png"))
     assert main([str(path), keep, "progress=false"]) == 0
-    again = pictures.read(tmp_path / "holiday-restored.png")
+    again = decoding.read(tmp_path / "holiday-restored.png")
     np.testing.assert_array_equal(again.pixels, picture.pixels)
     assert again.pixels.dtype == dtype
     assert again.profile == PROFILE
@@ -416,9 +422,117 @@ def test_the_transparent_colour_of_a_16_bit_png_becomes_alpha(tmp_path, channels
     body = b"tRNS" + pixels[3, 5].astype(">u2").tobytes()
     chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
     (tmp_path / "a.png").write_bytes(data[:33] + chunk + data[33:])  # after IHDR
-    found = pictures.read(tmp_path / "a.png").pixels
+    found = decoding.read(tmp_path / "a.png").pixels
     np.testing.assert_array_equal(found[..., :-1], pixels)
     assert np.argwhere(found[..., -1] != 65535).tolist() == [[3, 5]]
+
+
+def restored(capsys, *arguments):
+    """What the command prints of its last picture."""
+    assert main([*map(str, arguments), "progress=false", "overwrite=true"]) == 0
+    return capsys.readouterr().out.splitlines()[-1]
+
+
+def test_all_pages_where_the_format_holds_them(keep, tmp_path, capsys):
+    frames = [random_pixels(3)[..., i] for i in range(3)]
+    first, *others = map(Image.fromarray, frames)
+    for name in ("pages.tif", "moving.gif"):
+        first.save(tmp_path / name, save_all=True, append_images=others)
+        restored(capsys, tmp_path / name, keep, f"output={tmp_path}/all.tif")
+        with tifffile.TiffFile(tmp_path / "all.tif") as file:
+            pages = [page.asarray() for page in file.pages]
+        np.testing.assert_array_equal([page.reshape(11, 14, -1)[..., 0] for page in pages], frames)
+        said = restored(capsys, tmp_path / name, keep, f"output={tmp_path}/one.png")
+        assert "first of 3" in said
+        np.testing.assert_array_equal(Image.open(tmp_path / "one.png").convert("L"), frames[0])
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_ppm_of_16_bits_stays_one(plain, keep, tmp_path, capsys):
+    pixels = random_pixels(3, np.uint16)
+    pixels[0, 0] = 65535
+    header = b"P%d # a comment\n14\t11\n65535\n" % (3 if plain else 6)
+    body = " ".join(map(str, pixels.ravel())).encode() if plain else pixels.astype(">u2").tobytes()
+    (tmp_path / "a.ppm").write_bytes(header + body)
+    restored(capsys, tmp_path / "a.ppm", keep, f"output={tmp_path}/b.png")
+    np.testing.assert_array_equal(decoding.read(tmp_path / "b.png").pixels, pixels)
+
+
+def test_further_bands_are_named(keep, tmp_path, capsys):
+    bands = random_pixels(5)
+    tifffile.imwrite(tmp_path / "a.tif", bands, photometric="rgb", extrasamples=[0, 0])
+    assert "3 of 5 bands" in restored(capsys, tmp_path / "a.tif", keep, f"output={tmp_path}/b.tif")
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "b.tif"), bands[..., :3])
+
+
+def test_what_is_not_read_of_a_folder_is_counted_and_named(keep, tmp_path, capsys):
+    folder = tmp_path / "scans"
+    (folder / "inner").mkdir(parents=True)
+    image = Image.fromarray(random_pixels(3))
+    for name in ("a.jfif", "b.jpg", "inner/c.png"):
+        image.save(folder / name, "PNG" if name.endswith("png") else "JPEG")
+    for name in ("d.heic", "e.HEIC", "notes.txt", ".hidden"):
+        (folder / name).touch()
+    assert main([str(folder), keep, "progress=false"]) == 0
+    left = next(line for line in capsys.readouterr().out.splitlines() if "left out" in line)
+    for part in ("3 files", "2 .heic", "1 .txt", "1 image in", "inner"):
+        assert part in left
+    found = {path.name for path in (tmp_path / "scans-restored").iterdir()}
+    assert found == {"a.jfif", "b.jpg"}
+    with Image.open(tmp_path / "scans-restored" / "a.jfif") as written:
+        assert written.format == "JPEG"
+
+
+def test_white_is_what_it_is_said_to_be(smooth, tmp_path, capsys):
+    """12 bits stored in 16 are restored as the same picture that uses all 16 bits."""
+    full = noisy_photograph()[1].astype(np.uint16) * 257
+    twelve = (full.astype(np.uint32) * 4095 // 65535).astype(np.uint16)
+    for name, pixels in (("full", full), ("twelve", twelve)):
+        tifffile.imwrite(tmp_path / f"{name}.tif", pixels, photometric="rgb")
+    out = f"output={tmp_path}/out.tif"
+    assert "white=" not in restored(capsys, tmp_path / "full.tif", smooth, out)
+    expected = tifffile.imread(tmp_path / "out.tif") / 65535
+    estimate = restoration.estimated_sigma(full)
+    said = restored(capsys, tmp_path / "twelve.tif", smooth, out)
+    assert "4095 of 65535" in said and "white=" in said
+    said = restored(capsys, tmp_path / "twelve.tif", smooth, out, "white=4095")
+    assert f"sigma {estimate:.1f}" in said and "white=" not in said
+    np.testing.assert_allclose(tifffile.imread(tmp_path / "out.tif") / 4095, expected, atol=4e-4)
+    for wrong in ("white=999", "white=0"):  # less than a value of the file; no white at all
+        assert main([str(tmp_path / "twelve.tif"), smooth, out, wrong, "overwrite=true"]) == 2
+
+
+def test_large_text_and_profiles_are_left_out_with_a_note(keep, tmp_path, capsys):
+    """A healthy PNG with 2 MB of text, and profiles that no reader of PNG would unpack."""
+    image = Image.fromarray(random_pixels(3))
+    text = PngImagePlugin.PngInfo()
+    text.add_text("prompt", "x" * 2_000_000, zip=True)
+    image.save(tmp_path / "text.png", pnginfo=text)
+    with pytest.raises(ValueError, match="too large"):
+        Image.open(tmp_path / "text.png").load()
+    large = PROFILE + bytes(2_000_000)
+    image.save(tmp_path / "profile.png", icc_profile=large)
+    image.save(tmp_path / "profile.jpg", quality=95, icc_profile=large)
+    for name, what in (
+        ("text.png", "text"),
+        ("profile.png", "profile"),
+        ("profile.jpg", "profile"),
+    ):
+        assert what in restored(capsys, tmp_path / name, keep, f"output={tmp_path}/out.png")
+        expected = decoding.read(tmp_path / name).pixels
+        with Image.open(tmp_path / "out.png") as written:
+            np.testing.assert_array_equal(np.asarray(written), expected)
+    restored(capsys, tmp_path / "profile.jpg", keep, f"output={tmp_path}/out.tif")
+    assert decoding.read(tmp_path / "out.tif").profile == large
+    image.save(tmp_path / "small.png", icc_profile=PROFILE)
+    assert "profile" in restored(capsys, tmp_path / "small.png", keep, f"output={tmp_path}/o.bmp")
+
+
+def test_what_cannot_be_read_back_is_not_written(keep, tmp_path, capsys, monkeypatch):
+    Image.fromarray(random_pixels(3)).save(tmp_path / "a.png")
+    monkeypatch.setattr(pictures, "_encode", lambda *_: b"\x89PNG\r\n\x1a\n no picture")
+    assert main([str(tmp_path / "a.png"), keep]) == 2
+    assert not (tmp_path / "a-restored.png").exists()
 
 
 def test_no_file_is_written_twice_or_over_another(smooth, tmp_path, capsys):

@@ -12,9 +12,9 @@ import tifffile
 import torch
 from PIL import Image
 
-from asyrepro.data import images
-from asyrepro.data.images import count_pixels, list_images, read_image
-from asyrepro.restoration import pictures
+from asyrepro.data import decoding, images
+from asyrepro.data.decoding import count_pixels
+from asyrepro.data.images import list_images, read_image
 from asyrepro.system.errors import DataError
 
 
@@ -116,7 +116,7 @@ def test_grey_that_counts_from_white(write, dtype):
     file = io.BytesIO()
     tifffile.imwrite(file, np.array([[0, white]], dtype), photometric="miniswhite")
     assert read_image(write(file.getvalue()), "grey").tolist() == [[[255, 0]]]
-    assert pictures.read(write(file.getvalue())).pixels.ravel().tolist() == [white, 0]
+    assert decoding.read(write(file.getvalue())).pixels.ravel().tolist() == [white, 0]
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.uint32])
@@ -124,7 +124,7 @@ def test_32_bit_grey_is_refused_whatever_its_values(write, dtype):
     file = io.BytesIO()
     tifffile.imwrite(file, np.array([[0, 255]], dtype))  # as if 8 bits; 65535 would be white, too
     path = write(file.getvalue())
-    for read in (read_image, pictures.read):
+    for read in (read_image, decoding.read):
         with pytest.raises(DataError, match="32-bit pixels, whose range is not known: save it"):
             read(path)
 
