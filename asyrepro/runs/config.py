@@ -383,7 +383,7 @@ def difference(old: dict, new: dict) -> str:
 def to_yaml(cfg: DictConfig) -> str:
     """The configuration without what belongs to this machine."""
     kept = OmegaConf.to_container(cfg, resolve=True)
-    elsewhere = ("runtime", "results", "profile", "from", "minutes")
+    elsewhere = ("runtime", "results", "profile", "budget", "from", "minutes")
     kept = {k: v for k, v in kept.items() if k not in elsewhere}
     return OmegaConf.to_yaml(kept)
 

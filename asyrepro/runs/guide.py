@@ -82,7 +82,7 @@ def _first_look(command: str, arguments: list[str]) -> None:
 
 def train_help() -> str:
     """What train does, the options of each group, and every setting with its comment."""
-    groups = [group for group in _defaults() if group not in ("runtime", "recipe")]
+    groups = [group for group in _defaults() if group != "runtime"]
     listed = "\n\n".join(_options(group) for group in groups)
     text = (config.CONFIGS / "train.yaml").read_text(encoding="utf-8")
     own = text[text.index("_self_") :].partition("\n\n")[2].partition("\nhydra:")[0]

@@ -409,7 +409,7 @@ def test_network_that_does_not_fit(tmp_path, monkeypatch, experiment, setting, v
 
 
 def test_a_patch_that_is_smaller_than_the_kernel_to_be_whitened(tmp_path):
-    overrides = (SR, "recipe=cpu/srcnn", "recipe.patch=6", "recipe.steps=2", "runtime.device=cpu")
+    overrides = (SR, "budget=cpu", "recipe.patch=6", "recipe.steps=2", "runtime.device=cpu")
     cfg = resolve(composed(*overrides).copy())
     with pytest.raises(ConfigError) as caught:
         carry_out(cfg, Run(tmp_path / "study" / "table2" / "mae" / "seed0"))
@@ -444,7 +444,7 @@ MISSPELT = [  # arguments, and what the sentence must name
     ("-m loss=mae,,mse", "'loss=mae,,mse'", "name=value"),
     ("profile=quik", "quik", "'quick'", "smoke"),
     ("experiment=table9", "table9", "table2_srcnn"),
-    ("recipe=quick/srcn", "quick/srcn", "'quick/srcnn'"),
+    ("recipe=srcn", "srcn", "'srcnn'"),
     ("hydra/launcher=proceses", "proceses", "'processes'", "basic"),
     ("-m loss=mae,asymae", "asymae", "'asy_mae'"),
     ("-m +loss.base=mae", "loss.base", "mae"),

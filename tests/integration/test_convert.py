@@ -72,7 +72,7 @@ def test_what_does_not_fit_is_named_on_both_sides(published, tmp_path, capsys):
 
 def test_a_run_begins_from_weights_and_is_another_run(published, tmp_path):
     common = [
-        *NETWORK, "task=denoising", "profile=smoke", "recipe=smoke/dncnn", "dataset=bundled",
+        *NETWORK, "task=denoising", "profile=smoke", "dataset=bundled",
         "testset=null", "recipe.steps=1", "recipe.batch=1", "recipe.validate_every=0",
         "recipe.optimizer.lr=1e-9", "runtime.progress=false", "runtime.device=cpu",
         f"results={tmp_path}",

@@ -133,7 +133,7 @@ def test_weights_are_read_back_and_score_the_same(finished, capsys):
 def test_another_configuration_is_refused_and_named(finished):
     folder, _, _ = finished
     cfg = resolve(configured("recipe.optimizer.lr=0.5"))
-    message = r"another configuration \(recipe.optimizer.lr was 0.001, now 0.5\); choose another"
+    message = r"another configuration \(recipe.optimizer.lr was 0.002, now 0.5\); choose another"
     with pytest.raises(ConfigError, match=message):
         carry_out(cfg, Run(folder))
 
@@ -316,14 +316,24 @@ SR = ["experiment=table2_srcnn", "profile=smoke"]
     [
         ([], "table2"),
         (["model.network.channels=[64,32]", "validation=validation", "task.scale=3"], "table2"),
-        (["recipe=smoke/srcnn", "recipe.clip=null", "dataset=bsd300", "task.mode=luma"], "table2"),
+        (
+            [
+                "recipe=srcnn",
+                "budget=smoke",
+                "recipe.clip=null",
+                "dataset=bsd300",
+                "task.mode=luma",
+            ],
+            "table2",
+        ),
         (["amp=true", "max_steps=2", "runtime.threads=1", "benchmarks=[]"], "table2"),
         (["task.scale=2", "seed=3"], "table2,task.scale=2"),
         (["model.network.kernels=[9,5,5]"], "table2,model.network.kernels=[9,5,5]"),
         (["+loss.criterion.quartile=0.75"], "table2,loss.criterion.quartile=0.75"),
         (["recipe.optimizer.lr=1e-4"], "table2,recipe.optimizer.lr=0.0001"),
         (["recipe.scheduler.max_lr=1e-4"], "table2,recipe.scheduler.max_lr=0.0001"),
-        (["recipe=cpu/srcnn", "validation=set5"], "table2,recipe=cpu.srcnn,validation=set5"),
+        (["budget=cpu", "validation=set5"], "table2,budget=cpu,validation=set5"),
+        (["recipe=srcnn_original"], "table2,recipe=srcnn_original"),
     ],
 )
 def test_a_row_is_named_by_the_settings_that_differ(overrides, row):
@@ -377,8 +387,36 @@ def test_every_experiment_profile_and_loss_composes():
             assert cfg.cell == f"table{cfg.table}" and cfg.testset == cfg.cell
 
 
-def test_six_seeds_of_srcnn_are_trained_as_quick_does():
-    assert config.option("recipe", "seeds/srcnn") == config.option("recipe", "quick/srcnn")
+@pytest.mark.parametrize(
+    ("overrides", "recipe", "steps"),
+    [
+        (["model=edsr"], "edsr_quick", 160),
+        (["model=edsr", "budget=cpu"], "edsr", 28000),
+        (["experiment=table5_dphsir", "profile=seeds"], "dphsir_seeds", 600),
+        (["experiment=table5_dphsir", "profile=seeds", "budget=cpu"], "dphsir", 25000),
+        (["model=dncnn", "recipe=dncnn_original"], "dncnn_original", 80000),
+        (["experiment=table3_edsr_failing", "profile=cpu"], "edsr_failing", 200),
+        (["hydra.searchpath=['file://{own}']", "model=mine"], "adam", 300),
+        (["hydra.searchpath=['file://{own}']", "model=mine", "recipe.steps=7"], "adam", 7),
+    ],
+)
+def test_the_recipe_of_a_network_and_its_length(tmp_path, overrides, recipe, steps):
+    """Of one's own network: Adam, and the budget's row for any."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text("defaults: [dncnn]\nname: mine\n")
+    overrides = [item.format(own=tmp_path) for item in overrides]
+    cfg = config.compose(overrides)
+    assert cfg.hydra.runtime.choices.recipe == recipe
+    assert cfg.recipe.steps == steps and cfg.recipe.scheduler.get("total_steps", steps) == steps
+
+
+@pytest.mark.parametrize("sweep", sorted(p.stem for p in (config.CONFIGS / "sweep").glob("*")))
+def test_a_sweep_in_yaml_sweeps_over_settings_that_are_there(sweep):
+    cfg = config.compose([f"sweep={sweep}"])
+    assert cfg.hydra.mode.name == "MULTIRUN"
+    for name, values in cfg.hydra.sweeper.params.items():
+        assert len(values.split(",")) > 1
+        assert OmegaConf.select(cfg, name) is not None
 
 
 def test_train_exits_with_one_sentence(tmp_path):
