@@ -23,6 +23,8 @@ from asyrepro.system.files import write_csv
 # training images, rounded.
 GRADIENT_EDGES = (0.0, 0.003, 0.006, 0.01, 0.017, 0.025, 0.037, 0.054, 0.08, 0.134, np.inf)
 
+BINS = 10 + len(GRADIENT_EDGES) - 1  # of one image: grey values and gradients
+
 WHERE = ["table", "model", "dataset", "loss", "seed", "image"]
 SUMS = ["pixels", "sum_squared", "sum_absolute", "energy_label", "energy_output"]
 COLUMNS = [*WHERE, "kind", "bin", "lower", "upper", *SUMS]
@@ -140,8 +142,9 @@ def load(path) -> pd.DataFrame:
     """Read what :func:`save` wrote; DataError if it is missing or damaged."""
     numbers = ["table", "seed", "bin", "lower", "upper", *SUMS[:3]]
     frame = results.read_table(path, COLUMNS, numbers, dtype={"image": str, "dataset": str})
-    bins = frame.groupby([*WHERE, "kind"]).size().groupby("kind")
-    if (bins.nunique() > 1).any():
+    same = (frame[WHERE] == frame[WHERE].shift()).all(axis=1)  # each image's bins stand together
+    bins = (~same).cumsum().value_counts()
+    if bins.nunique() > 1 or len(frame) % BINS:
         raise DataError(f"{path} lacks rows that it had: delete and remake it")
     return frame
 

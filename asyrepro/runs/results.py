@@ -7,7 +7,6 @@ Its schema, reading and writing. Every table, figure and page is made from this 
 import csv
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from asyrepro.runs.run import Run
@@ -74,7 +73,11 @@ def read_rows(path, may_be_empty: bool = False) -> pd.DataFrame:
     Raises:
         DataError: see :func:`load`.
     """
-    path = Path(path)
+    return _validated(_raw(Path(path), may_be_empty))
+
+
+def _raw(path: Path, may_be_empty: bool) -> pd.DataFrame:
+    """One CSV of rows as text; its index says where each row stands: "<path>, line <n>"."""
     try:
         with open(path, encoding="utf-8", newline="") as file:
             lines = [line for line in csv.reader(file, strict=True) if line]
@@ -90,29 +93,41 @@ def read_rows(path, may_be_empty: bool = False) -> pd.DataFrame:
         raise DataError(f"{path} lacks the column(s) {', '.join(missing)}: it is not such a table.")
     if not body and not may_be_empty:
         raise DataError(f"{path} has no rows: delete it and run what makes it again.")
-    for number, line in enumerate(body, start=2):
+    places = [f"{path}, line {number}" for number in range(2, len(body) + 2)]
+    for place, line in zip(places, body, strict=True):
         if len(line) != len(head):
             raise DataError(
-                f"{path}, line {number}: {len(line)} values for {len(head)} columns; the file was "
+                f"{place}: {len(line)} values for {len(head)} columns; the file was "
                 f"cut off or damaged, delete and remake it."
             )
-    frame = pd.DataFrame(body, columns=head, dtype=str)
+    frame = pd.DataFrame(body, columns=head, index=places, dtype=str)
+    older = {column: "" for column in COLUMNS if column not in frame.columns}
+    return frame.assign(**older)
+
+
+def _validated(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of :func:`_raw`, of one file or several, as :func:`load` returns them."""
+    frame = frame.copy()
     for column in INTEGERS:
-        frame[column] = _numbers(frame, column, path, whole=True).astype("Int64")
+        frame[column] = _numbers(frame[column], whole=True).astype("Int64")
     for column in FLOATS:
-        frame[column] = _numbers(frame, column, path)
-    for column in COLUMNS:
-        if column not in frame.columns:
-            frame[column] = ""
+        frame[column] = _numbers(frame[column])
     for column in METRICS[:3]:  # NRMSE is undefined for an all-black label
-        _refuse(frame[column].isna(), path, f"no value for {column}")
+        _refuse(frame[column].isna(), f"no value for {column}")
     for column in ("model", "loss", "image"):
-        _refuse(frame[column] == "", path, f"no value for {column}")
+        _refuse(frame[column] == "", f"no value for {column}")
     unseeded = frame["seed"].isna() & ~frame["loss"].isin(BASELINES)
-    _refuse(unseeded, path, "no seed, which only a baseline row may lack")
-    _refuse(frame.duplicated(ROW_KEY), path, "the same image of the same run a second time")
+    _refuse(unseeded, "no seed, which only a baseline row may lack")
+    twice = frame.duplicated(ROW_KEY).to_numpy()
+    if twice.any():
+        same = (frame[ROW_KEY] == frame[twice][ROW_KEY].iloc[0]).fillna(True).all(axis=1)
+        first, second = frame.index[same.to_numpy()][:2]
+        raise DataError(
+            f"{second}: the same image of the same run a second time, as in {first}; delete or "
+            "remake one of them."
+        )
     extra = sorted(set(frame.columns) - set(COLUMNS))
-    return frame[[*COLUMNS, *extra]]
+    return frame[[*COLUMNS, *extra]].reset_index(drop=True)
 
 
 def read_table(path, columns=(), numbers=(), **options) -> pd.DataFrame:
@@ -166,21 +181,14 @@ def collect(study_dir) -> pd.DataFrame:
             f"{study_dir} holds no results (no <table>/<loss>/seed<k>/rows.csv): run the study "
             f"first, with `make reproduce` or `asyrepro train`."
         )
-    read = ((path, read_rows(path, may_be_empty=True)) for path in paths)
+    read = ((path, _raw(path, may_be_empty=True)) for path in paths)
     frames = [_with_settings(rows, Run(path.parent)) for path, rows in read if not rows.empty]
     if not frames:
         raise DataError(
             f"{study_dir} holds no metrics: its runs had no test set (testset=null); there is "
             "nothing to report on, asyrepro evaluate tests their weights"
         )
-    frame = pd.concat(frames, ignore_index=True)
-    twice = frame.duplicated(ROW_KEY)
-    if twice.any():
-        row = frame[twice].iloc[0]
-        raise DataError(
-            f"{study_dir}: two files hold rows of the same run (model {row['model']}, loss "
-            f"{row['loss']}, seed {row['seed']}, image {row['image']}); delete one of them."
-        )
+    frame = _validated(pd.concat(frames))
     extra = sorted(set(frame.columns) - set(COLUMNS))
     frame = _sorted(frame)[[*COLUMNS, *extra]]
     write_csv(study_dir / "metrics.csv", frame, "%.6f")
@@ -205,31 +213,22 @@ def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.loc[order].reset_index(drop=True)
 
 
-def _numbers(frame: pd.DataFrame, column: str, path: Path, whole: bool = False) -> pd.Series:
-    if column not in frame.columns:
-        return pd.Series(np.nan, index=frame.index, dtype="float64")
-    text = frame[column].str.strip()
+def _numbers(column: pd.Series, whole: bool = False) -> pd.Series:
+    text = column.str.strip()
     values = pd.to_numeric(text.where(text != ""), errors="coerce").astype("float64")
     wrong = values.isna() & (text != "")
     if whole:
         wrong |= values.notna() & (values != values.round())
-    if wrong.any():
-        kind = "a whole number" if whole else "a number"
-        raise DataError(
-            f"{path}, line {_line(wrong)}: {column} is {text[wrong].iloc[0]!r}, not {kind}; the "
-            f"file is damaged, delete and remake it."
-        )
+    said = text[wrong.to_numpy()].iloc[0] if wrong.any() else ""
+    _refuse(wrong, f"{column.name} is {said!r}, not {'a whole number' if whole else 'a number'}")
     return values
 
 
-def _refuse(wrong: pd.Series, path: Path, what: str) -> None:
+def _refuse(wrong: pd.Series, what: str) -> None:
+    """DataError with the place of the first row marked."""
     if wrong.any():
-        raise DataError(f"{path}, line {_line(wrong)}: {what}; the file is damaged, remake it.")
-
-
-def _line(wrong: pd.Series) -> int:
-    """Line in the file of the first row marked (the header is line 1)."""
-    return int(np.flatnonzero(wrong.to_numpy())[0]) + 2
+        place = wrong.index[wrong.to_numpy()][0]
+        raise DataError(f"{place}: {what}; the file is damaged, delete and remake it.")
 
 
 def plain(frame: pd.DataFrame) -> pd.DataFrame:

@@ -409,7 +409,7 @@ def test_image_names_keep_their_zeros(tmp_path):
 def test_collect_refuses_the_same_run_twice(tmp_path):
     study(tmp_path)
     shutil.copytree(tmp_path / "table5", tmp_path / "copy")
-    with pytest.raises(DataError, match="two files hold rows of the same run"):
+    with pytest.raises(DataError, match=r"seed10.rows.csv, line 2.*rows.csv, line 2"):
         results.collect(tmp_path)
 
 
