@@ -8,8 +8,12 @@ image continued by its mirror image. PyTorch's default for enlarging (a = -0.75)
 from __future__ import annotations
 
 import hashlib
+import io
+import math
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -104,8 +108,13 @@ def _mirrored(images: Tensor, axis: int, pixels: int) -> Tensor:
     return images.index_select(axis, torch.minimum(index, 2 * length - 1 - index))
 
 
-def add_noise(images: Tensor, sigma: float, generator: torch.Generator | None = None) -> Tensor:
-    """Add white Gaussian noise of standard deviation sigma/255; neither clipped nor rounded."""
+def add_noise(
+    images: Tensor, sigma: float | Tensor, generator: torch.Generator | None = None
+) -> Tensor:
+    """Add white Gaussian noise of standard deviation sigma/255; neither clipped nor rounded.
+
+    ``sigma`` is a number or, for (N, C, H, W) images, a tensor (N, 1, 1, 1).
+    """
     noise = torch.randn(images.shape, generator=generator, device=images.device)
     return images + noise * (sigma / 255)
 
@@ -119,6 +128,65 @@ def test_noise(name: str, sigma: float, shape: tuple[int, ...]) -> Tensor:
     digest = hashlib.sha256(f"{name}|{float(sigma)}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
     return torch.randn(shape, generator=generator) * (sigma / 255)
+
+
+def kair_noise(name: str, sigma: float, shape: tuple[int, ...]) -> Tensor:
+    """The test noise of KAIR, whose DnCNN scores the published 30.44 dB on Set12 at sigma 25.
+
+    ``np.random.seed(0)`` before each image, then ``np.random.normal(0, sigma / 255, (H, W, C))``:
+    main_test_dncnn.py and data/dataset_dncnn.py (cszn/KAIR). The image's name plays no part.
+    Returns float64 of ``shape`` = (..., C, H, W).
+    """
+    *first, channels, height, width = shape
+    random = np.random.RandomState(0)
+    noise = random.normal(0, sigma / 255, (*first, height, width, channels))
+    return torch.from_numpy(noise).movedim(-1, -3)
+
+
+def gaussian_kernel(sigma: float) -> Tensor:
+    """A Gaussian blur of standard deviation ``sigma`` pixels, cut at 4 sigma: (k, k), sum 1."""
+    reach = math.ceil(4 * sigma)
+    line = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
+    kernel = torch.outer(line, line)
+    return kernel / kernel.sum()
+
+
+def motion_kernel(length: float, angle: float = 0) -> Tensor:
+    """A straight motion by ``length`` pixels, ``angle`` degrees from the horizontal: (k, k), sum 1.
+
+    Points on the line, ten a pixel, are shared among the four pixels around each.
+    """
+    reach = math.ceil(length / 2)
+    along = torch.linspace(-1, 1, 10 * math.ceil(length) + 1, dtype=torch.float64) * (length / 2)
+    turn = math.radians(angle)
+    kernel = torch.zeros(2 * reach + 3, 2 * reach + 3, dtype=torch.float64)
+    row, column = reach + 1 - along * math.sin(turn), reach + 1 + along * math.cos(turn)
+    top, left = row.floor(), column.floor()
+    for down in (0, 1):
+        for right in (0, 1):
+            share = (1 - (row - top - down).abs()) * (1 - (column - left - right).abs())
+            where = (top.long() + down, left.long() + right)
+            kernel.index_put_(where, share, accumulate=True)
+    return (kernel / kernel.sum()).float()
+
+
+def blur(image: Tensor, kernel: Tensor) -> Tensor:
+    """Convolve an 8-bit image (C, H, W), continued by its mirror image; rounded to 8 bits."""
+    planes, reach = image[:, None].float(), len(kernel) // 2
+    for axis in (-2, -1):
+        planes = _mirrored(planes, axis, reach)
+    blurred = F.conv2d(planes, kernel.flip(0, 1)[None, None])[:, 0]
+    return blurred.round().clamp(0, 255).to(torch.uint8)
+
+
+def jpeg(image: Tensor, quality: int) -> Tensor:
+    """An 8-bit image (1 or 3, H, W) compressed to JPEG and decoded again."""
+    file, planes = io.BytesIO(), image.movedim(0, -1).numpy()
+    Image.fromarray(planes[..., 0] if len(image) == 1 else planes).save(
+        file, "JPEG", quality=quality
+    )
+    decoded = torch.from_numpy(np.array(Image.open(file)))
+    return decoded[None] if len(image) == 1 else decoded.movedim(-1, 0)
 
 
 test_noise.__test__ = False  # type: ignore[attr-defined] # not a test, whatever pytest thinks

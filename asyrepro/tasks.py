@@ -1,4 +1,4 @@
-"""The two restoration tasks: what a network is given, and what it must return.
+"""The restoration tasks: what a network is given, and what it must return.
 
 A task turns labels (8-bit images) into pairs (input, label) for training and for testing, and
 knows the baseline that a network must beat. Networks know nothing of it: they map the input
@@ -6,6 +6,9 @@ tensor to an image tensor of the label's shape.
 """
 
 from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -16,6 +19,9 @@ from asyrepro.metrics import WINDOW
 from asyrepro.system.errors import DataError
 
 MODES = ("rgb", "grey", "luma")
+NORMALIZATIONS = (None, "minmax")
+NOISES = ("name", "kair")
+KAIR_SETS = ("set12", "bsd68")  # on which denoisers are compared with published numbers
 MARGIN = 2  # low-resolution pixels that bicubic enlargement looks beyond a patch's border
 
 
@@ -27,6 +33,10 @@ def to_float(images: Tensor) -> Tensor:
 class Task:
     """What training and evaluation ask of a task.
 
+    To write another one, give ``mode`` and ``baseline`` a value and say in :meth:`stored` how a
+    label is degraded; see :class:`Jpeg`. What draws its degradation anew for each patch, as noise,
+    overrides :meth:`inputs` and :meth:`test_pair`; see :class:`Denoising`.
+
     Attributes:
         mode: how images are read, one of "rgb", "grey" (ITU-R 601) and "luma" (MATLAB's
             rgb2ycbcr).
@@ -34,6 +44,9 @@ class Task:
         margin: pixels of the stored degraded image that ``inputs`` needs around a patch.
         draws: whether ``inputs`` draws random numbers (noise).
         baseline: the name that the tables give to the degraded image itself.
+        normalize: "minmax" for eq. (1): input and label of each training pair are stretched by the
+            label's minimum and maximum, and the network is trained on these. Test images are not,
+            as the paper's printed numbers show. None: pixels are grey values / 255.
     """
 
     mode: str
@@ -41,6 +54,7 @@ class Task:
     margin: int = 0
     draws: bool = False
     baseline: str
+    normalize: str | None = None
 
     def label(self, image: Tensor) -> Tensor:
         """The 8-bit label (C, H, W) that belongs to a decoded image."""
@@ -50,21 +64,41 @@ class Task:
         """What is computed once per training image, 8 bits; None if it is the label itself."""
         return None
 
-    def inputs(self, stored: Tensor, generator: torch.Generator | None) -> Tensor:
+    def inputs(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """A batch of patches (N, C, h, w), float32 in [0, 1] -> the network's input."""
-        raise NotImplementedError
+        return self.prepared(stored)
+
+    def training_pair(
+        self, stored: Tensor, label: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """Patches as stored and their labels (N, C, H, W), in [0, 1] -> (input, label)."""
+        inputs = self.inputs(stored, generator)
+        if self.normalize is None:
+            return inputs, label
+        lowest = label.amin(dim=(1, 2, 3), keepdim=True)
+        span = (label.amax(dim=(1, 2, 3), keepdim=True) - lowest).clamp(min=1 / 255)  # if even
+        return self._stretched(inputs, lowest, span), (label - lowest) / span
+
+    def _stretched(self, inputs: Tensor, lowest: Tensor, span: Tensor) -> Tensor:
+        """The network's input if grey values are counted from ``lowest``, in units of ``span``."""
+        return (inputs - lowest) / span
 
     def test_pair(self, image: Tensor, name: str) -> tuple[Tensor, Tensor]:
         """A decoded image (C, H, W) -> (input, label), float32, each with N = 1 in front."""
-        raise NotImplementedError
+        label = check_size(self.label(image), name)
+        return self.prepared(to_float(self.stored(label))[None]), to_float(label)[None]
+
+    def on(self, testset: str) -> Task:
+        """The task as it is posed on a test set, which may have a protocol of its own."""
+        return self
 
     def prepared(self, degraded: Tensor) -> Tensor:
         """A batch as stored and degraded (N, C, h, w), float32 in [0, 1] -> the network's input."""
-        raise NotImplementedError
+        return degraded
 
     def degraded(self, inputs: Tensor) -> Tensor:
         """The baseline image (N, C, H, W): what a network that does nothing would return."""
-        raise NotImplementedError
+        return inputs
 
 
 class SuperResolution(Task):
@@ -77,6 +111,7 @@ class SuperResolution(Task):
             takes the small one and enlarges it itself (EDSR).
         border: "mirror" as MATLAB's imresize and the published numbers have it; "renormalise" as
             runs made before this option existed, whose stored configurations do not name it.
+        normalize: None or "minmax", see :class:`Task`.
     """
 
     baseline = "bicubic"
@@ -87,11 +122,13 @@ class SuperResolution(Task):
         mode: str = "luma",
         enlarged: bool = True,
         border: str = "renormalise",
+        normalize: str | None = None,
     ):
         self.scale = check_scale(scale)
         self.mode = check_mode(mode)
         self.enlarged = enlarged
         self.border = check_border(border)
+        self.normalize = check_choice("normalize", normalize, NORMALIZATIONS)
         self.margin = MARGIN if enlarged else 0
 
     def label(self, image: Tensor) -> Tensor:
@@ -107,10 +144,6 @@ class SuperResolution(Task):
         margin = self.margin * self.scale
         return inputs[..., margin:-margin, margin:-margin]
 
-    def test_pair(self, image: Tensor, name: str) -> tuple[Tensor, Tensor]:
-        label = check_size(self.label(image), name)
-        return self.prepared(to_float(self.stored(label))[None]), to_float(label)[None]
-
     def prepared(self, degraded: Tensor) -> Tensor:
         return self._bicubic(degraded) if self.enlarged else degraded
 
@@ -122,39 +155,135 @@ class SuperResolution(Task):
 
 
 class Denoising(Task):
-    """Removal of additive white Gaussian noise of known level.
+    """Removal of additive white Gaussian noise. Colour denoising is ``mode="rgb"``.
 
     Args:
         sigma: standard deviation in 8-bit grey levels (25 in the paper's Tables 4 and 5, as its
-            printed numbers show).
+            printed numbers show); or [lowest, highest], from which each training patch draws its
+            own (blind denoising).
         mode: "grey" or "rgb".
         noise_map: True if the network is told the noise level: its input is then (N, 2, C, H, W),
             the image's C channels as spectral bands and a constant map of sigma/255 (GRUNet).
+        noise: the test noise on Set12 and BSD68. "kair": as in the code that published numbers
+            come from, see :func:`asyrepro.degradation.kair_noise`. "name": as on all other images,
+            a function of the image's name; stored configurations that do not name it mean this.
+        normalize: None or "minmax", see :class:`Task`.
+        test_sigma: the noise level of test images; None: ``sigma``, or the middle of its range.
     """
 
     draws = True
     baseline = "noisy"
 
-    def __init__(self, sigma: float = 25, mode: str = "grey", noise_map: bool = False):
-        self.sigma = check_sigma(sigma)
+    def __init__(
+        self,
+        sigma: float | Sequence[float] = 25,
+        mode: str = "grey",
+        noise_map: bool = False,
+        noise: str = "name",
+        normalize: str | None = None,
+        test_sigma: float | None = None,
+    ):
+        bounds = (sigma, sigma) if isinstance(sigma, int | float) else tuple(sigma)
+        if len(bounds) != 2 or not check_sigma(bounds[0]) <= check_sigma(bounds[1]):
+            raise ValueError(f"sigma is {sigma}; give one level, or [lowest, highest]")
+        self.lowest, self.highest = map(float, bounds)
+        if test_sigma is None:
+            test_sigma = (self.lowest + self.highest) / 2
+        self.sigma = check_sigma(test_sigma)
         self.mode = check_mode(mode)
         self.noise_map = noise_map
+        self.noise = check_choice("noise", noise, NOISES)
+        self.normalize = check_choice("normalize", normalize, NORMALIZATIONS)
+        self._test_noise = degradation.test_noise
+
+    def on(self, testset: str) -> Denoising:
+        if self.noise != "kair" or testset not in KAIR_SETS:
+            return self
+        posed = copy.copy(self)
+        posed._test_noise = degradation.kair_noise
+        return posed
 
     def inputs(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        return self.prepared(degradation.add_noise(stored, self.sigma, generator))
+        if self.lowest == self.highest:
+            noisy = degradation.add_noise(stored, self.lowest, generator)
+            return self._with_map(noisy, self.lowest)
+        size = (len(stored), 1, 1, 1)
+        sigma = torch.rand(size, generator=generator, device=stored.device)
+        sigma = self.lowest + (self.highest - self.lowest) * sigma
+        return self._with_map(degradation.add_noise(stored, sigma, generator), sigma)
 
     def test_pair(self, image: Tensor, name: str) -> tuple[Tensor, Tensor]:
         label = to_float(check_size(image, name))[None]
-        noise = degradation.test_noise(name, self.sigma, tuple(label.shape))
-        return self.prepared(label + noise), label
+        noise = self._test_noise(name, self.sigma, tuple(label.shape))
+        return self.prepared((label + noise).float()), label
 
     def prepared(self, degraded: Tensor) -> Tensor:
-        if not self.noise_map:
-            return degraded
-        return torch.stack([degraded, torch.full_like(degraded, self.sigma / 255)], dim=1)
+        return self._with_map(degraded, self.sigma)
 
     def degraded(self, inputs: Tensor) -> Tensor:
         return inputs[:, 0] if self.noise_map else inputs
+
+    def _with_map(self, noisy: Tensor, sigma: float | Tensor) -> Tensor:
+        if not self.noise_map:
+            return noisy
+        return torch.stack([noisy, torch.zeros_like(noisy) + sigma / 255], dim=1)
+
+    def _stretched(self, inputs: Tensor, lowest: Tensor, span: Tensor) -> Tensor:
+        if not self.noise_map:
+            return super()._stretched(inputs, lowest, span)
+        image, level = inputs.unbind(1)
+        return torch.stack([(image - lowest) / span, level / span], dim=1)
+
+
+class Deblurring(Task):
+    """Removal of a known blur, the same on every image; 8-bit input, no noise.
+
+    Args:
+        kernel: "gaussian" or "motion" (a straight line).
+        size: standard deviation of the Gaussian, or length of the line, in pixels.
+        angle: of the line, in degrees, anticlockwise from the horizontal.
+        mode: "grey", "rgb" or "luma".
+    """
+
+    baseline = "blurred"
+
+    def __init__(
+        self, kernel: str = "gaussian", size: float = 1.6, angle: float = 0, mode: str = "grey"
+    ):
+        check_choice("kernel", kernel, ("gaussian", "motion"))
+        if not 0 < size <= 50:
+            raise ValueError(f"size is {size}; it must be above 0 and at most 50 pixels")
+        line = kernel == "motion"
+        self.kernel = (
+            degradation.motion_kernel(size, angle) if line else degradation.gaussian_kernel(size)
+        )
+        self.mode = check_mode(mode)
+
+    def stored(self, label: Tensor) -> Tensor:
+        return degradation.blur(label, self.kernel)
+
+
+class Jpeg(Task):
+    """Removal of JPEG's artefacts: a model for a task of your own.
+
+    All that it says is what the degraded image is called and how it is made. A class like this one
+    in a file of yours is chosen by ``task._target_=file.Class`` or by a file in ``configs/task``.
+
+    Args:
+        quality: of libjpeg, 1 to 100.
+        mode: "grey", "rgb" or "luma"; "rgb" is compressed with half the resolution of colour.
+    """
+
+    baseline = "jpeg"
+
+    def __init__(self, quality: int = 20, mode: str = "grey"):
+        if not isinstance(quality, int) or not 1 <= quality <= 100:
+            raise ValueError(f"quality is {quality}; it must be a whole number from 1 to 100")
+        self.quality = quality
+        self.mode = check_mode(mode)
+
+    def stored(self, label: Tensor) -> Tensor:
+        return degradation.jpeg(label, self.quality)
 
 
 def check_size(label: Tensor, name: str) -> Tensor:
@@ -170,6 +299,11 @@ def check_size(label: Tensor, name: str) -> Tensor:
 
 def check_mode(mode: str) -> str:
     """Return ``mode`` if images can be read so; raise ValueError otherwise."""
-    if mode not in MODES:
-        raise ValueError(f"mode is {mode!r}; it must be one of {', '.join(MODES)}")
-    return mode
+    return check_choice("mode", mode, MODES)
+
+
+def check_choice(option: str, value: str | None, choices: tuple) -> str | None:
+    """Return an option's value if it is one of its choices; raise ValueError otherwise."""
+    if value not in choices:
+        raise ValueError(f"{option} is {value!r}; it must be one of {', '.join(map(str, choices))}")
+    return value

@@ -150,7 +150,7 @@ class PatchSampler:
         else:
             top, left, width = (top + margin) * scale, (left + margin) * scale, side - 2 * margin
             label = self._labels.gather(image, top, left, width * scale, turn)
-        return self.task.inputs(stored, self.generator), label
+        return self.task.training_pair(stored, label, self.generator)
 
     def state_dict(self) -> dict:
         """What a checkpoint needs to continue the same sequence."""

@@ -45,6 +45,9 @@ from asyrepro.system.options import no_such_choice
 PLACES = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
 CONFIGS = next((path for path in PLACES if path.is_dir()), PLACES[-1])  # of a wheel, of a checkout
 
+ADDED = {  # settings of a task that older configurations lack, and what lacking them means
+    "border": "renormalise", "noise": "name", "normalize": None, "test_sigma": None,
+}  # fmt: skip
 IDENTITY = (  # the settings that make a run what it is: two runs that agree in them are the same
     "model", "dataset", "task", "loss", "recipe", "seed", "testset", "validation", "amp",
     "channels_last",
@@ -359,8 +362,8 @@ def decisive(cfg: DictConfig | dict) -> dict:
     found = {key: cfg[key] for key in IDENTITY}
     # What the report compares the loss with belongs to the report.
     found["loss"] = {k: v for k, v in cfg["loss"].items() if k != "base"}
-    if cfg["task"].get("border") == "renormalise":  # the same run as before there was a choice
-        found["task"] = {k: v for k, v in cfg["task"].items() if k != "border"}
+    added = ADDED.items()  # the same run as before there was a choice
+    found["task"] = {k: v for k, v in cfg["task"].items() if (k, v) not in added}
     return found | ({"from_sha256": cfg["from_sha256"]} if cfg.get("from_sha256") else {})
 
 

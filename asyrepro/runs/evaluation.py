@@ -46,6 +46,7 @@ def restore(network: nn.Module, task: Task, image: Tensor, name: str, device="cp
 def outputs(network: nn.Module, testset, task: Task, device="cpu", progress=False) -> Iterator:
     """(name, degraded, output, label) of every image of a test set, in its order."""
     check_sizes(testset, task)
+    task = task.on(testset.name)
     network.eval()
     pairs = zip(testset.names, testset.images, strict=True)
     for name, image in tqdm(
@@ -108,7 +109,7 @@ def evaluate(network: nn.Module, testset, task: Task, *, device="cpu", progress=
 
 def evaluate_baseline(testset, task: Task) -> list[dict]:
     """The same rows for the degraded images themselves: bicubic, or noisy."""
-    rows = []
+    rows, task = [], task.on(testset.name)
     for name, image in zip(testset.names, testset.images, strict=True):
         inputs, label = task.test_pair(image, name)
         rows.append(row(name, task.degraded(inputs)[0], label[0], task, testset.name))

@@ -52,8 +52,9 @@ def resolved(cfg: DictConfig, run: Run | None = None) -> DictConfig:
     if cfg.get("minutes") and begun:  # as many steps as were chosen then
         set_steps(cfg.recipe, begun["recipe"]["steps"])
     set_steps(cfg.recipe, min(cfg.recipe.steps, cfg.max_steps or cfg.recipe.steps))
-    if begun and cfg.task.get("border") == "mirror":  # runs of a row have one border
-        cfg.task.border = begun["task"].get("border", "renormalise")
+    for name in ("border", "noise"):  # runs of a row have one border and one test noise
+        if begun and name in cfg.task and name not in begun["task"]:
+            cfg.task[name] = config.ADDED[name]
     if cfg.get("from"):
         cfg.from_sha256 = checkpoint.digest(foreign.state_dict(cfg["from"]))
     if cfg.amp == "auto":

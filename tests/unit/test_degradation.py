@@ -7,13 +7,16 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from asyrepro import degradation
 from asyrepro.analysis.summary import published_psnr
 from asyrepro.data import catalogue
 from asyrepro.metrics import literature
+from asyrepro.runs import config
 from asyrepro.runs.evaluation import evaluate_baseline
-from asyrepro.tasks import Denoising, SuperResolution
+from asyrepro.runs.results import BASELINES
+from asyrepro.tasks import Deblurring, Denoising, Jpeg, SuperResolution, to_float
 
 
 def smooth_image(height=48, width=60, channels=1):
@@ -184,3 +187,98 @@ def test_a_grey_file_scores_less_as_it_is_than_as_luma_of_equal_colours():
     found = published_psnr(pd.DataFrame([row | {"testset": s} for s in ("set14", "set5")]))
     assert found[0] == pytest.approx(as_it_is, abs=0.01)  # but for luma's 8 bits
     assert found[1] == colours["psnr_y"]
+
+
+# --- protocols and further tasks
+
+
+def test_kairs_noise_is_drawn_from_seed_0_for_each_image_of_the_literatures_sets():
+    image = smooth_image(20, 30, channels=3)
+    task = Denoising(25, "rgb", noise="kair")
+    np.random.seed(0)
+    noise = np.random.normal(0, 25 / 255, (20, 30, 3)).transpose(2, 0, 1)
+    for name in ("01", "02"):
+        noisy, label = task.on("set12").test_pair(image, name)
+        np.testing.assert_allclose((noisy - label)[0], noise, atol=1e-6)
+    ours = Denoising(25, "rgb").test_pair(image, "01")[0]
+    for other in (task.on("table4"), Denoising(25, "rgb").on("set12")):
+        assert torch.equal(other.test_pair(image, "01")[0], ours)
+
+
+def test_minmax_stretches_input_and_label_of_each_training_pair():
+    label = torch.rand(2, 1, 6, 6, generator=torch.Generator().manual_seed(0)) * 0.3 + 0.4
+    for noise_map in (False, True):
+        task, plain = (Denoising(25, "grey", noise_map, normalize=n) for n in ("minmax", None))
+        made, kept = (
+            t.training_pair(label, label, torch.Generator().manual_seed(1)) for t in (task, plain)
+        )
+        for index in range(2):
+            low, high = label[index].min(), label[index].max()
+            assert made[1][index].min() == 0 and made[1][index].max() == 1
+            expected = (kept[1][index] - low) / (high - low)
+            torch.testing.assert_close(made[1][index], expected)
+            noisy = plain.degraded(kept[0])[index]
+            found = task.degraded(made[0])[index]
+            torch.testing.assert_close(found, (noisy - low) / (high - low))
+            if noise_map:  # the level in the stretched image's own units
+                assert made[0][index, 1].mean() == pytest.approx(25 / 255 / float(high - low))
+        assert torch.equal(task.test_pair(smooth_image(), "x")[1], to_float(smooth_image())[None])
+
+
+def test_minmax_of_an_even_patch_is_finite():
+    even = torch.full((1, 1, 6, 6), 0.5)
+    inputs, label = SuperResolution(2, enlarged=False, normalize="minmax").training_pair(
+        even[..., ::2, ::2], even, None
+    )
+    assert torch.equal(label, torch.zeros_like(label)) and inputs.abs().max() == 0
+
+
+def test_a_range_of_noise_levels_is_drawn_patch_by_patch():
+    task = Denoising([10, 50], "grey", noise_map=True)
+    patches = torch.full((64, 1, 40, 40), 0.5)
+    inputs = task.inputs(patches, torch.Generator().manual_seed(0))
+    levels = inputs[:, 1, 0, 0, 0] * 255
+    assert 10 <= levels.min() < 15 and 45 < levels.max() <= 50
+    found = (inputs[:, 0] - patches).flatten(1).std(dim=1) * 255
+    torch.testing.assert_close(found, levels, rtol=0.1, atol=0)
+    assert task.sigma == 30 and Denoising([0, 55], test_sigma=25).sigma == 25
+    with pytest.raises(ValueError, match="sigma"):
+        Denoising([50, 10])
+
+
+def test_gaussian_blur_is_scipys():
+    image = smooth_image()
+    expected = gaussian_filter(image[0].numpy().astype(float), 1.6, mode="reflect", truncate=4.4)
+    found = Deblurring(size=1.6).stored(image)
+    assert np.abs(found[0].numpy() - expected).max() < 0.51  # rounded to 8 bits
+
+
+def test_motion_of_a_point_is_a_line():
+    image = torch.zeros(1, 31, 31, dtype=torch.uint8)
+    image[0, 15, 15] = 255
+    row = Deblurring("motion", 9, 0).stored(image)[0]
+    assert row[15].float().sum() == pytest.approx(255, abs=6) and row[14].max() == 0
+    assert (row[15] > 20).nonzero().flatten().tolist() == [*range(11, 20)]
+    column = Deblurring("motion", 9, 90).stored(image)[0]
+    assert torch.equal(column, row.T)
+    slanted = Deblurring("motion", 9, 45).stored(image)[0]
+    assert slanted[12, 18] > 10 and slanted[18, 18] == 0  # anticlockwise: up and to the right
+
+
+@pytest.mark.parametrize("mode", ["grey", "rgb"])
+def test_jpeg_is_worse_the_lower_its_quality(mode):
+    image = smooth_image(48, 56, channels=3 if mode == "rgb" else 1)
+    errors = []
+    for quality in (90, 30, 5):
+        degraded, label = Jpeg(quality, mode).test_pair(image, "x")
+        assert degraded.shape == label.shape
+        errors.append((degraded - label).square().mean().item())
+    assert 0 < errors[0] < errors[1] < errors[2]
+
+
+@pytest.mark.parametrize("name", ["gaussian_blur", "motion_blur", "jpeg", "blind_denoising"])
+def test_every_task_has_a_configuration_and_a_baseline(name):
+    task = config.make(config.compose(["model=dncnn", f"task={name}"]).task)
+    inputs, label = task.test_pair(smooth_image(), "x")
+    assert inputs.shape == label.shape and not torch.equal(inputs, label)
+    assert task.baseline in BASELINES
