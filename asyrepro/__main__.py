@@ -11,7 +11,7 @@ from asyrepro.system.options import no_such_choice
 GROUPS = {
     "A study": {
         "reproduce": "train and evaluate a whole study, and make its report",
-        "report": "make a study's tables, figures, verdicts and page again",
+        "report": "make a study's tables, figures and page again, and the front page over all",
         "verify": "check a study against its weights and hashes",
         "data": "download data sets, or list them",
     },
@@ -23,6 +23,7 @@ GROUPS = {
     "Your own pictures": {
         "restore": "denoise or enlarge pictures",
         "compare": "PSNR and SSIM of two images or folders under every convention",
+        "radar": "draw a radar chart of your own numbers",
     },
     "The paper": {
         "audit": "establish what the paper's printed numbers measure",
@@ -32,6 +33,7 @@ GROUPS = {
 EXAMPLES = {
     "reproduce": "asyrepro reproduce profile=quick",
     "report": "asyrepro report study=quick",
+    "radar": "asyrepro radar mine.csv title='My losses'",
     "verify": "asyrepro verify results/quick",
     "data": "asyrepro data set12 bsd300",
     "train": "asyrepro train experiment=table4_dncnn loss=asy_mse",

@@ -10,7 +10,6 @@
 
 # %%
 import re
-import tempfile
 from pathlib import Path
 
 import matplotlib
@@ -25,7 +24,7 @@ from asyrepro.data import bundled
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.losses import AsymmetricLoss, asymmetric_weight
 from asyrepro.models import SRCNN
-from asyrepro.report import figures
+from asyrepro.report import flowchart
 from asyrepro.system import style
 from asyrepro.tasks import Denoising, SuperResolution, to_float
 
@@ -66,8 +65,8 @@ print(f"weights from {mask.min():.4f} to {mask.max():.4f}, mean {mask.mean():.4f
 # and lies where the label is bright.
 
 # %%
-folder = Path(tempfile.mkdtemp())
-figures.method(label[0], output[0].clamp(0, 1), folder / "method", f"Eq. (2) on {PHOTO}")
+images = {"input": output[0], "label": label[0], "mae": output[0]}
+flowchart.method(images, "mae", f"Eq. (2) on {PHOTO}, bicubic in place of a network")
 
 # %% [markdown]
 # ## 2. The weight of each grey value

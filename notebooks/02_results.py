@@ -7,26 +7,23 @@
 # names in capitals at the top of a cell are there to be changed.
 
 # %%
-import tempfile
-from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pandas as pd
-from IPython.display import Image, Markdown
+from IPython.display import Markdown
 
 from asyrepro import paper
 from asyrepro.analysis import verdicts
 from asyrepro.analysis.summary import summarise
 from asyrepro.paper import claims
-from asyrepro.report import figures, tables, verdicts_report
+from asyrepro.report import forest, radar, tables
 from asyrepro.report import mechanism as mechanism_report
 from asyrepro.runs import results
 from asyrepro.system import style
 
 # %matplotlib inline
 # %config InlineBackend.print_figure_kwargs = {"dpi": 120}
-folder = Path(tempfile.mkdtemp())
 matplotlib.rcParams.update(style.RC)
 pd.options.display.max_colwidth = 100
 
@@ -71,7 +68,7 @@ pd.DataFrame(overview).T.rename_axis(["study", "table"])
 # %%
 STUDY, TABLE = "paper-cpu", 4
 
-Markdown(tables.markdown(summaries[STUDY, TABLE]).replace("# Table", "### Table"))
+Markdown(tables.markdown(tables.grids(summaries[STUDY, TABLE])).replace("# Table", "### Table"))
 
 # %% [markdown]
 # The means of all tables, PSNR in dB. Each second row is the paper's; it can be compared directly
@@ -91,19 +88,17 @@ pd.DataFrame(rows).T.rename_axis(["study", "table", ""]).round(3).astype(object)
 # ## 3. Radar charts
 #
 # The paper's Fig. 4, 7, 9 and 10: a spoke for each image. Dashed lines are the paper's, where the
-# images are the same; bands span the seeds, where there are several.
+# images are the same; bars span the seeds, where there are several.
 
 # %%
 STUDY, TABLE = "paper-cpu", 4
 
-figures.radar(studies[STUDY], TABLE, folder / "radar", published)
-Image(folder / "radar.png", width=800)
+radar.of_summary(summaries[STUDY, TABLE])
 
 # %%
 STUDY, TABLE = "srcnn-seeds", 2
 
-figures.radar(studies[STUDY], TABLE, folder / "radar", published)
-Image(folder / "radar.png", width=800)
+radar.of_summary(summaries[STUDY, TABLE])
 
 # %% [markdown]
 # ## 4. Pick rows
@@ -206,7 +201,7 @@ every[shown].set_index(["model", "loss", "against"]).round(3)
 # %%
 TABLE = 2
 
-verdicts_report.forest(comparisons[comparisons["table"] == TABLE], f"{STUDY}, Table {TABLE}")
+forest.of_table(comparisons[comparisons["table"] == TABLE], f"{STUDY}, Table {TABLE}")
 
 # %% [markdown]
 # ## 7. The asymmetry, or only a smaller loss?
@@ -232,7 +227,7 @@ verdicts.attribution(comparisons).drop(columns=["model", "dataset"])
 STUDY, TABLE = "srcnn-seeds", 2
 
 places = pd.read_csv(f"../results/{STUDY}/mechanism.csv")
-mechanism_report.plot(
+mechanism_report.draw(
     places[places["table"] == TABLE], f"{STUDY}, Table {TABLE}: where the error changes"
 )
 

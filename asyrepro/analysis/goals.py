@@ -86,7 +86,9 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
             continue
         if goal.column == LITERATURE:
             mine = mine.assign(**{LITERATURE: published_psnr(mine)})
-        means = mine.groupby("loss")[goal.column].mean()
+        means = mine.groupby("loss")[goal.column].mean().dropna()
+        if means.empty:
+            continue
         best = means.idxmax()
         made.append(
             {

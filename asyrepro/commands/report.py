@@ -1,11 +1,12 @@
-"""Make the tables, figures and verdicts of a study again.
+"""Make the tables, figures, verdicts and page of studies again, and the front page over all.
 
+    asyrepro report                       # the front page, results/index.html, alone
     asyrepro report study=quick
-    asyrepro report study=quick,seeds results=FOLDER
+    asyrepro report study=quick,seeds results=FOLDER pdf=true
 
 Everything is made from the study's metrics.csv (rebuilt from its run folders where these are
-there); the pictures also need the trained weights and the test images, and stay as they are
-without.
+there) and from its kept crops and learning curves. New crops also need the trained weights and the
+test images.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from asyrepro.system.errors import DataError, say
 from asyrepro.system.options import command, setting
 
 
 @dataclass(kw_only=True)
 class Options:
-    study: list[str] = setting(about="one or more studies, by name", shown="NAME,NAME")
+    study: list[str] = setting([], "one or more studies, by name", shown="NAME,NAME")
     results: Path = setting(Path("results"), "folder of all studies", shown="FOLDER")
+    pdf: bool = setting(False, "write each figure as PDF, too")
 
 
 def main(arguments: list[str]) -> int:
@@ -28,7 +31,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _build(options: Options) -> None:
-    from asyrepro.report import study
+    from asyrepro.report import front, study
 
     for name in options.study:
-        study.build(options.results / name)
+        study.build(options.results / name, pdf=options.pdf)
+    if front.write(options.results, say, pdf=options.pdf) is None and not options.study:
+        raise DataError(f"no study in {options.results} has a report: give study=NAME")

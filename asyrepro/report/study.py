@@ -1,82 +1,369 @@
-"""A study's folder: from its cells to tables, figures and verdicts."""
+"""The one door of the report: from a study's folder to its tables, figures, verdicts and page."""
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-from asyrepro import paper, report
-from asyrepro.analysis import goals
+import pandas as pd
+
+from asyrepro import paper
+from asyrepro.analysis import changes, goals, mechanism, verdicts
+from asyrepro.analysis.comparisons import comparisons
+from asyrepro.analysis.summary import Summary, summarise
+from asyrepro.analysis.titles import DATASET_TITLES, model_title
 from asyrepro.data import catalogue
-from asyrepro.report import changes, page, verdicts_report
+from asyrepro.report import changes as changes_text
+from asyrepro.report import (
+    crops,
+    curves,
+    flowchart,
+    forest,
+    page,
+    pictures,
+    radar,
+    setup,
+    tables,
+    verdicts_report,
+    wording,
+)
+from asyrepro.report import mechanism as mechanism_report
 from asyrepro.runs import evaluation, execution, profiles, provenance, results
-from asyrepro.runs.run import Run
+from asyrepro.runs.run import Run, finished
+from asyrepro.system import style
 from asyrepro.system.errors import CheckpointError, DataError, say
+from asyrepro.system.files import write_csv, write_text
 
-MODES = {2: "luma", 3: "rgb", 4: "grey", 5: "grey"}
+MODES = {2: "luma", 3: "rgb", 4: "grey", 5: "grey"}  # of the tables' test images
+CHARTS = ("forest_", "mechanism_", "curves_", "changes", "overview", *radar.FIGURES.values())
+# Where two tables share their images the first one's are drawn: EDSR's are in colour.
+SHEETS = {"fig3": ("super-resolution", (3, 2)), "fig8": ("denoising", (4, 5))}
 
 
-def build(study: Path | str, log=say) -> None:
+@dataclass
+class Findings:
+    """What a study's rows tell, computed once and handed to all that write or draw.
+
+    Attributes:
+        folder: results/<study>.
+        frame: the tidy table, with a sweep's variants.
+        summaries: the paper's tables that the study holds.
+        stand_in: whether something was made from the bundled stand-in data.
+        comparisons: of :func:`asyrepro.analysis.verdicts.view`.
+        claims: of :func:`asyrepro.analysis.verdicts.claim_verdicts`.
+        changes: of :func:`asyrepro.analysis.changes.view`.
+        goals: of :func:`asyrepro.analysis.goals.table`.
+        bins, regions: of :mod:`asyrepro.analysis.mechanism`; None without profiles.
+        times: of :func:`asyrepro.analysis.verdicts.step_time_summary`; None without.
+        histories: of :func:`asyrepro.report.curves.collect`; None without.
+        crops: of :func:`asyrepro.report.crops.collect`.
+        record: reproducibility.json.
+    """
+
+    folder: Path
+    frame: pd.DataFrame
+    summaries: list[Summary]
+    stand_in: bool
+    comparisons: pd.DataFrame
+    claims: pd.DataFrame
+    changes: pd.DataFrame
+    goals: pd.DataFrame
+    bins: pd.DataFrame | None
+    regions: pd.DataFrame | None
+    times: pd.DataFrame | None
+    histories: pd.DataFrame | None
+    crops: list[crops.Crop]
+    record: dict
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def marked(self, text: str) -> str:
+        """A title, which says so where stand-in data were used."""
+        return f"{text} ({results.STAND_IN})" if self.stand_in else text
+
+
+def build(study: Path | str, log: Callable[[str], None] = say, pdf: bool = False) -> None:
     """Make everything that can be made from what the study's folder holds.
 
-    metrics.csv, profiles.csv, tables/ and figures/, goals.csv, changes.md, verdicts.md, index.html,
-    reproducibility.json.
-    The figures that show images need the cells' weights (of the run, or kept with the study) and
-    the test images; where these are missing they are left as they are.
+    Numbers: metrics.csv, profiles.csv, histories.csv, verdicts.csv, claims.csv, changes.csv,
+    goals.csv, mechanism.csv, regions.csv, reproducibility.json. To read: tables/, figures/,
+    changes.md, verdicts.md, index.html. New crops need the runs' weights (of the run, or kept with
+    the study) and the test images, sheets of test images need these; without, what is there stays.
+
+    Args:
+        study: results/<study>.
+        log: told in a line what was written, and what was left as it is, and why.
+        pdf: write the figures as PDF, too.
 
     Raises:
         DataError: the folder holds no results, or a file in it is damaged.
     """
-    study = Path(study)
-    if not study.is_dir():
-        raise DataError(f"there is no study at {study}: run it first, or check its name")
-    whole = report.rows(study, log=lambda _: None)
-    frame = results.plain(whole)
-    bundled = set(frame.loc[frame["dataset"] == "bundled", "table"].dropna())
-    known = {"", "bundled", *(f"table{table}" for table in paper.MODELS)}
-    own = set(frame.loc[~frame["testset"].isin(known), "table"].dropna())
-    report.build(
-        study,
-        log,
-        restored=lambda table, loss, seed, image: _restored(study, table, loss, seed, image),
-        testset=lambda table: (
-            None if table in own else _test_images(table, table in bundled, MODES[table])
-        ),
+    folder = Path(study)
+    if not folder.is_dir():
+        raise DataError(f"there is no study at {folder}: run it first, or check its name")
+    found = measure(folder)
+    log(f"metrics: {folder / 'metrics.csv'}, {len(found.frame)} rows")
+    _write_numbers(found)
+    tables.write_tables(found.summaries, folder / "tables")
+    numbers = ", ".join(str(summary.table) for summary in found.summaries) or "none"
+    log(f"tables: {numbers} in {folder / 'tables'}")
+    drawn = list(figures(found))
+    for stem, figure in drawn:
+        style.save(figure, folder / "figures" / stem, pdf)
+    _remove_charts(folder / "figures", {stem for stem, _ in drawn})
+    log(f"figures: {len(drawn) + _sheets(found, log, pdf)} in {folder / 'figures'}")
+    _write_texts(found, log)
+    page.write(found)
+    log(f"page: {folder / 'index.html'}")
+
+
+def _remove_charts(folder: Path, kept: set[str]) -> None:
+    """Charts of an earlier report that these results do not give; pictures stay."""
+    for path in folder.glob("*"):
+        if path.stem not in kept and path.stem.startswith(CHARTS):
+            path.unlink()
+
+
+def measure(folder: Path) -> Findings:
+    """All that the analysis says of a study."""
+    frame = rows(folder)
+    plain, published = results.plain(frame), paper.tables()
+    found = (summarise(plain, table, published) for table in paper.TABLES)
+    summaries = [summary for summary in found if summary is not None]
+    profiles.collect(folder)
+    provenance.collect(folder)
+    compared = comparisons(frame, published, with_power=True)
+    judged = verdicts.view(compared)
+    bins = regions = None
+    if (folder / "profiles.csv").is_file():
+        sums = mechanism.of_runs(profiles.load(folder / "profiles.csv"), plain)
+        bins, regions = mechanism.bin_changes(sums), mechanism.regions(sums)
+    times, histories = _times(folder / "step_times.csv"), curves.collect(folder)
+    of_tables = None if histories is None else curves.of_tables(histories)
+    claims = verdicts.claim_verdicts(
+        judged, plain, regions=regions, times=times, histories=of_tables
     )
-    profiles.collect(study)
-    provenance.collect(study)
-    goals.write(study, frame)
-    if changes.write(study, whole):
-        log(f"changes: {study / 'changes.md'}, each loss against its base loss on every test set")
-    if frame["table"].notna().any():
-        verdicts_report.write(study)
-        log(f"verdicts: {study / 'verdicts.md'}")
-    page.write(study, lambda *which: _restored(study, *which))
-    log(f"page: {study / 'index.html'}")
+    subjects = crops.subjects(folder, frame, summaries)
+    return Findings(
+        folder=folder,
+        frame=frame,
+        summaries=summaries,
+        stand_in=results.of_stand_in(frame),
+        comparisons=judged,
+        claims=claims,
+        changes=changes.view(compared),
+        goals=goals.table(plain),
+        bins=bins,
+        regions=regions,
+        times=times,
+        histories=histories,
+        crops=crops.collect(folder, subjects, Restorer(folder)),
+        record=setup.record(folder / "reproducibility.json"),
+    )
 
 
-@cache
-def _test_images(table: int, bundled: bool, mode: str):
+def rows(folder: Path) -> pd.DataFrame:
+    """The tidy table; of a study of which only metrics.csv was kept, as it is."""
+    if not finished(folder) and (folder / "metrics.csv").is_file():
+        return results.load(folder)
+    return results.collect(folder)
+
+
+def _times(path: Path) -> pd.DataFrame | None:
+    if not path.is_file():
+        return None
+    columns = ["loss", "step_ms", "repetition"]
+    return verdicts.step_time_summary(results.read_table(path, columns, columns[1:]))
+
+
+# ---------------------------------------------------------------------------------- numbers, texts
+
+
+def _write_numbers(found: Findings) -> None:
+    made = {"goals": found.goals, "changes": found.changes}
+    if found.summaries:
+        made |= {"verdicts": found.comparisons, "claims": found.claims}
+    if found.bins is not None:
+        made |= {"mechanism": found.bins, "regions": found.regions}
+    for name, table in made.items():
+        path = found.folder / f"{name}.csv"
+        if table.empty and name in ("goals", "changes"):
+            path.unlink(missing_ok=True)
+        else:
+            write_csv(path, table, "%.6f" if name == "changes" else "%.6g")
+
+
+def _write_texts(found: Findings, log) -> None:
+    path = found.folder / "changes.md"
+    path.unlink(missing_ok=True)
+    if not found.changes.empty:
+        write_text(path, changes_text.markdown(found.name, found.changes, found.stand_in))
+        log(f"changes: {path}, each loss against its base loss on every test set")
+    if found.summaries:
+        where = None
+        if found.regions is not None:
+            mark = f" ({results.STAND_IN})" if found.stand_in else ""
+            where = mechanism_report.markdown(
+                found.regions, mark, mechanism_report.without_chart(found.bins)
+            )
+        text = verdicts_report.markdown(
+            found.name, found.comparisons, found.claims, found.times, where, found.stand_in
+        )
+        write_text(found.folder / "verdicts.md", text)
+        log(f"verdicts: {found.folder / 'verdicts.md'}")
+
+
+# ------------------------------------------------------------------------------------------ figures
+
+
+def figures(found: Findings):
+    """(stem, figure) of all that the rows, histories and crops give."""
+    for summary in found.summaries:
+        yield radar.FIGURES[summary.table], radar.of_summary(summary)
+    yield from _forests(found)
+    if found.bins is not None:
+        for (table, model, dataset), part in found.bins.groupby(["table", "model", "dataset"]):
+            title = found.marked(f"Table {table}, {model_title(model)}: where the error changes")
+            if (figure := mechanism_report.draw(part, title)) is not None:
+                yield _stem("mechanism", table, dataset, found.bins), figure
+    if found.histories is not None:
+        bases = results.bases(found.frame)
+        titles = {f"table{s.table}": f"{s.model_title} (Table {s.table})" for s in found.summaries}
+        for folder, part in found.histories.groupby("folder", sort=False):
+            title = titles.get(folder, folder)
+            title = f"Learning curves: {title}, mean over {_seeds(part)}"
+            if (figure := curves.draw(part, bases, title)) is not None:
+                yield f"curves_{folder}".replace("/", "."), figure
+    yield from _pictures(found.crops)
+
+
+def _seeds(histories: pd.DataFrame) -> str:
+    return wording.seeds(histories.groupby("loss")["seed"].nunique())
+
+
+def _stem(kind: str, table: int, dataset: str, rows: pd.DataFrame) -> str:
+    several = rows.loc[rows["table"] == table, "dataset"].nunique() > 1
+    return f"{kind}_table{table}" + (f"_{dataset}" if several else "")
+
+
+def _forests(found: Findings):
+    rows = found.comparisons
+    for (table, model, dataset), part in rows.groupby(["table", "model", "dataset"]):
+        trained = DATASET_TITLES.get(dataset, dataset)
+        title = found.marked(f"Table {table}: {model_title(model)}, trained on {trained}")
+        yield _stem("forest", table, dataset, rows), forest.of_table(part, title)
+    claimed = rows[(rows["kind"] == "claim") & (rows["metric"] == "psnr")]
+    if len(claimed.drop_duplicates(["table", "dataset"])) > 1:
+        steps = {s.table: wording.span(s.iterations) for s in found.summaries}
+        title = "What the asymmetric weight changes, and what the paper reports"
+        claimed = claimed.assign(steps=claimed["table"].map(steps))
+        yield "overview", forest.overview(claimed, found.marked(title))
+    shown = changes.shown(found.changes)
+    shown = shown[shown["seeds"] > 0]
+    if not shown.empty:
+        title = found.marked("What each loss changes, on every test set")
+        yield "changes", forest.of_changes(shown, title)
+
+
+def _pictures(found: list[crops.Crop]):
+    """Fig. 5 and 6 of each subject (SRCNN's, the paper's, without suffix), and Fig. 1-2."""
+    groups: dict[str, list[crops.Crop]] = {}
+    for crop in found:
+        groups.setdefault(crop.subject.folder, []).append(crop)
+    for folder, mine in groups.items():
+        yield f"fig5{crops.suffix(folder)}", pictures.outputs(mine)
+        if mine[0].subject.pairs:
+            yield f"fig6{crops.suffix(folder)}", pictures.magnified(mine[0])
+    if found:  # the label with the widest range of grey values, whose weights differ most
+        shown = max(found, key=lambda crop: pictures.contrast(crop.arrays["label"]))
+        title = f"The asymmetric loss on {shown.image}, {shown.subject.title}"
+        loss = next(iter(shown.subject.bases))
+        yield "fig1_2", flowchart.method(shown.arrays, loss, title)
+
+
+def _sheets(found: Findings, log, pdf: bool) -> int:
+    """Fig. 3 and 8: a sheet for each different set of test images of a task; how many."""
+    from asyrepro.data.catalogue import TABLE2
+
+    made = 0
+    by_table = {summary.table: summary for summary in found.summaries}
+    for name, (task, choice) in SHEETS.items():
+        sets: dict[tuple, tuple] = {}  # names -> (data, tables that it serves)
+        for table in filter(by_table.get, choice):
+            data = _test_images(by_table[table])
+            if data is None:
+                log(f"{name}: left as it is for table {table}, its test images are not here")
+                continue
+            sets.setdefault(tuple(data.names), (data, []))[1].append(table)
+        for position, (data, served) in enumerate(sets.values()):
+            stem = f"{name}_table{min(served)}" if position else name
+            title = f"{task.capitalize()}, {wording.tables(served)}: "
+            title += _whose(data, [by_table[table] for table in served], TABLE2)
+            sheet = pictures.contact_sheet(data.names, list(data.images), title)
+            style.save(sheet, found.folder / "figures" / stem, pdf)
+            made += 1
+    return made
+
+
+def _whose(data, served: list[Summary], first_ten: list[str]) -> str:
+    if data.bundled or any(summary.stand_in for summary in served):
+        return f"test images ({results.STAND_IN})"
+    if all(summary.same_images for summary in served):
+        return "the paper's own test images"
+    if list(data.names) == first_ten:
+        return "BSD300's first ten test images (the paper's are unknown)"
+    return "test images"
+
+
+def _test_images(summary: Summary):
     """The test images that a table was made on, or None if they are not here."""
-    name = "bundled" if bundled else f"table{table}"
+    own = set(summary.rows["testset"]) - {"", "bundled", f"table{summary.table}"}
+    if own:
+        return None
+    name = "bundled" if summary.stand_in else f"table{summary.table}"
+    return _test_set(name, MODES[summary.table])
+
+
+@lru_cache(maxsize=16)
+def _test_set(name: str, mode: str):
     try:
         return catalogue.test_set(name, mode=mode, download=False)
     except DataError:
         return None
 
 
-def _restored(study: Path, table: int, loss: str, seed: int, image: str):
-    """(degraded, output, label) as arrays (H, W) or (H, W, 3); None without weights or image."""
-    path = Run(study / f"table{table}/{loss}/seed{seed}").kept_weights
-    if path is None:
-        return None
-    try:
-        network, task, cfg = execution.load(path)
-    except CheckpointError:
-        return None
-    images = _test_images(table, cfg.testset == "bundled", task.mode)
-    if images is None or image not in images.names or cfg.model.name != paper.MODELS[table]:
-        return None
-    found = images.images[images.names.index(image)]
-    trio = evaluation.restore(network, task, found, image)
-    return tuple(part.permute(1, 2, 0).squeeze(-1).numpy() for part in trio)
+class Restorer:
+    """``restored(folder, loss, seed, image)``: restores a test image with a run's weights.
+
+    Weights are loaded once.
+    """
+
+    def __init__(self, study: Path):
+        self.study = study
+        self.loaded = lru_cache(maxsize=16)(self._load)
+
+    def _load(self, name: str):
+        path = Run(self.study / name).kept_weights
+        if path is None:
+            return None
+        try:
+            return execution.load(path)
+        except CheckpointError:
+            return None
+
+    def __call__(self, folder: str, loss: str, seed: int, image: str):
+        """(degraded, output, label), (H, W) or (H, W, 3); None without weights or image."""
+        loaded = self.loaded(f"{folder}/{loss}/seed{seed}")
+        if loaded is None:
+            return None
+        network, task, cfg = loaded
+        images = _test_set(str(cfg.testset), task.mode) if cfg.testset else None
+        if images is None or image not in images.names:
+            return None
+        found = images.images[images.names.index(image)]
+        trio = evaluation.restore(network, task, found, image)
+        return tuple(part.permute(1, 2, 0).squeeze(-1).numpy() for part in trio)

@@ -1,8 +1,7 @@
 """The paper's Tables 2-5 as a study measured them, with the paper's own numbers beside.
 
-One row an image and a row of means, the columns MAE, MSE, Asy_MAE, Asy_MSE, a cell
-PSNR/SSIM/NRMSE. Written as CSV (every number), Markdown (to read) and LaTeX (to paste; needs
-booktabs). NRMSE is what the paper's column "RMSE" holds; RMSE of eq. (9) is in the CSV.
+Written as CSV (every number), Markdown (to read) and LaTeX (to paste; needs booktabs); the page
+shows the same grids. NRMSE is what the paper's column "RMSE" holds; RMSE of eq. (9) is in the CSV.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ import pandas as pd
 
 from asyrepro import paper
 from asyrepro.analysis import goals
-from asyrepro.analysis.summary import Summary, summarise
+from asyrepro.analysis.summary import Summary
 from asyrepro.analysis.titles import DATASET_TITLES, TASK_TITLES, loss_title
 from asyrepro.report import wording
 from asyrepro.report.wording import MINUS, NOTHING
@@ -23,58 +22,77 @@ from asyrepro.system.files import write_csv, write_text
 CELL = ("psnr", "ssim", "nrmse")
 DECIMALS = {"psnr": 3, "ssim": 5, "rmse": 5, "nrmse": 5}
 LARGER_IS_BETTER = {"psnr": True, "ssim": True, "rmse": False, "nrmse": False}
-PAIRS = (("asy_mae", "mae"), ("asy_mse", "mse"))
+WEIGHTS = {  # of eq. (2), by how a control's name ends
+    "normalized": "rescaled to mean 1",
+    "shuffled": "shuffled over the pixels",
+    "inverted": "heavier on bright pixels",
+}
 
 
-def write_tables(frame: pd.DataFrame, folder, paper: pd.DataFrame | None = None) -> list[Path]:
-    """Write ``table{n}.csv``, ``.md`` and ``.tex`` into ``folder`` for each table with rows.
-
-    Args:
-        frame: the tidy table (:func:`asyrepro.runs.results.load`).
-        folder: usually ``<study>/tables``; made if missing.
-        paper: the paper's numbers (``asyrepro.paper.tables()``), or None to leave them out.
-
-    Returns:
-        The files written.
-    """
+def write_tables(summaries: list[Summary], folder) -> list[Path]:
+    """Write ``table{n}.csv``, ``.md`` and ``.tex`` of each table into ``folder``."""
     written = []
-    for table in sorted(TASK_TITLES):
-        summary = summarise(frame, table, paper)
-        if summary is None:
-            continue
-        stem = Path(folder) / f"table{table}"
+    for summary in summaries:
+        stem = Path(folder) / f"table{summary.table}"
+        made = grids(summary)
         written += [
             write_csv(stem.with_suffix(".csv"), csv_frame(summary), "%.6f"),
-            write_text(stem.with_suffix(".md"), markdown(summary)),
-            write_text(stem.with_suffix(".tex"), latex(summary)),
+            write_text(stem.with_suffix(".md"), markdown(made)),
+            write_text(stem.with_suffix(".tex"), latex(made, summary.table)),
         ]
     return written
 
 
-# ------------------------------------------------------------------------------------ the contents
+# ---------------------------------------------------------------------------- what is shown of it
+
+
+def main_losses(summary: Summary) -> list[str]:
+    """The losses of the tables and charts: all but the controls."""
+    return [loss for loss in summary.losses if loss not in CONTROLS]
+
+
+def controls(summary: Summary) -> list[str]:
+    """The controls that were run."""
+    return [loss for loss in summary.losses if loss in CONTROLS]
+
+
+def pairs(summary: Summary) -> list[tuple[str, str]]:
+    """(loss, base loss) of each of the main losses that has one here."""
+    found = [(loss, summary.base_of(loss)) for loss in main_losses(summary)]
+    return [(loss, base) for loss, base in found if base != loss and base in summary.losses]
+
+
+def side_by_side(summary: Summary) -> list[str]:
+    """The main losses in the paper's order of pictures: those of one base beside one another."""
+    order = [x for base in summary.losses for x in (base, *_against(summary, base))]
+    return [x for x in dict.fromkeys(order) if x in main_losses(summary)]
+
+
+def _against(summary: Summary, base: str) -> list[str]:
+    return [loss for loss, its in pairs(summary) if its == base]
 
 
 @dataclass
 class Grid:
-    """A table as text, before it becomes Markdown or LaTeX.
+    """A table as text, before it becomes Markdown, LaTeX or HTML.
 
-    ``rows`` hold cells; a cell is a str, or a list of (text, bold) joined by "/". A row of None is
-    a rule.
+    A cell is a str, or a list of (text, bold) joined by "/".
     """
 
     title: str
     head: list[str]
-    rows: list[list | None]
+    rows: list[list]
     notes: list[str] = field(default_factory=list)
     text_columns: int = 2  # left-aligned ones at the start
 
 
 def title(summary: Summary) -> str:
     """The table's title; says so when the data are bundled stand-ins."""
-    text = (
-        f"Table {summary.table}. {TASK_TITLES[summary.table]} with {summary.model_title}: "
-        f"PSNR/SSIM/NRMSE of each test image"
-    )
+    task = TASK_TITLES[summary.table]
+    return _marked(summary, f"Table {summary.table}. {task} with {summary.model_title}")
+
+
+def _marked(summary: Summary, text: str) -> str:
     return f"{text} ({STAND_IN})" if summary.stand_in else text
 
 
@@ -86,40 +104,29 @@ def notes(summary: Summary) -> list[str]:
     lines = [f"Trained on {trained}{instead}; {_steps(summary)}; {_seeds(summary)}."]
     if summary.stand_in:
         lines.append(
-            f"Made from {STAND_IN} (photographs that scikit-image contains): the figures test the "
+            f"Made from {STAND_IN} (photographs that scikit-image contains): the numbers test the "
             f"program, not the paper."
         )
     lines.append(
         "The third number is NRMSE, RMSE divided by the label's root mean square: that is what "
         "the paper's column 'RMSE' holds. RMSE of eq. (9) is in the CSV file."
     )
-    if summary.paper is not None:
-        if summary.same_images:
-            lines.append("Rows 'paper' are the paper's own numbers, on the same images.")
-            lines.append(goals.matches_text(summary))
-        elif summary.stand_in:
-            lines.append(
-                "Rows 'paper*' are the paper's own numbers, on other images: the rows of one pair "
-                "are not the same image."
-            )
-        else:
-            lines.append(
-                "Rows 'paper*' are the paper's own numbers. The paper does not name the images of "
-                "this table, so the rows of one pair are not the same image."
-            )
-    lines.append(
-        "Bold: the best of the four losses in that metric, as printed; more than one if they tie."
-    )
+    if summary.paper is not None and summary.same_images:
+        lines.append("Rows 'paper' are the paper's own numbers, on the same images.")
+        lines.append(goals.matches_text(summary))
+    elif summary.paper is not None:
+        unnamed = "" if summary.stand_in else " The paper does not name the images of this table."
+        lines.append(
+            f"Rows 'paper*' are the paper's own numbers, on other images.{unnamed} The rows of one "
+            "pair are not the same image."
+        )
+    lines.append("Bold: the best loss in that metric, as printed; more than one if they tie.")
     return lines
 
 
 def _steps(summary: Summary) -> str:
     counts = summary.iterations
-    if not counts:
-        return "number of steps not recorded"
-    if len(counts) == 1:
-        return f"{counts[0]:,} steps"
-    return f"{counts[0]:,} to {counts[-1]:,} steps"
+    return f"{wording.span(counts)} steps" if counts else "number of steps not recorded"
 
 
 def _seeds(summary: Summary) -> str:
@@ -134,55 +141,62 @@ def _seeds(summary: Summary) -> str:
 
 
 def grids(summary: Summary) -> list[Grid]:
-    """The table itself, the changes that the asymmetric weights bring, and the controls if any."""
-    made = [_main_grid(summary), _change_grid(summary)]
-    if summary.controls:
-        made.append(_control_grid(summary))
+    """The table itself, the changes from the base losses, and the controls, where there are any."""
+    made = [values_grid(summary)]
+    if pairs(summary):
+        made.append(change_grid(summary))
+    if controls(summary):
+        made.append(control_grid(summary))
     return made
 
 
-def _main_grid(summary: Summary) -> Grid:
+def values_grid(summary: Summary, metrics=CELL) -> Grid:
+    """A row an image and a row of means, ours and the paper's; a column a loss."""
+    losses = main_losses(summary)
     baseline = [summary.baseline] if summary.baseline else []
-    values = {
-        metric: np.column_stack([summary.values(x, metric) for x in (*baseline, *PAPER_LOSSES)])
-        for metric in CELL
-    }
-    theirs = {
-        metric: np.column_stack([summary.paper_values(x, metric) for x in PAPER_LOSSES])
-        for metric in CELL
-    }
+    ours = {m: _columns(summary.values(x, m) for x in (*baseline, *losses)) for m in metrics}
+    theirs = {m: _columns(summary.paper_values(x, m) for x in losses) for m in metrics}
+    there = any(not np.isnan(values).all() for values in theirs.values())
     mark = "paper" if summary.same_images else "paper*"
-    rows: list[list | None] = []
+    rows: list[list] = []
     for number, name in enumerate((*summary.images, "Mean")):
-        if name == "Mean" and number == len(summary.images):
-            rows.append(None)
-            ours = {metric: values[metric].mean(axis=0) for metric in CELL}
-            paper = {metric: theirs[metric].mean(axis=0) for metric in CELL}
-            names = ["", "Mean"]
-        else:
-            ours = {metric: values[metric][number] for metric in CELL}
-            paper = {metric: theirs[metric][number] for metric in CELL}
-            names = [str(number + 1), name]
-        rows.append([*names, "ours", *_row(ours, skip=len(baseline))])
-        if summary.paper is not None:
-            rows.append(["", "", mark, *[NOTHING for _ in baseline], *_row(paper)])
-    head = ["No.", "Image", "", *map(loss_title, [*baseline, *PAPER_LOSSES])]
-    return Grid(title(summary), head, rows, notes(summary), text_columns=3)
+        mean = number == len(summary.images)
+        label = ["", name] if mean else [str(number + 1), name]
+        rows.append([*label, "ours", *_row(_at(ours, number), metrics, skip=len(baseline))])
+        if there:
+            row = _row(_at(theirs, number), metrics)
+            rows.append(["", "", mark, *[NOTHING for _ in baseline], *row])
+    head = ["No.", "Image", "", *map(loss_title, [*baseline, *losses])]
+    text = f"{title(summary)}: {_names(metrics)} of each test image"
+    return Grid(text, head, rows, notes(summary), text_columns=3)
 
 
-def _row(values: dict[str, np.ndarray], skip: int = 0) -> list:
+def _columns(vectors) -> np.ndarray:
+    """Vectors over the images as the columns of a matrix, their means as its last row."""
+    matrix = np.column_stack([*vectors])
+    return np.vstack([matrix, matrix.mean(axis=0)])
+
+
+def _at(values: dict[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
+    return {metric: matrix[row] for metric, matrix in values.items()}
+
+
+def _names(metrics) -> str:
+    return "/".join(metric.upper() for metric in metrics)
+
+
+def _row(values: dict[str, np.ndarray], metrics=CELL, skip: int = 0) -> list:
     """Cells of one row from a vector for each metric; the first ``skip`` never count as best."""
-    count = len(values["psnr"])
-    best = {metric: best_cells(values[metric][skip:], metric) for metric in CELL}
+    best = {metric: best_cells(values[metric][skip:], metric) for metric in metrics}
     cells = []
-    for k in range(count):
-        if any(np.isnan(values[metric][k]) for metric in CELL):
+    for k in range(len(values[metrics[0]])):
+        if any(np.isnan(values[metric][k]) for metric in metrics):
             cells.append(NOTHING)
             continue
         cells.append(
             [
-                (f"{values[metric][k]:.{DECIMALS[metric]}f}", k >= skip and best[metric][k - skip])
-                for metric in CELL
+                (wording.number(values[m][k], DECIMALS[m]), k >= skip and best[m][k - skip])
+                for m in metrics
             ]
         )
     return cells
@@ -201,87 +215,66 @@ def best_cells(values, metric: str) -> np.ndarray:
     return there & (printed == best)
 
 
-def _change_grid(summary: Summary) -> Grid:
-    head = ["No.", "Image"]
-    columns = []  # each: {metric: vector over images}
-    for loss, base in PAIRS:
+def change_grid(summary: Summary, metrics=CELL) -> Grid:
+    """Each loss minus its base loss, a row an image and a row of means, the paper's beside."""
+    head, columns = ["No.", "Image"], []  # of columns: {metric: vector over images and mean}
+    for loss, base in pairs(summary):
         name = f"{loss_title(loss)} {MINUS} {loss_title(base)}"
         head.append(name)
-        columns.append({metric: summary.change(loss, base, metric) for metric in CELL})
-        if summary.paper is not None:
+        columns.append({m: _columns([summary.change(loss, base, m)]) for m in metrics})
+        if {loss, base} <= set(PAPER_LOSSES) and summary.paper is not None:
             head.append(f"{name}, paper" + ("" if summary.same_images else "*"))
-            columns.append(
-                {m: summary.paper_values(loss, m) - summary.paper_values(base, m) for m in CELL}
-            )
-    rows: list[list | None] = [
-        [str(k + 1), name, *[_signed_cell({m: c[m][k] for m in CELL}) for c in columns]]
-        for k, name in enumerate(summary.images)
+            theirs = {m: summary.paper_values(loss, m) - summary.paper_values(base, m)
+                      for m in metrics}  # fmt: skip
+            columns.append({m: _columns([vector]) for m, vector in theirs.items()})
+    rows: list[list] = [
+        [
+            *(("", name) if number == len(summary.images) else (str(number + 1), name)),
+            *[_signed({m: c[m][number, 0] for m in metrics}) for c in columns],
+        ]
+        for number, name in enumerate((*summary.images, "Mean"))
     ]
-    rows.append(None)
-    rows.append(["", "Mean", *[_signed_cell({m: c[m].mean() for m in CELL}) for c in columns]])
-    heading = f"Table {summary.table}. Changes of {summary.model_title}: "
-    heading += "asymmetric minus base loss, PSNR/SSIM/NRMSE"
-    if summary.stand_in:
-        heading += f" ({STAND_IN})"
+    text = f"Table {summary.table}. Changes of {summary.model_title}: loss minus its base loss, "
     lines = ["Better is positive for PSNR and SSIM, negative for NRMSE."]
     if summary.paper is not None and not summary.same_images:
         lines.append("paper*: on other images, so rows cannot be compared one by one.")
-    return Grid(heading, head, rows, lines)
+    return Grid(_marked(summary, text + _names(metrics)), head, rows, lines)
 
 
-def _control_grid(summary: Summary) -> Grid:
-    controls = summary.controls
-    values = {m: np.column_stack([summary.values(x, m) for x in controls]) for m in CELL}
-    rows: list[list | None] = [
-        [str(k + 1), name, *_plain_row({m: values[m][k] for m in CELL})]
-        for k, name in enumerate(summary.images)
-    ]
-    rows.append(None)
-    rows.append(["", "Mean", *_plain_row({m: values[m].mean(axis=0) for m in CELL})])
+def control_grid(summary: Summary) -> Grid:
+    """The controls, a row an image, a row of means and one of changes from the base loss."""
+    losses = controls(summary)
+    values = {m: _columns(summary.values(x, m) for x in losses) for m in CELL}
+    rows: list[list] = []
+    for number, name in enumerate((*summary.images, "Mean")):
+        label = ["", name] if number == len(summary.images) else [str(number + 1), name]
+        rows.append([*label, *_plain(_row(_at(values, number)))])
     changes = [
-        _signed_cell({m: summary.change(x, summary.base_of(x), m).mean() for m in CELL})
-        for x in controls
+        _signed({m: summary.change(x, summary.base_of(x), m).mean() for m in CELL}) for x in losses
     ]
     rows.append(["", "Mean change from base loss", *changes])
-    heading = f"Table {summary.table}. Other losses with {summary.model_title}: "
-    heading += "PSNR/SSIM/NRMSE of each test image"
-    if summary.stand_in:
-        heading += f" ({STAND_IN})"
-    return Grid(heading, ["No.", "Image", *map(loss_title, controls)], rows, [others_note(summary)])
+    text = f"Table {summary.table}. Controls with {summary.model_title}: {_names(CELL)} of each "
+    text = _marked(summary, text + "test image")
+    return Grid(text, ["No.", "Image", *map(loss_title, losses)], rows, [controls_note(summary)])
 
 
-WEIGHTS = {  # of eq. (2), by how a control's name ends
-    "normalized": "rescaled to mean 1",
-    "shuffled": "shuffled over the pixels",
-    "inverted": "heavier on bright pixels",
-}
+def controls_note(summary: Summary) -> str:
+    """What the controls are."""
+    ends = {loss.rpartition("_")[2] for loss in controls(summary)}
+    changed = [f"{text} ({end})" for end, text in WEIGHTS.items() if end in ends]
+    parts = ["the weights of its Table 1 (table1)"] if "table1" in ends else []
+    parts += [f"eq. (2) {wording.listed(changed)}"] if changed else []
+    return f"Not in the paper: {', or '.join(parts)}."
 
 
-def others_note(summary: Summary) -> str:
-    """What the losses beyond the paper's four are."""
-    ends = {loss.rpartition("_")[2] for loss in summary.controls if loss in CONTROLS}
-    changed = ", ".join(f"{text} ({end})" for end, text in WEIGHTS.items() if end in ends)
-    parts = ["the weights of its Table 1 (table1)"] * ("table1" in ends)
-    parts += [f"eq. (2) {changed}"] * bool(changed)
-    own = [loss for loss in summary.controls if loss not in CONTROLS]
-    text = "Not in the paper" + f": {', or '.join(parts)}" * bool(parts) + "."
-    if own:
-        compared = [f"{loss_title(x)} with {loss_title(summary.base_of(x))}" for x in own]
-        text += f" Compared are {wording.listed(compared)}."
-    return text
+def _plain(row: list) -> list:
+    return [x if isinstance(x, str) else [(text, False) for text, _ in x] for x in row]
 
 
-def _plain_row(values: dict[str, np.ndarray]) -> list:
-    return [
-        cell if isinstance(cell, str) else [(text, False) for text, _ in cell]
-        for cell in _row(values)
-    ]
-
-
-def _signed_cell(values: dict[str, float]):
-    if any(np.isnan(values[metric]) for metric in CELL):
+def _signed(values: dict[str, float]):
+    if any(np.isnan(value) for value in values.values()):
         return NOTHING
-    return [(wording.number(values[metric], DECIMALS[metric], sign=True), False) for metric in CELL]
+    return [(wording.number(x, DECIMALS[m], sign=True), False) for m, x in values.items()]
 
 
 # ----------------------------------------------------------------------------- the three formats
@@ -317,28 +310,21 @@ def csv_frame(summary: Summary) -> pd.DataFrame:
         body["paper_same_images"] = "yes" if summary.same_images else "no"
     body["data"] = STAND_IN if summary.stand_in else summary.dataset
     body["seeds"] = " ".join(f"{x}:{len(s)}" for x, s in summary.seeds.items())
-    body["iterations"] = "-".join(
-        str(x) for x in dict.fromkeys(summary.iterations[:1] + summary.iterations[-1:])
-    )
+    ends = dict.fromkeys(summary.iterations[:1] + summary.iterations[-1:])
+    body["iterations"] = "-".join(map(str, ends))
     return body
 
 
-def markdown(summary: Summary) -> str:
-    """The table, the changes and the controls as GitHub's Markdown."""
+def markdown(made: list[Grid]) -> str:
+    """Grids as GitHub's Markdown."""
     parts = []
-    for level, grid in enumerate(grids(summary)):
+    for level, grid in enumerate(made):
+        rows = [[_markdown_cell(cell) for cell in row] for row in grid.rows]
+        head = [_markdown_text(name) for name in grid.head]
         lines = [f"{'##' if level else '#'} {grid.title}", ""]
-        lines.append(_markdown_row(map(_markdown_text, grid.head)))
-        aligned = [":--" if k < grid.text_columns else "--:" for k in range(len(grid.head))]
-        lines.append(_markdown_row(aligned))
-        lines += [_markdown_row(_markdown_cell(cell) for cell in row) for row in grid.rows if row]
-        lines += ["", *[f"- {_markdown_text(note)}" for note in grid.notes], ""]
-        parts.append("\n".join(lines))
+        lines += wording.grid(head, rows, grid.text_columns)
+        parts.append("\n".join([*lines, *[f"- {_markdown_text(x)}" for x in grid.notes], ""]))
     return "\n".join(parts)
-
-
-def _markdown_row(cells) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def _markdown_cell(cell) -> str:
@@ -354,40 +340,35 @@ def _markdown_text(text: str) -> str:
     return text
 
 
-def latex(summary: Summary) -> str:
-    """The same as LaTeX floats. Needs booktabs; graphicx, where loaded, fits them to the page."""
-    parts = [
-        "% \\usepackage{booktabs,graphicx}",
-        "\\providecommand{\\resizebox}[3]{#3}",
-        "",
-    ]
-    labels = ("", "-changes", "-controls")
-    for grid, label in zip(grids(summary), labels, strict=False):
+LATEX = r"""\begin{table}[tp]
+\centering
+\caption{%s}
+\label{tab:asyrepro-table%s}
+\setlength{\tabcolsep}{3pt}
+\resizebox{\linewidth}{!}{%%
+%s}
+\end{table}
+"""
+
+
+def latex(made: list[Grid], table: int) -> str:
+    """Grids as LaTeX floats. Needs booktabs; graphicx, where loaded, fits them to the page."""
+    parts = ["% \\usepackage{booktabs,graphicx}\n\\providecommand{\\resizebox}[3]{#3}\n"]
+    for number, grid in enumerate(made):
+        rows = [[_tex_cell(cell) for cell in row] for row in grid.rows]
+        frame = pd.DataFrame(rows, columns=[tex(name) for name in grid.head])
         aligned = "l" * grid.text_columns + "r" * (len(grid.head) - grid.text_columns)
+        body = frame.to_latex(index=False, escape=False, column_format=aligned).rstrip()
         heading = grid.title.partition(". ")[2]  # LaTeX counts tables itself
         caption = " ".join([f"{tex(heading)}.", *map(tex, grid.notes)])
-        parts += [
-            "\\begin{table}[tp]",
-            "\\centering",
-            f"\\caption{{{caption}}}",
-            f"\\label{{tab:asyrepro-table{summary.table}{label}}}",
-            "\\setlength{\\tabcolsep}{3pt}",
-            "\\resizebox{\\linewidth}{!}{%",
-            f"\\begin{{tabular}}{{{aligned}}}",
-            "\\toprule",
-            " & ".join(map(tex, grid.head)) + " \\\\",
-            "\\midrule",
-        ]
-        for row in grid.rows:
-            parts.append(" & ".join(map(_tex_cell, row)) + " \\\\" if row else "\\midrule")
-        parts += ["\\bottomrule", "\\end{tabular}}", "\\end{table}", ""]
+        parts.append(LATEX % (caption, f"{table}{f'-{number}' if number else ''}", body))
     return "\n".join(parts)
 
 
 def _tex_cell(cell) -> str:
     if isinstance(cell, str):
-        return tex(cell)
-    return "/".join(f"\\textbf{{{tex(text)}}}" if bold else tex(text) for text, bold in cell)
+        return rf"\textbf{{{cell}}}" if cell == "Mean" else tex(cell)
+    return "/".join(rf"\textbf{{{tex(text)}}}" if bold else tex(text) for text, bold in cell)
 
 
 _TEX = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pandas as pd
+from tabulate import tabulate
 
 MINUS = "\u2212"  # a true minus sign
 NOTHING = "\u2013"  # an en dash, where a number is missing
@@ -56,15 +57,31 @@ def seeds(counts) -> str:
     return f"{least if least == most else f'{least} to {most}'} seed{'s' * (most != 1)}"
 
 
+def span(counts) -> str:
+    """``600`` or ``160 to 28,000``; a dash for none."""
+    if not len(counts):
+        return NOTHING
+    low, high = int(min(counts)), int(max(counts))
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def counted(count: int, one: str, several: str | None = None) -> str:
+    """``1 loss``, ``4 losses``: a number and its noun."""
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
+
+
 def grid(head: list[str], rows: list[list[str]], names: int | None = None) -> list[str]:
     """The lines of a Markdown table, and an empty one.
 
     Args:
         head, rows: the cells as they are to stand there.
         names: so many first columns are aligned to the left and the others to the right; None
-            leaves it to the reader's program.
+            aligns all to the left.
     """
-    marks = ["---"] * len(head)
-    if names is not None:
-        marks = ["---" if k < names else "---:" for k in range(len(head))]
-    return ["| " + " | ".join(cells) + " |" for cells in (head, marks, *rows)] + [""]
+    if not rows:
+        return []
+    align = ["left" if names is None or k < names else "right" for k in range(len(head))]
+    text = tabulate(
+        rows, head, tablefmt="pipe", colalign=align, disable_numparse=True, maxcolwidths=None
+    )
+    return [*(re.sub(" {2,}", " ", line) for line in text.splitlines()), ""]

@@ -1,36 +1,40 @@
-"""One look for all figures, and how they are saved: PNG and PDF, the same bytes every time.
+"""One look for all figures, and how they are saved: charts as SVG, pictures as JPEG.
 
-Sizes suit the text width of a one-column page (17.5 cm). Fonts are embedded as TrueType; colours
-are those of Okabe and Ito, which colour-blind readers can tell apart.
+Sizes suit the text width of a one-column page (17.5 cm). Colours are those of Okabe and Ito, which
+colour-blind readers can tell apart. A chart follows the reader's dark theme by itself; the same
+figure gives the same bytes.
 """
 
 import io
+import re
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
-from PIL import Image
+from matplotlib.ticker import MaxNLocator
 
 from asyrepro.system.files import write_bytes
 
 WIDTH = 6.9  # inches
 
-BLACK, GREY, LIGHT = "#000000", "#666666", "#d0d0d0"
-SKY, ORANGE, GREEN, VERMILLION = "#56B4E9", "#E69F00", "#009E73", "#D55E00"
-BLUE, PINK = "#0072B2", "#CC79A7"
+BLACK, INK, GREY, LIGHT, FAINT = "#000000", "#1a1a1a", "#666666", "#d0d0d0", "#ececec"
+SKY, ORANGE, GREEN, VERMILLION = "#56b4e9", "#e69f00", "#009e73", "#d55e00"
+BLUE, PINK = "#0072b2", "#cc79a7"
 
 # The paper's Fig. 4: light blue and orange for the base losses, red and green for the changes.
 LOSS_COLOURS = {"mae": SKY, "mse": ORANGE, "asy_mae": VERMILLION, "asy_mse": GREEN}
-LOSS_MARKERS = {"mae": "o", "mse": "s", "asy_mae": "o", "asy_mse": "s"}
-# Where two lines fall together, the narrow one lies upon the wide one and both are seen.
-LOSS_LOOKS = {
-    "mae": {"lw": 2.4, "ms": 4.4},
-    "mse": {"lw": 1.0, "ms": 2.4},
-    "asy_mae": {"lw": 1.7, "ms": 3.8},
-    "asy_mse": {"lw": 1.0, "ms": 2.6},
+OTHER_COLOURS = (BLUE, PINK, VERMILLION, GREEN, SKY, ORANGE, GREY)  # of losses of one's own
+DARK = {  # what becomes of a colour in the dark theme
+    "#ffffff": "#1b2026",
+    BLACK: "#e8eaed",
+    INK: "#e8eaed",  # black fills, which SVG leaves unsaid
+    GREY: "#a9b1bb",
+    LIGHT: "#4a525d",
+    FAINT: "#2a3038",
+    GREEN: "#2fc79b",
+    VERMILLION: "#ff8a45",
+    BLUE: "#6db8f2",
 }
 
 RC = {
@@ -48,13 +52,12 @@ RC = {
     "lines.linewidth": 1.3,
     "lines.markersize": 3,
     "pdf.fonttype": 42,
-    "ps.fonttype": 42,
+    "svg.fonttype": "none",  # text stays text: small, sharp, found by a search
     "svg.hashsalt": "asyrepro",
-    "savefig.dpi": 200,
+    "savefig.dpi": 150,
     "figure.dpi": 100,
     "figure.facecolor": "white",
     "image.cmap": "gray",
-    "axes.unicode_minus": True,
 }
 
 
@@ -70,72 +73,68 @@ def figure(height: float, width: float = WIDTH) -> Figure:
     return made
 
 
-def save(fig: Figure, stem, max_bytes: int | None = None) -> list[Path]:
-    """Write ``<stem>.png`` and ``<stem>.pdf``, each in one step.
+def ticks(most: int) -> MaxNLocator:
+    """Round numbers for an axis, in at most so many steps."""
+    return MaxNLocator(nbins=most)
+
+
+def colour(loss: str, position: int = 0) -> str:
+    """The colour of a loss; of one's own losses the one at a position."""
+    return LOSS_COLOURS.get(loss) or OTHER_COLOURS[position % len(OTHER_COLOURS)]
+
+
+def save(fig: Figure, stem, pdf: bool = False) -> list[Path]:
+    """Write ``<stem>.svg``, or ``<stem>.jpg`` where the figure shows pictures; each in one step.
+
+    Files of the same stem in other formats, as of an earlier report, are removed.
 
     Args:
         fig: the figure.
         stem: path without its ending.
-        max_bytes: for figures of pictures; the resolution (200 dpi) is lowered, to no less than 72,
-            until the PNG is no larger. Pictures within the PDF have the same resolution. If None,
-            the figure is a chart, and 256 colours are enough.
-
-    The bytes depend on the figure alone: no dates, no program names.
+        pdf: write ``<stem>.pdf`` as well.
     """
     stem = Path(stem)
-    dpi = 200
-    with context():
-        png = _png(fig, dpi, chart=max_bytes is None)
-        while max_bytes is not None and len(png) > max_bytes and dpi > 72:
-            dpi = max(72, int(dpi * min(0.95, 0.98 * (max_bytes / len(png)) ** 0.5)))
-            png = _png(fig, dpi, chart=False)
-        pdf = io.BytesIO()
-        metadata = {"CreationDate": None, "Producer": None, "Creator": None}
-        fig.savefig(pdf, format="pdf", dpi=dpi, metadata=metadata)
-    return [
-        write_bytes(stem.with_name(f"{stem.name}.png"), png),
-        write_bytes(stem.with_name(f"{stem.name}.pdf"), pdf.getvalue()),
+    pictures = any(ax.images for ax in fig.axes)
+    made = {"jpg": _jpeg(fig)} if pictures else {"svg": _svg(fig)}
+    if pdf:
+        made["pdf"] = _drawn(fig, format="pdf", metadata={"CreationDate": None, "Producer": None})
+    written = [
+        write_bytes(stem.with_name(f"{stem.name}.{ending}"), content)
+        for ending, content in made.items()
     ]
+    for ending in {"svg", "jpg", "png", "pdf"} - set(made):
+        stem.with_name(f"{stem.name}.{ending}").unlink(missing_ok=True)
+    return written
 
 
-def _png(fig: Figure, dpi: int, chart: bool) -> bytes:
-    """The figure as PNG: 256 colours for a chart, one channel where all is grey, else RGB."""
-    drawn = io.BytesIO()
-    fig.savefig(drawn, format="png", dpi=dpi, pil_kwargs={"compress_level": 1})
-    image = Image.open(drawn).convert("RGB")
-    pixels = np.asarray(image)
-    if chart:
-        image = _indexed(pixels)
-    elif (pixels == pixels[..., :1]).all():
-        image = image.getchannel(0)
-    png = io.BytesIO()
-    image.save(png, "png", optimize=True, dpi=(dpi, dpi))
-    return png.getvalue()
+def _drawn(fig: Figure, **options) -> bytes:
+    content = io.BytesIO()
+    with context():
+        fig.savefig(content, **options)
+    return content.getvalue()
 
 
-def _indexed(pixels: np.ndarray, exact: int = 96) -> Image.Image:
-    """A picture of 256 colours, of which the most frequent are exact: the series' own among them.
+def _jpeg(fig: Figure) -> bytes:
+    return _drawn(fig, format="jpg", pil_kwargs={"quality": 90, "subsampling": 0, "optimize": True})
 
-    The others, at the edges of lines and letters, are those of median cut, which alone would mix
-    series of similar colours.
+
+def _shortened(tag: re.Match) -> str:
+    """A tag with its coordinates to a hundredth of a point."""
+    return re.sub(r"(\.\d\d)\d+", r"\1", tag[0])
+
+
+def _svg(fig: Figure) -> bytes:
+    """The figure as SVG, with a style sheet for the dark theme.
+
+    In a page, an SVG file takes the theme of the place where it is shown (``color-scheme``).
     """
-    packed = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
-    colours, place, counts = np.unique(packed, return_inverse=True, return_counts=True)
-    channels = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1).astype(np.uint8)
-    often = np.argsort(-counts.astype(int), kind="stable")
-    palette = channels[often[:exact]]
-    if len(colours) > exact:
-        rest = np.repeat(channels[often[exact:]], counts[often[exact:]], axis=0)[None]
-        cut = Image.fromarray(rest).quantize(256 - exact, Image.Quantize.MEDIANCUT)
-        cut = np.array(cut.getpalette(), np.uint8).reshape(-1, 3)[: 256 - exact]
-        palette = np.concatenate([palette, cut])
-    wide = palette.astype(int)
-    nearest = [((wide - colour) ** 2).sum(axis=1).argmin() for colour in channels.astype(int)]
-    image = Image.fromarray(np.array(nearest, np.uint8)[place.reshape(packed.shape)])
-    image.putpalette(palette.tobytes())
-    return image
-
-
-def darker(colour: str, factor: float = 0.72) -> str:
-    """The same colour, darker: the paper's lines beside ours."""
-    return to_hex([factor * channel for channel in to_rgb(colour)])
+    text = _drawn(fig, format="svg", metadata={"Date": None, "Creator": None}).decode()
+    text = re.sub(r"<!--.*?-->\s*", "", text)
+    text = re.sub(r"<[^>]+>", _shortened, text)
+    rules = ["text{fill:" + DARK[BLACK] + "}"]
+    for light, dark in DARK.items():
+        for kind in ("fill", "stroke"):
+            rules.append(f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}')
+    sheet = f"<style>@media (prefers-color-scheme:dark){{{''.join(rules)}}}</style>"
+    head, mark, rest = text.partition(" <defs>")
+    return (head + sheet + "\n" + mark + rest).encode()

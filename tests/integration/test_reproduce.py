@@ -49,7 +49,7 @@ def test_a_cell_that_fails_is_reported_and_the_others_are_kept(tmp_path, monkeyp
     assert "2, of which 0 done, 2 to do" in output
     rows = list(csv.DictReader((tmp_path / "s" / "metrics.csv").open()))
     assert [row["loss"] for row in rows] == ["bicubic"] * 10 + ["mae"] * 10 + ["asy_mae"] * 10
-    assert (tmp_path / "s" / "figures" / "fig4.png").exists()
+    assert (tmp_path / "s" / "figures" / "fig4.svg").exists()
 
     # With nothing to do and nothing changed the report is left as it is.
     monkeypatch.setattr(study, "build", mock.Mock(side_effect=AssertionError))

@@ -7,7 +7,7 @@ import pytest
 from asyrepro.analysis import mechanism as m
 from asyrepro.analysis import verdicts
 from asyrepro.report import mechanism as report
-from asyrepro.runs.profiles import COLUMNS, save
+from asyrepro.runs.profiles import COLUMNS
 
 # ------------------------------------------------------------------------------------- changes
 
@@ -149,21 +149,13 @@ def test_edges_and_contrast_are_judged_for_srcnn_alone():
 # -------------------------------------------------------------------------------------- output
 
 
-def test_written_files_are_the_same_bytes(tmp_path):
+def test_regions_are_told_whatever_the_order_of_the_rows():
     frame = profiles(dark=-4, seeds=6, images=3)
-    contents = []
-    for number, rows in enumerate((frame, frame.sample(frac=1, random_state=1))):
-        folder = tmp_path / str(number)
-        save(rows, folder / "profiles.csv")
-        lines, text, paths = report.write(folder, _metrics(), stand_in=True)
-        contents.append({path.relative_to(folder).as_posix(): path.read_bytes() for path in paths})
-    assert contents[0] == contents[1]
-    assert set(contents[0]) == {
-        *("mechanism.csv", "regions.csv"),
-        *("figures/mechanism_table2.png", "figures/mechanism_table2.pdf"),
-    }
-    assert "bundled stand-in data" in text[0]
-    assert "dark" in set(lines["region"])
+    found = m.regions(m.of_runs(frame, _metrics()))
+    again = m.regions(m.of_runs(frame.sample(frac=1, random_state=1), _metrics()))
+    pd.testing.assert_frame_equal(found, again)
+    assert "bundled" in report.markdown(found, mark=" (bundled)")[0]
+    assert "dark" in set(found["region"])
 
 
 def _metrics():
@@ -172,35 +164,33 @@ def _metrics():
     return pd.DataFrame([row | {"image": "a", "psnr": 28.0, "ssim": 0.8, "nrmse": 0.05}])
 
 
-def test_plot_shows_both_kinds_and_the_share_of_pixels():
-    figure = report.plot(m.bin_changes(profiles(dark=-4, seeds=3, images=3)), "title")
+def test_chart_shows_both_kinds_and_the_share_of_pixels():
+    figure = report.draw(m.bin_changes(profiles(dark=-4, seeds=3, images=3)), "title")
     assert len(figure.axes) == 4  # one base loss, and the shares below
     line = next(a for a in figure.axes[0].lines if "asymmetric" in a.get_label())
     assert line.get_ydata()[:3] == pytest.approx([-4] * 3, abs=0.7)
 
 
+def test_charts_of_both_base_losses_share_one_scale():
+    both = [profiles(dark=-4), profiles(dark=-40, base="mse")]
+    figure = report.draw(pd.concat([m.bin_changes(frame) for frame in both]), "title")
+    limits = {ax.get_ylim() for ax in figure.axes[:4]}
+    assert len(limits) == 1 and next(iter(limits))[0] < -40
+
+
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_plot_names_a_band_only_where_there_is_one(seeds):
-    figure = report.plot(m.bin_changes(profiles(dark=-4, seeds=seeds, images=3)), "title")
+def test_chart_names_a_band_only_where_there_is_one(seeds):
+    figure = report.draw(m.bin_changes(profiles(dark=-4, seeds=seeds, images=3)), "title")
     words = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert ("asymmetric (band: 95 %)" in words) == (seeds > 1)
-    assert ("asymmetric" in words) == (seeds == 1)
-
-
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_plot_of_one_seed_says_that_it_has_no_interval(seeds):
-    figure = report.plot(m.bin_changes(profiles(dark=-4, seeds=seeds, images=3)), "title")
-    assert figure.get_suptitle() == ("title (1 seed: no interval)" if seeds == 1 else "title")
+    assert any("95 %" in word for word in words) == (seeds > 1)
+    assert ("no interval" in figure.get_suptitle()) == (seeds == 1)
 
 
 @pytest.mark.parametrize(("percent", "failed"), [(900, False), (1100, True)])
-def test_failed_trainings_have_no_chart_and_an_older_one_goes(tmp_path, percent, failed):
-    save(profiles(seeds=2, images=2), tmp_path / "profiles.csv")
-    report.write(tmp_path, _metrics())
-    drawn = {tmp_path / "figures" / f"mechanism_table2.{ending}" for ending in ("png", "pdf")}
-    assert set((tmp_path / "figures").iterdir()) == drawn
-    save(profiles(dark=percent, seeds=2, images=2), tmp_path / "profiles.csv")
-    _, text, paths = report.write(tmp_path, _metrics())
-    left = set() if failed else drawn
-    assert set((tmp_path / "figures").iterdir()) == left == drawn & set(paths)
-    assert any(line.startswith("No figure of Table 2, SRCNN") for line in text) == failed
+def test_failed_runs_have_no_chart_and_the_text_says_so(percent, failed):
+    frame = profiles(dark=percent, seeds=2, images=2)
+    changes = m.bin_changes(frame)
+    assert (report.draw(changes, "title") is None) == failed
+    without = report.without_chart(changes)
+    text = report.markdown(m.regions(frame), without=without)
+    assert any("Table 2, SRCNN" in line for line in text) == failed == bool(without)

@@ -47,4 +47,6 @@ def test_seeds(counts, text):
 
 def test_grid():
     lines = wording.grid(["loss", "PSNR"], [["MAE", "30.20"]], names=1)
-    assert lines == ["| loss | PSNR |", "| --- | ---: |", "| MAE | 30.20 |", ""]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[0] == ["loss", "PSNR"] and cells[2] == ["MAE", "30.20"] and lines[3] == ""
+    assert cells[1][0].startswith(":-") and cells[1][1].endswith("-:")

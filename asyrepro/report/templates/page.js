@@ -24,29 +24,6 @@ themeButton.addEventListener("click", () => {
 systemDark.addEventListener("change", nameTheme);
 nameTheme();
 
-// Tables: a head's button sorts by its column, a second press turns the order round. Empty cells
-// stay last, and the row of means stays where it is.
-for (const table of document.querySelectorAll("table.sortable")) {
-  const heads = [...table.tHead.rows[0].cells];
-  heads.forEach((head, column) => {
-    head.querySelector("button").addEventListener("click", () => {
-      const up = head.getAttribute("aria-sort") !== "ascending";
-      heads.forEach((other) => other.removeAttribute("aria-sort"));
-      head.setAttribute("aria-sort", up ? "ascending" : "descending");
-      const value = (row) => row.cells[column].dataset.value;
-      const order = (a, b) => a.localeCompare(b, "en", { numeric: true });
-      const compare = (a, b) => {
-        if (a === "" || b === "") return (a === "") - (b === "");
-        const difference = isNaN(a) || isNaN(b) ? order(a, b) : a - b;
-        return up ? difference : -difference;
-      };
-      const rows = [...table.tBodies[0].rows];
-      rows.sort((a, b) => compare(value(a), value(b)));
-      table.tBodies[0].append(...rows);
-    });
-  });
-}
-
 // Galleries: one picture at a time with its error map, and another one over its left part.
 const galleries = [...document.querySelectorAll(".gallery")].map((gallery) => {
   const radios = [...gallery.querySelectorAll("input[type=radio]")];
@@ -111,14 +88,6 @@ addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
-
-// Charts: a press shows one as wide as the page, another makes it small again.
-for (const zoom of document.querySelectorAll(".zoom")) {
-  zoom.addEventListener("click", () => {
-    const large = zoom.closest("figure").classList.toggle("large");
-    zoom.setAttribute("aria-expanded", large);
-  });
-}
 
 // Print shows what is folded away, too.
 let folded = [];

@@ -1,4 +1,4 @@
-"""What was run: task, data, recipe and machine of a study's trainings, in words.
+"""What was run: task, data, recipe and machine of a study's runs, in words.
 
 From the tidy table, the configurations in the run folders, and reproducibility.json; what none of
 these tells is not said.
@@ -15,46 +15,73 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from asyrepro import paper
-from asyrepro.analysis import titles
+from asyrepro.analysis import comparisons, titles
+from asyrepro.analysis.changes import WHERE, place
 from asyrepro.analysis.summary import Summary
 from asyrepro.analysis.titles import loss_title
 from asyrepro.data.catalogue import TABLE2
-from asyrepro.report import wording
-from asyrepro.report.page import curves
+from asyrepro.report import curves, wording
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
 
-MODE_TITLES = {"luma": "luma", "rgb": "RGB", "grey": "grey"}
+MODES = {"luma": "luma", "rgb": "RGB", "grey": "grey"}
 PAPERS_OWN = {4: "Set12, images 03 to 12", 5: "ten of BSD300's test images"}
 COMMIT = 10  # digits of a commit that are shown
 
 
-def run(study_dir: Path, summary: Summary) -> dict:
+def runs(study_dir: Path, summary: Summary) -> dict:
     """A table's network, task, data, recipe and number of seeds."""
-    found = configurations(study_dir, summary.table)
+    found = configurations(study_dir, f"table{summary.table}")
     tasks = list(dict.fromkeys(filter(None, map(_task, found))))
     recipes = list(dict.fromkeys(filter(None, map(_recipe, found))))
-    steps = span(summary.iterations)
+    steps = f"{wording.span(summary.iterations)} steps"
+    seeds = sorted({len(seeds) for seeds in summary.seeds.values()})
     return {
         "table": summary.table,
-        "model": summary.model_title,
+        "network": summary.model_title,
         "task": " or ".join(tasks) or titles.TASK_TITLES[summary.table].lower(),
         "modes": {cfg.task.get("mode") for cfg in found if cfg.get("task")},
         "trained": titles.DATASET_TITLES.get(summary.dataset, summary.dataset),
         "tested": _tested(summary),
-        "seeds": span(sorted({len(seeds) for seeds in summary.seeds.values()})),
-        "training": " ".join([f"{steps} steps", *[" or ".join(recipes)] * bool(recipes)]),
+        "seeds": wording.span(seeds),
+        "training": f"{steps} {' or '.join(recipes)}" if recipes else steps,
     }
 
 
-def configurations(study_dir: Path, table: int) -> list[DictConfig]:
+def other_runs(frame: pd.DataFrame) -> list[dict]:
+    """The same of runs outside the paper's tables: sweeps, and data or networks of one's own."""
+    rows = frame[~frame["loss"].isin(results.BASELINES)]
+    rows = rows[(rows["variant"].fillna("") != "") | rows["table"].isna()]
+    tabled = frame[frame["table"].notna() & (frame["variant"].fillna("") == "")]
+    known = set(zip(tabled["model"], tabled["dataset"], strict=True))  # their further test sets
+    found = []
+    groups = rows.groupby(["model", "dataset", rows["variant"].fillna("")], sort=False)
+    for (model, dataset, variant), part in groups:
+        if not variant and (model, dataset) in known:
+            continue
+        sets = dict.fromkeys(titles.TEST_SETS.get(name, name) for name in part["testset"])
+        found.append(
+            {
+                "table": wording.NOTHING,
+                "network": titles.model_title(model),
+                "task": variant.replace(",", ", ") or wording.NOTHING,
+                "trained": titles.DATASET_TITLES.get(dataset, dataset),
+                "tested": wording.listed(filter(None, sets)),
+                "seeds": wording.span(part.groupby("loss")["seed"].nunique()),
+                "training": f"{wording.span(part['iterations'].dropna())} steps",
+            }
+        )
+    return found
+
+
+def configurations(study_dir: Path, folder: str) -> list[DictConfig]:
     """config.yaml of each loss's first finished run, where the run folders are there.
 
     Raises:
         DataError: one is damaged.
     """
     first: dict[str, Path] = {}
-    for path in sorted(study_dir.glob(f"table{table}/*/seed*/config.yaml")):
+    for path in sorted(study_dir.glob(f"{folder}/*/seed*/config.yaml")):
         if (path.parent / "rows.csv").is_file():
             first.setdefault(path.parts[-3], path)
     return [_configuration(path) for path in first.values()]
@@ -73,11 +100,11 @@ def _configuration(path: Path) -> DictConfig:
 def _task(cfg: DictConfig) -> str:
     """``super-resolution x3 (bicubic), luma`` or ``denoising, sigma = 25, grey``."""
     task = cfg.get("task") or {}
-    mode = MODE_TITLES.get(task.get("mode"), task.get("mode"))
+    mode = MODES.get(task.get("mode"), task.get("mode"))
     if "scale" in task:
         return f"super-resolution \u00d7{task.scale} (bicubic), {mode}"
     if "sigma" in task:
-        return f"denoising, \u03c3 = {task.sigma:g}, {mode}"
+        return f"denoising, \u03c3 = {task.sigma}, {mode}"
     return ""
 
 
@@ -113,20 +140,12 @@ def _tested(summary: Summary) -> str:
     return f"{title}; the paper's are unknown"
 
 
-def span(counts) -> str:
-    """``600`` or ``160 to 28,000``."""
-    if not len(counts):
-        return wording.NOTHING
-    low, high = min(counts), max(counts)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def bicubic(summaries: list[Summary], runs: list[dict]) -> str:
+def bicubic(summaries: list[Summary], ran: list[dict]) -> str:
     """Why bicubic has another PSNR in Table 3 than in Table 2, where both are of the same images.
 
     The one is of luma, the other of three colours.
     """
-    of = {s.table: (s, run["modes"]) for s, run in zip(summaries, runs, strict=True)}
+    of = {s.table: (s, run["modes"]) for s, run in zip(summaries, ran, strict=True)}
     if not {2, 3} <= set(of):
         return ""
     (luma, luma_modes), (rgb, rgb_modes) = of[2], of[3]
@@ -136,27 +155,30 @@ def bicubic(summaries: list[Summary], runs: list[dict]) -> str:
         return ""
     first, second = (wording.number(s.mean("bicubic", "psnr"), 2) for s in (luma, rgb))
     return (
-        f"Bicubic enlargement has {first} dB in Table 2 and {second} dB in Table 3, on the same "
+        f"Bicubic upsampling scores {first} dB in Table 2 and {second} dB in Table 3 on the same "
         "images: Table 2 measures luma, Table 3 the three colours (RGB)."
     )
 
 
-def failed(summary: Summary) -> dict | None:
-    """How many of a table's trainings end below the degraded input itself; None if none do."""
-    if summary.baseline is None:
-        return None
-    least = summary.mean(summary.baseline, "psnr")
-    ends = [end for loss in summary.losses for end in summary.per_seed(loss, "psnr").mean()]
-    below = sum(end < least for end in ends)
-    if not below:
-        return None
-    return {
-        "table": summary.table,
-        "below": below,
-        "count": len(ends),
-        "baseline": summary.baseline,
-        "psnr": wording.number(least, 2),
-    }
+def below_baseline(frame: pd.DataFrame) -> list[dict]:
+    """On which test sets runs score less than the degraded input itself, and how many."""
+    below = comparisons.below_baseline(frame)
+    rows = frame[frame["seed"].notna()]
+    rows = rows.assign(**{name: comparisons.blank(rows[name]) for name in WHERE})
+    count = rows.drop_duplicates([*WHERE, "loss", "seed"]).groupby(list(WHERE)).size()
+    found = []
+    for where, part in below.groupby(list(WHERE), sort=False):
+        model, _, *rest = where
+        found.append(
+            {
+                "title": f"{titles.model_title(model)}, {place(*rest)}",
+                "below": len(part),
+                "count": int(count[where]),
+                "baseline": part["baseline"].iloc[0],
+                "psnr": wording.number(part["baseline_psnr"].iloc[0], 2),
+            }
+        )
+    return found
 
 
 # ---------------------------------------------------------------------------- facts of the machine
@@ -181,8 +203,8 @@ def facts(frame: pd.DataFrame, histories, record: dict) -> list[tuple[str, str]]
     """Losses, machine, precision, time, versions and commits: names and values."""
     losses = set(frame["loss"]) - set(results.BASELINES)
     environments = pd.json_normalize(list(record.get("environments", {}).values()))
-    cells = pd.DataFrame(list(record.get("cells", {}).values()))
-    days = _known(cells["finished"]) if "finished" in cells else []
+    recorded = pd.DataFrame(list(record.get("cells", {}).values()))
+    days = _known(recorded["finished"]) if "finished" in recorded else []
     found = [
         ("Losses", ", ".join(map(loss_title, sorted(losses, key=results.loss_rank)))),
         ("Device", ", ".join(_known(frame["device"])) or "not recorded"),
@@ -194,8 +216,7 @@ def facts(frame: pd.DataFrame, histories, record: dict) -> list[tuple[str, str]]
         found.append(("Precision", precision))
     if histories is not None:
         times = curves.seconds(histories)
-        value = f"{_duration(times.sum())}, the sum of {len(times)} trainings"
-        found.append(("Training time", value))
+        found.append(("Training time", f"{_duration(times.sum())}, the sum of {len(times)} runs"))
     if days:
         found.append(("Finished", " to ".join(dict.fromkeys((days[0], days[-1])))))
     found.append(("Versions", " / ".join(_known(frame["versions"]))))
@@ -206,10 +227,10 @@ def facts(frame: pd.DataFrame, histories, record: dict) -> list[tuple[str, str]]
 
 
 def _precision(record: dict) -> str:
-    """``bfloat16 and float32 (Table 4), float32 (Table 2)``, as the cells' environments tell."""
+    """``bfloat16 and float32 (Table 4), float32 (Table 2)``, as the runs' environments tell."""
     tables: dict[str, set[str]] = {}
-    for name, cell in record.get("cells", {}).items():
-        for key in cell.get("environments", []):
+    for name, run in record.get("cells", {}).items():
+        for key in run.get("environments", []):
             amp = record["environments"][key].get("flags", {}).get("amp")
             table = re.match(r"table(\d)/", name)
             if amp is not None and table:
@@ -219,8 +240,7 @@ def _precision(record: dict) -> str:
         kinds.setdefault(" and ".join(sorted(found)), []).append(number)
     if len(kinds) < 2:
         return "".join(kinds)
-    plural = {kind: "s" * (len(names) > 1) for kind, names in kinds.items()}
-    return ", ".join(f"{k} (Table{plural[k]} {', '.join(names)})" for k, names in kinds.items())
+    return ", ".join(f"{kind} ({wording.tables(numbers)})" for kind, numbers in kinds.items())
 
 
 def _known(column: pd.Series) -> list[str]:

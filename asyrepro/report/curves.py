@@ -1,0 +1,122 @@
+"""Learning curves: the histories of a study's runs in one small file, and their charts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from asyrepro.analysis.titles import loss_title
+from asyrepro.runs import results
+from asyrepro.runs.results import CONTROLS, loss_rank
+from asyrepro.system import style
+from asyrepro.system.files import write_csv
+
+HISTORY = ["step", "loss", "val_psnr", "seconds"]  # what is taken of a run's history.csv
+COLUMNS = ["folder", "loss", "seed", "step", "train_loss", "val_psnr", "seconds"]
+MOST = 60  # points kept of a run, besides those with a validation
+
+
+def collect(study_dir) -> pd.DataFrame | None:
+    """The course of all finished runs, from the run folders or from what was kept of them.
+
+    Where there are run folders, ``histories.csv`` is written: about 60 points a run, each the mean
+    training loss since the point before, the validation PSNR (dB) if there was one, and the
+    seconds so far. Else the file is read as it is.
+
+    Returns:
+        A frame with the columns ``COLUMNS``, or None if there is neither.
+
+    Raises:
+        DataError: a history is damaged.
+    """
+    study_dir = Path(study_dir)
+    kept = study_dir / "histories.csv"
+    frames = []
+    for path in sorted(study_dir.glob("*/*/seed*/history.csv")):
+        if not (path.parent / "rows.csv").is_file():
+            continue  # unfinished
+        folder, loss, seed = path.relative_to(study_dir).parts[:3]
+        where = {"folder": folder, "loss": loss, "seed": int(seed.removeprefix("seed"))}
+        history = results.read_table(path, HISTORY, ["step", "loss", "seconds"])
+        frames.append(_thinned(history).assign(**where))
+    if frames:
+        histories = pd.concat(frames, ignore_index=True)[COLUMNS]
+        write_csv(kept, histories)
+        return histories
+    if not kept.is_file():
+        return None
+    histories = results.read_table(kept, COLUMNS[1:], ["seed", "step", "seconds"])
+    if "folder" not in histories:  # as earlier versions wrote it
+        histories["folder"] = "table" + histories["table"].astype(str)
+    return histories[COLUMNS]
+
+
+def _thinned(history: pd.DataFrame) -> pd.DataFrame:
+    """One row for some lines in a row, the last of which is a validation or the k-th."""
+    every = -(-len(history) // MOST)
+    ends = history["val_psnr"].notna() | ((np.arange(len(history)) + 1) % max(every, 1) == 0)
+    blocks = history.groupby(ends.cumsum().shift(fill_value=0))
+    points = blocks[["step", "val_psnr", "seconds"]].last()
+    return points.assign(train_loss=blocks["loss"].mean())
+
+
+def of_tables(histories: pd.DataFrame) -> pd.DataFrame:
+    """The histories of the paper's tables, with a column ``table``."""
+    number = histories["folder"].str.extract(r"^table(\d)$")[0]
+    return histories[number.notna()].assign(table=number.dropna().astype(int))
+
+
+def seconds(histories: pd.DataFrame) -> pd.Series:
+    """Training time of each run."""
+    return histories.groupby(["folder", "loss", "seed"])["seconds"].max()
+
+
+def draw(histories: pd.DataFrame, bases: dict[str, str], title: str) -> Figure | None:
+    """Validation PSNR of all losses, and the training loss of each base loss and its followers.
+
+    Args:
+        histories: of one folder; lines are means over its seeds.
+        bases: loss -> its base loss.
+        title: of the figure.
+
+    Returns:
+        The figure; None where no run has two points.
+    """
+    losses = sorted(set(histories["loss"]) - set(CONTROLS), key=loss_rank)
+    charts = [("Validation PSNR (dB)", "val_psnr", losses, False)]
+    for base in dict.fromkeys(bases.get(x, x) for x in losses):
+        family = [x for x in losses if bases.get(x, x) == base]
+        charts.append((f"Training loss, {', '.join(map(loss_title, family))}", "train_loss",
+                       family, True))  # fmt: skip
+    means = histories.groupby(["loss", "step"])[["val_psnr", "train_loss"]].mean().reset_index()
+    drawn = []
+    for name, column, family, log in charts:
+        lines = {x: means.loc[means["loss"] == x, ["step", column]].dropna() for x in family}
+        lines = {x: line for x, line in lines.items() if len(line) > 1}
+        if lines:
+            drawn.append((name, column, lines, log))
+    if not drawn:
+        return None
+    with style.context():
+        fig = style.figure(2.35)
+        fig.suptitle(title)
+        for ax, (name, column, lines, log) in zip(
+            fig.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True
+        ):
+            for loss, line in lines.items():
+                dashes = "-" if bases.get(loss, loss) == loss else (0, (4, 2))
+                colour = style.colour(loss, losses.index(loss))
+                ax.plot(line["step"], line[column], color=colour, ls=dashes, label=loss_title(loss))
+            if log and all((line[column] > 0).all() for line in lines.values()):
+                ax.set_yscale("log")
+            ax.set_title(name, size=7)
+            ax.set_xlabel("training steps")
+            ax.xaxis.set_major_locator(style.ticks(4))
+            ax.tick_params(which="both", labelsize=6, pad=1.5)
+            ax.spines[["top", "right"]].set_visible(False)
+            ax.legend(frameon=False, fontsize=6)
+        fig.subplots_adjust(left=0.07, right=0.99, top=0.8, bottom=0.17, wspace=0.3)
+    return fig

@@ -1,0 +1,215 @@
+"""The front page over all studies, ``results/index.html``.
+
+Each network and base loss is answered by its strongest study: the one with the most training steps
+times seeds. Where that one has too few seeds for a verdict, the strongest that has enough stands
+below it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from asyrepro import paper
+from asyrepro.analysis.titles import loss_title, model_title
+from asyrepro.paper.claims import BETTER, EXCLUDED, MINIMUM_SEEDS
+from asyrepro.report import answers, forest, page, wording
+from asyrepro.report.tables import CELL, DECIMALS, Grid
+from asyrepro.report.wording import NOTHING, number
+from asyrepro.runs import results
+from asyrepro.system import style
+from asyrepro.system.errors import DataError
+from asyrepro.system.files import write_text
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A study that has a report: its name, rows, claims and comparisons."""
+
+    folder: Path
+    frame: pd.DataFrame
+    claims: pd.DataFrame
+    comparisons: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def steps(self, table: int) -> int:
+        """The longest training of one of its tables."""
+        plain = results.plain(self.frame)
+        rows = plain[(plain["table"] == table) & plain["iterations"].notna()]
+        return int(rows["iterations"].max())
+
+
+def write(folder: Path, log, pdf: bool = False) -> Path | None:
+    """Write index.html and overview.svg over the studies in a folder; None if there are none."""
+    entries = list(_entries(Path(folder), log))
+    if not entries:
+        return None
+    evidence = strongest(entries)
+    overview = None
+    if len(evidence):
+        title = "What the asymmetric weight changes, and what the paper reports"
+        about = (
+            "Of each the strongest study, by steps x seeds, and the strongest with enough seeds."
+        )
+        style.save(forest.overview(evidence, title, about), Path(folder) / "overview", pdf)
+        overview = {"file": "overview.svg", "pdf": "overview.pdf" if pdf else "",
+                    "alt": "Changes of PSNR in each network, beside the paper's"}  # fmt: skip
+    context = {
+        "answer": _sentences(evidence),
+        "rows": [_row(row) for row in evidence.to_dict("records")],
+        "overview": overview,
+        "studies": [_study(entry, evidence) for entry in entries],
+        "tables": [_means(folder, row) for row in _by_table(evidence)],
+        "enough": MINIMUM_SEEDS,
+        "audit": (Path(folder) / "audit" / "audit.md").is_file(),
+    }
+    path = write_text(Path(folder) / "index.html", page.render("front.html.j2", context))
+    log(f"front page: {path}, {wording.counted(len(entries), 'study', 'studies')}")
+    return path
+
+
+def _entries(folder: Path, log):
+    for path in sorted(folder.glob("*/index.html")):
+        study = path.parent
+        try:
+            frame = results.load(study)
+            tables = [
+                results.read_table(study / f"{name}.csv")
+                if (study / f"{name}.csv").is_file()
+                else pd.DataFrame()
+                for name in ("claims", "verdicts")
+            ]
+        except DataError as error:
+            log(f"front page: study {study.name} is left out: {error}")
+            continue
+        yield Entry(study, frame, *tables)
+
+
+def strongest(entries: list[Entry]) -> pd.DataFrame:
+    """The evidence on each network and base loss.
+
+    Returns:
+        Rows of verdicts.csv about PSNR and the paper's losses, with the columns study, longest
+        (steps), steps (as text) and first: True for the study with the most steps x seeds; after it
+        one with seeds enough for a verdict, where the first lacks them.
+    """
+    found = []
+    for entry in entries:
+        if entry.comparisons.empty or results.of_stand_in(entry.frame):
+            continue
+        rows = entry.comparisons
+        rows = rows[(rows["kind"] == "claim") & (rows["metric"] == "psnr") & (rows["seeds"] > 0)]
+        for row in rows.to_dict("records"):
+            longest = entry.steps(row["table"])
+            found.append(row | {"study": entry.name, "longest": longest, "steps": f"{longest:,}"})
+    made = []
+    for _, group in pd.DataFrame(found).groupby(["table", "base"]) if found else []:
+        group = group.assign(weight=group["longest"] * group["seeds"])
+        group = group.sort_values("weight", ascending=False, kind="stable")
+        made.append(group.head(1).assign(first=True))
+        if group["seeds"].iloc[0] < MINIMUM_SEEDS:
+            made.append(group[group["seeds"] >= MINIMUM_SEEDS].head(1).assign(first=False))
+    columns = ["table", "model", "base", "loss", "study", "seeds", "verdict", "first"]
+    return pd.concat(made, ignore_index=True) if made else pd.DataFrame(columns=columns)
+
+
+def _sentences(evidence: pd.DataFrame) -> str:
+    """The answer: how many of the paper's gains are there, excluded, or open."""
+    if evidence.empty:
+        return "No study here tests the paper's claims."
+    judged = evidence[evidence["seeds"] >= MINIMUM_SEEDS]
+    gains = evidence["first"].sum()
+    there = int((judged["direction"] == BETTER).sum())
+    excluded = int((judged["size"] == EXCLUDED).sum())
+    text = f"Of the paper's {gains} mean gains in PSNR, {there or 'none'} "
+    text += "is reproduced." if there < 2 else "are reproduced."
+    if excluded:
+        out = "all" if excluded == gains else str(excluded)
+        text += f" The paper's size is excluded for {out} of them, by studies of "
+        text += f"{wording.seeds(judged['seeds'])}."
+    shorter = dict.fromkeys(judged.loc[~judged["first"], "model"])
+    if shorter:
+        text += f" On {wording.listed(map(model_title, shorter))} these runs are short, and the "
+        text += f"longest runs have fewer than {MINIMUM_SEEDS} seeds."
+    return text
+
+
+def _row(row: dict) -> dict:
+    return {
+        "name": f"{model_title(row['model'])}, {loss_title(row['loss'])} "
+        f"against {loss_title(row['base'])}",
+        "first": row["first"],
+        "paper": number(row["paper_change"], 3, sign=True),
+        "measured": number(row["change"], 3, sign=True),
+        "interval": wording.interval(row["lower"], row["upper"], 3),
+        "budget": f"{row['steps']} steps, {wording.seeds([row['seeds']])}",
+        "power": wording.probability(row["power"]),
+        "verdict": row["verdict"],
+        "kind": answers.COLOURS.get(row["direction"], "open"),
+        "study": row["study"],
+        "table": row["table"],
+    }
+
+
+def _study(entry: Entry, evidence: pd.DataFrame) -> dict:
+    """What a study is, and what to open it for."""
+    mine = evidence[evidence["study"] == entry.name]
+    reasons = []
+    for first, what in ((True, "strongest evidence on"), (False, "a verdict on")):
+        models = dict.fromkeys(mine.loc[mine["first"] == first, "model"])
+        if models:
+            reasons.append(f"{what} {wording.listed(map(model_title, models))}")
+    if (entry.folder / "failure.md").is_file():
+        reasons.append("runs that fail")
+    extra = set(entry.frame["loss"]) & set(results.CONTROLS)
+    if extra:
+        reasons.append(f"controls ({wording.counted(len(extra), 'loss', 'losses')})")
+    if (entry.frame["variant"].fillna("") != "").any():
+        reasons.append("a sweep")
+    if results.of_stand_in(entry.frame):
+        reasons = [f"a trial on {results.STAND_IN}"]
+    counts = answers.counts(entry.claims) if len(entry.claims) else []
+    return {
+        "name": entry.name,
+        "title": answers.title(entry.frame),
+        "reasons": "; ".join(reasons) or "an earlier or shorter study",
+        "verdicts": ", ".join(f"{count} {verdict}" for verdict, count, _ in counts) or NOTHING,
+    }
+
+
+def _by_table(evidence: pd.DataFrame):
+    """(table, study) of the strongest evidence on each table."""
+    first = evidence[evidence["first"]] if len(evidence) else evidence
+    for table, rows in first.groupby("table"):
+        yield int(table), rows["study"].iloc[0]
+
+
+def _means(folder: Path, where: tuple[int, str]) -> dict:
+    """Means of a table in its strongest study, the paper's beside."""
+    table, study = where
+    path = Path(folder) / study / "tables" / f"table{table}.csv"
+    mean = results.read_table(path).iloc[-1]
+    rows = []
+    for loss in (x for x in results.LOSS_ORDER if f"{x}_psnr" in mean.index):
+        if loss in results.CONTROLS:
+            continue
+        cells = []
+        for metric in CELL:
+            theirs = mean.get(f"paper_{loss}_{metric}", np.nan)
+            cells += [number(mean[f"{loss}_{metric}"], DECIMALS[metric]),
+                      number(theirs, DECIMALS[metric])]  # fmt: skip
+        rows.append([loss_title(loss), *cells])
+    head = ["Loss"]
+    for metric in ("PSNR", "SSIM", "NRMSE"):
+        head += [f"{metric}, ours", "paper"]
+    same = mean.get("paper_same_images") == "yes"
+    network = model_title(paper.MODELS[table])
+    images = "on the paper's own images" if same else "the paper's on other images"
+    title = f"Table {table}, {network}: means over ten images, {images}"
+    return {"grid": Grid(title, head, rows, text_columns=1), "study": study, "table": table}

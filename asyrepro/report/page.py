@@ -1,0 +1,428 @@
+"""The page of a study, ``results/<study>/index.html``.
+
+It shows the tables, figures and crops that the report made of the study, which lie beside it: a
+page that is moved needs its folders ``figures`` and ``crops``. :func:`context` gathers plain data,
+and the templates make HTML of it.
+
+``failure.md`` in the study's folder becomes a section (headings, paragraphs, tables, and pictures
+of the folder on lines of their own, ``![what it shows](figures/name.jpg)``), the first where the
+study has one table only.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from asyrepro import paper
+from asyrepro.analysis import changes as analysis
+from asyrepro.analysis import titles
+from asyrepro.analysis.summary import Summary, published_psnr
+from asyrepro.analysis.titles import loss_title, model_title
+from asyrepro.paper.claims import MINIMUM_SEEDS
+from asyrepro.report import answers, crops, flowchart, radar, setup, tables, wording
+from asyrepro.report.tables import CELL, DECIMALS, LARGER_IS_BETTER, Grid
+from asyrepro.report.wording import MINUS, NOTHING, number
+from asyrepro.runs import results
+from asyrepro.system.errors import DataError
+from asyrepro.system.files import write_text
+
+SMALL_BUDGET = 10_000  # steps; the networks' own papers trained for far more
+TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "nrmse": "NRMSE"}
+FACTOR = 8  # error maps show |output - label| times this
+
+
+def write(found) -> Path:
+    """Write the index.html of :class:`asyrepro.report.study.Findings`; the same give the same."""
+    return write_text(found.folder / "index.html", render("study.html.j2", context(found)))
+
+
+def render(template: str, context: dict) -> str:
+    """A template of asyrepro/report/templates, filled."""
+    environment = Environment(
+        loader=PackageLoader("asyrepro.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["path"] = lambda path: quote(str(path))
+    return environment.get_template(template).render(context)
+
+
+def context(found) -> dict:
+    """Everything the page says, as plain data; a part that is not available is empty."""
+    steps = sorted(set(found.frame["iterations"].dropna()))
+    ran = [setup.runs(found.folder, summary) for summary in found.summaries]
+    failure = _failure(found.folder / "failure.md")
+    return {
+        "study": found.name,
+        "title": answers.title(found.frame),
+        "stand_in": results.STAND_IN if found.stand_in else "",
+        "small_budget": wording.span(steps) if steps and steps[0] < SMALL_BUDGET else "",
+        "below": setup.below_baseline(found.frame),
+        "answer": answers.answer(found.claims, found.changes),
+        "siblings": answers.siblings(found.folder, found.claims),
+        "enough": MINIMUM_SEEDS,
+        "overview": _figure(found.folder, "overview", "Changes of PSNR in each network"),
+        "goals": [{**row, "met": row["met"] == "yes"} for row in found.goals.to_dict("records")],
+        "runs": ran + setup.other_runs(found.frame),
+        "bicubic": setup.bicubic(found.summaries, ran),
+        "facts": setup.facts(found.frame, found.histories, found.record),
+        "command": str(found.record.get("command", "")),
+        "hashes": bool(found.record.get("cells")),
+        "tables": [_table(found, s, run) for s, run in zip(found.summaries, ran, strict=True)],
+        "general": [answers.claim(row) for row in _general(found.claims).itertuples()],
+        "benchmarks": benchmarks(results.plain(found.frame)),
+        "variants": variants(found.frame),
+        "changes": _changes(found),
+        "others": _others(found),
+        "factor": FACTOR,
+        "weights": _weight_filter(),
+        "failure": failure,
+        "failure_first": bool(failure) and len(found.summaries) == 1,
+        "audit": (found.folder.parent / "audit" / "audit.md").is_file(),
+    }
+
+
+def _general(claims: pd.DataFrame) -> pd.DataFrame:
+    return claims[claims["table"].isna()]
+
+
+# ------------------------------------------------------------------------------ the paper's tables
+
+
+def _table(found, summary: Summary, run: dict) -> dict:
+    """One of the paper's tables: means, verdicts, charts, pictures, and each image."""
+    n = summary.table
+    claims = found.claims[(found.claims["table"] == n).fillna(False)]
+    rows = found.changes[(found.changes["table"] == n) & (found.changes["variant"] == "")]
+    folder = f"table{n}"
+    mine = [crop for crop in found.crops if crop.subject.folder == folder]
+    name = f"Table {n}, {summary.model_title}"
+    figure = radar.FIGURES[n].removeprefix("fig")
+    return {
+        "table": n,
+        "title": f"Table {n}: {summary.model_title}, {run['task']}",
+        "about": f"Tested on {run['tested']}. {tables.notes(summary)[0]}",
+        "stand_in": results.STAND_IN if summary.stand_in else "",
+        "same_images": summary.same_images,
+        "has_paper": summary.paper is not None,
+        "matches": _matches(summary),
+        "means": _means(summary, rows),
+        "claims": [answers.claim(row) for row in claims.itertuples()],
+        "counts": ", ".join(f"{count} {v}" for v, count, _ in answers.counts(claims)),
+        "charts": _charts(
+            found.folder,
+            {
+                radar.FIGURES[n]: f"The paper's Fig. {figure}, remade: each test image's values "
+                "under the base losses, and what the other losses change",
+                f"forest_{folder}": f"Mean changes in {name}, beside the paper's",
+                f"mechanism_{folder}": "How the squared error changes on dark and bright pixels, "
+                "and from flat regions to edges",
+                f"curves_{folder}": "Learning curves. An asymmetric loss weights errors by M, at "
+                "most 1, so its training loss is lower than its base loss's by itself",
+            },
+        ),
+        "pictures": _pictures(found.folder, mine),
+        "galleries": [_gallery(crop, n, k) for k, crop in enumerate(mine, start=1)],
+        "images": [tables.values_grid(summary, (m,)) for m in CELL],
+        "controls": tables.control_grid(summary) if tables.controls(summary) else None,
+        "papers_own": None if summary.same_images else _papers_own(summary),
+    }
+
+
+def _matches(summary: Summary) -> str:
+    from asyrepro.analysis import goals
+
+    text = goals.matches_text(summary) if summary.paper is not None else None
+    return text or ""
+
+
+def _means(summary: Summary, changed: pd.DataFrame) -> list[dict]:
+    """Rows of means: a loss, and beneath it its change from its base loss; ours and the paper's."""
+    rows = []
+    against = dict(tables.pairs(summary))
+    shown = [*([summary.baseline] if summary.baseline else []), *tables.side_by_side(summary)]
+    for loss in shown:
+        cells = [_cell(m, summary.mean(loss, m), summary.paper_values(loss, m)) for m in CELL]
+        rows.append({"title": loss_title(loss), "change": False, "cells": cells})
+        if base := against.get(loss):
+            cells = [_change_cell(summary, changed, loss, base, m) for m in CELL]
+            title = f"{loss_title(loss)} {MINUS} {loss_title(base)}"
+            rows.append({"title": title, "change": True, "cells": cells})
+    return rows
+
+
+def _cell(metric: str, ours: float, papers, sign: bool = False) -> dict:
+    theirs = float(np.mean(papers))
+    paper_text = "" if math.isnan(theirs) else number(theirs, DECIMALS[metric], sign)
+    text = number(ours, DECIMALS[metric], sign)
+    return {"text": text, "paper": paper_text, "interval": "", "mark": ""}
+
+
+def _change_cell(summary: Summary, changed: pd.DataFrame, loss, base, metric) -> dict:
+    """A mean change with its interval; marked where it exceeds chance."""
+    papers = summary.paper_values(loss, metric) - summary.paper_values(base, metric)
+    ours = float(summary.change(loss, base, metric).mean())
+    made = _cell(metric, ours, papers, sign=True)
+    row = changed[(changed["loss"] == loss) & (changed["metric"] == metric)]
+    if row.empty or pd.isna(row["lower"].iloc[0]):
+        return made
+    low, high, seeds = row[["lower", "upper", "seeds"]].iloc[0]
+    made["interval"] = wording.interval(low, high, DECIMALS[metric])
+    if seeds >= MINIMUM_SEEDS and (low > 0 or high < 0):
+        made["mark"] = "better" if (low > 0) == LARGER_IS_BETTER[metric] else "worse"
+    return made
+
+
+def _papers_own(summary: Summary) -> Grid | None:
+    """The paper's rows, by its numbers of the images, where they are other images than ours."""
+    if summary.paper is None:
+        return None
+    losses = [
+        x for x in results.PAPER_LOSSES if not np.isnan(summary.paper_values(x, "psnr")).all()
+    ]
+    values = {m: np.column_stack([summary.paper_values(x, m) for x in losses]) for m in CELL}
+    rows = [
+        [
+            str(k + 1),
+            *["/".join(number(values[m][k, c], DECIMALS[m]) for m in CELL)
+              for c in range(len(losses))],
+        ]
+        for k in range(len(summary.images))
+    ]  # fmt: skip
+    title = f"The paper's own Table {summary.table}: PSNR/SSIM/NRMSE as printed"
+    return Grid(title, ["No.", *map(loss_title, losses)], rows, text_columns=1)
+
+
+# ------------------------------------------------------------------------------- figures, pictures
+
+
+def _figure(folder: Path, stem: str, alt: str) -> dict | None:
+    """A figure of the study's folder, with its size where the file tells it."""
+    for ending in ("svg", "jpg", "png"):
+        path = folder / "figures" / f"{stem}.{ending}"
+        if path.is_file():
+            pdf = path.with_suffix(".pdf")
+            return {
+                "file": f"figures/{path.name}",
+                "alt": alt,
+                "pdf": f"figures/{pdf.name}" if pdf.is_file() else "",
+            }
+    return None
+
+
+def _charts(folder: Path, named: dict[str, str]) -> list[dict]:
+    found = []
+    for stem, alt in named.items():
+        stems = [stem, *sorted(p.stem for p in (folder / "figures").glob(f"{stem}_*.svg"))]
+        found += [figure for name in stems if (figure := _figure(folder, name, alt))]
+    return found
+
+
+def _pictures(folder: Path, mine: list[crops.Crop]) -> list[dict]:
+    if not mine:
+        return []
+    suffix = crops.suffix(mine[0].subject.folder)
+    title = mine[0].subject.title
+    return _charts(
+        folder,
+        {
+            f"fig5{suffix}": f"The paper's Fig. 5, remade: outputs of {title}",
+            f"fig6{suffix}": f"The paper's Fig. 6, remade: where the outputs of {title} differ",
+        },
+    )
+
+
+def _others(found) -> dict:
+    """Figures that belong to no table: the method, the test images, and sweeps."""
+    named = {
+        "fig1_2": "The paper's Fig. 1 and 2, remade: the method on one of the test images",
+        "fig3": "The paper's Fig. 3, remade: test images of super-resolution",
+        "fig8": "The paper's Fig. 8, remade: test images of denoising",
+    }
+    figures = _charts(found.folder, named)
+    tabled = {f"table{summary.table}" for summary in found.summaries}
+    groups: dict[str, list[crops.Crop]] = {}
+    for crop in found.crops:
+        if crop.subject.folder not in tabled:
+            groups.setdefault(crop.subject.folder, []).append(crop)
+    galleries = []
+    for number_, mine in enumerate(groups.values()):
+        figures += _pictures(found.folder, mine)
+        galleries += [_gallery(crop, f"sweep{number_}", k) for k, crop in enumerate(mine, 1)]
+    names = [] if found.histories is None else sorted(set(found.histories["folder"]) - tabled)
+    figures += _charts(
+        found.folder, {f"curves_{x}".replace("/", "."): f"Learning curves of {x}" for x in names}
+    )
+    return {"figures": figures, "galleries": galleries}
+
+
+def _gallery(crop: crops.Crop, place, position: int) -> dict:
+    """Pictures to be compared; opens with the first loss against its base loss."""
+    kinds = list(crop.files)
+    pair = crop.subject.pairs[0] if crop.subject.pairs else (kinds[1], "label")
+    high, wide = crop.arrays["label"].shape[:2]
+    return {
+        "id": f"gallery-{place}-{position}",
+        "title": f"{crop.subject.title}, image {crop.image}",
+        "about": f"{wide} x {high} pixels, from column {crop.left} and row {crop.top}; "
+        f"one seed ({crop.subject.seed})"
+        + (f"; {results.STAND_IN}" if crop.subject.stand_in else ""),
+        "height": high,
+        "width": wide,
+        "label": f"crops/{crop.files['label'].name}",
+        "opens": kinds.index(pair[0]),
+        "other": kinds.index(pair[1]),
+        "views": [
+            {
+                "title": crops.described(crop, kind),
+                "file": f"crops/{path.name}",
+                "psnr": number(crop.psnr(kind), 2),
+                "is_label": kind == "label",
+            }
+            for kind, path in crop.files.items()
+        ],
+    }
+
+
+def _weight_filter() -> dict:
+    """Tables of an SVG filter that colours a grey value by its weight M of eq. (2)."""
+    from matplotlib import colormaps
+
+    weights = flowchart.weights(np.linspace(0, 1, 17)[None])[0]
+    span = (weights - weights[-1]) / (1 - weights[-1])
+    colours = colormaps["cividis"](span)[:, :3]
+    return {c: " ".join(f"{x:.3f}" for x in colours[:, k]) for k, c in enumerate("RGB")}
+
+
+# ------------------------------------------------------------------------ beyond the paper's tables
+
+
+def benchmarks(frame: pd.DataFrame) -> list[Grid]:
+    """Means over images and seeds on sets outside the paper's tables, a grid a network.
+
+    Super-resolution has the literature's metric (luma, border cut), denoising the plain one.
+    """
+    rows = frame[frame["table"].isna()]
+    order = list(paper.MODELS.values())
+    groups = sorted(
+        rows.groupby(["model", "dataset"], sort=False), key=lambda g: _place(g[0][0], order)
+    )
+    made = []
+    for (model, dataset), group in groups:
+        sets = sorted(set(group["testset"]), key=lambda name: _place(name, titles.TEST_SETS))
+        luma = bool(group["psnr_y"].notna().any())
+        columns = ("psnr_y", "ssim_y") if luma else ("psnr", "ssim")
+        if luma:
+            group = group.assign(psnr_y=published_psnr(group))
+        means = group.groupby(["loss", "testset"])[list(columns)].mean()
+        body = []
+        for loss in sorted(set(group["loss"]), key=results.loss_rank):
+            cells = [loss_title(loss)]
+            for name in sets:
+                there = (loss, name) in means.index
+                psnr, ssim = means.loc[(loss, name)] if there else (math.nan, math.nan)
+                cells += [number(psnr, 2), number(ssim, 4)]
+            body.append(cells)
+        head = [f"{titles.TEST_SETS.get(x, x)} {m}" for x in sets for m in ("PSNR", "SSIM")]
+        title = f"{model_title(model)}, trained on {titles.DATASET_TITLES.get(dataset, dataset)}"
+        title += ": luma, border cut, 8 bits" if luma else ""
+        made.append(Grid(title, ["Loss", *head], body, text_columns=1))
+    return made
+
+
+def _place(name: str, order) -> tuple[int, str]:
+    order = list(order)
+    return (order.index(name) if name in order else len(order), name)
+
+
+def variants(frame: pd.DataFrame) -> list[Grid]:
+    """Mean PSNR over images and seeds of a sweep's variants, a grid a network.
+
+    The literature's PSNR where a test set has it, as in the table of changes.
+    """
+    rows = frame[frame["variant"].fillna("") != ""]
+    rows = rows.assign(table=analysis.blank(rows["table"]))
+    made = []
+    for (model, dataset), group in rows.groupby(["model", "dataset"], sort=False):
+        means = {}
+        for where, part in group.groupby(list(analysis.WHERE[2:])):
+            luma = part["psnr_y"].notna().any()
+            psnr = published_psnr(part) if luma else part["psnr"]
+            means[where] = psnr.groupby(part["loss"]).mean()
+        losses = sorted(set(group["loss"]), key=results.loss_rank)
+        body = [
+            [
+                analysis.place(*where),
+                *[number(means[where].get(loss, math.nan), 2) for loss in losses],
+            ]
+            for where in sorted(means, key=lambda where: analysis.order(*where))
+        ]
+        title = f"{model_title(model)}, trained on {titles.DATASET_TITLES.get(dataset, dataset)}"
+        head = ["Test set, setting", *map(loss_title, losses)]
+        made.append(Grid(title, head, body, text_columns=1))
+    return made
+
+
+def _changes(found) -> dict | None:
+    """The chart and rows of all comparisons of PSNR, if they are more than the verdicts'."""
+    table = found.changes
+    known = (
+        table["loss"].isin(results.LOSS_ORDER) & (table["table"] != "") & (table["variant"] == "")
+    )
+    if known.all():
+        return None
+    rows = []
+    for row in analysis.shown(table).itertuples():
+        change = number(row.change, DECIMALS["psnr"], sign=True)
+        interval = wording.interval(row.lower, row.upper, DECIMALS["psnr"])
+        ran = bool(row.seeds)
+        rows.append(
+            [
+                f"{model_title(row.model)}, {row.place}",
+                titles.DATASET_TITLES.get(row.dataset, row.dataset).split(" (")[0],
+                loss_title(row.loss),
+                f"{loss_title(row.against)} {number(row.against_mean, DECIMALS['psnr'])}",
+                f"{change} {interval}".strip(),
+                f"{row.seeds_better:.0f} of {row.seeds}" if ran else NOTHING,
+                f"{row.images_better:.0f} of {row.images}" if ran else NOTHING,
+                analysis.told(row),
+            ]
+        )
+    head = ["Network, test set", "Trained on", "Loss", "Base loss", "Change [95 %]"]
+    head += ["Seeds better", "Images better", "Result"]
+    title = f"{wording.counted(len(rows), 'comparison')} of PSNR (dB)"
+    chart = _figure(found.folder, "changes", "Mean changes of PSNR on every test set")
+    return {"grid": Grid(title, head, rows, text_columns=3), "chart": chart}
+
+
+def _failure(path: Path) -> list[dict]:
+    """The blocks of failure.md: headings, paragraphs, tables, and pictures beside it."""
+    if not path.is_file():
+        return []
+    blocks = []
+    try:
+        whole = path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is damaged ({error}): put it back or delete it") from None
+    for text in re.split(r"\n\s*\n", whole):
+        image = re.fullmatch(r"!\[(.*?)\]\((.+?)\)", text.strip())
+        if image:
+            blocks.append({"kind": "figure", "alt": image[1], "file": image[2], "pdf": ""})
+        elif text.startswith("#"):
+            blocks.append({"kind": "heading", "text": text.lstrip("#").strip()})
+        elif text.startswith("|"):
+            lines = [x.strip("| ").split("|") for x in wording.minus(text).splitlines()]
+            lines = [[cell.strip() for cell in line] for line in lines]
+            blocks.append({"kind": "table", "grid": Grid("", lines[0], lines[2:], text_columns=1)})
+        else:
+            blocks.append({"kind": "text", "text": wording.minus(text)})
+    return blocks

@@ -1,0 +1,358 @@
+"""Radar charts: the paper's Fig. 4, 7, 9 and 10, and charts of any losses and images.
+
+A spoke is an image. Lines end at the gap at the top, which holds the scale, so that no label lies
+on a line; what the centre stands for is said below each chart.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from asyrepro.analysis.summary import Summary
+from asyrepro.analysis.titles import TASK_TITLES, loss_title
+from asyrepro.report import tables, wording
+from asyrepro.report.tables import CELL, DECIMALS, LARGER_IS_BETTER
+from asyrepro.runs.results import STAND_IN
+from asyrepro.system import style
+from asyrepro.system.errors import DataError
+
+FIGURES = {2: "fig4", 3: "fig7", 4: "fig9", 5: "fig10"}  # the paper's, of its tables
+TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "nrmse": "NRMSE (the paper's “RMSE”)"}
+BASE_LOOKS = ({"lw": 3.4, "ms": 5.2, "alpha": 0.65}, {"lw": 1.0, "ms": 2.6})
+LOOK = {"lw": 1.3, "ms": 3.2}
+MARKERS = "osD^v"
+APART = 0.045  # radians between the losses on a spoke, so that their ranges are told apart
+LONGEST = 7  # letters of a name at a spoke; longer ones are numbered, with a key below
+
+
+@dataclass(frozen=True)
+class Line:
+    """A loss in a panel: its value on each spoke, its seeds' values, and the paper's.
+
+    Attributes:
+        name: in the legend.
+        values: (spokes,); NaN leaves a gap.
+        colour: of line and marks.
+        spread: (spokes, seeds), drawn as a range where there are several; or None.
+        paper: (spokes,), dashed; or None.
+    """
+
+    name: str
+    values: np.ndarray
+    colour: str
+    spread: np.ndarray | None = None
+    paper: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart: its lines and what stands below. ``better`` is +1, -1, or 0 for plain values."""
+
+    title: str
+    lines: list[Line]
+    notes: list[str] = field(default_factory=list)
+    better: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """Panels side by side that share a heading and a legend."""
+
+    heading: str
+    panels: list[Panel]
+
+
+# ------------------------------------------------------------------------------------- what to draw
+
+
+def of_summary(summary: Summary) -> Figure:
+    """The paper's figure of one of its tables: above the base losses' values, below the changes.
+
+    The paper draws both over one another; but changes are some thousandths of the values, so they
+    have charts of their own. Dashed lines are the paper's, where its images are the same.
+    """
+    changed = tables.pairs(summary)
+    bases = list(dict.fromkeys(base for _, base in changed)) or tables.main_losses(summary)
+    rows = [Row("Values under the base losses", _panels(summary, [(x, None) for x in bases]))]
+    if changed:
+        rows.append(Row("Change against the base loss (tinted: better)", _panels(summary, changed)))
+    about = [tables.notes(summary)[0]]
+    if summary.paper is not None and not summary.same_images:
+        about.append(
+            "paper*: means over the paper's images. It does not name them, so its line cannot be "
+            "drawn."
+        )
+    return draw(title(summary), about, list(summary.images), rows)
+
+
+def title(summary: Summary) -> str:
+    """Which table and figure of the paper are remade, and with what."""
+    number = FIGURES[summary.table].removeprefix("fig")
+    text = f"The paper's Fig. {number}, remade: {TASK_TITLES[summary.table].lower()} with "
+    text += f"{summary.model_title} (Table {summary.table})"
+    return f"{text}: {STAND_IN}" if summary.stand_in else text
+
+
+def _panels(summary: Summary, shown: list[tuple[str, str | None]]) -> list[Panel]:
+    """A panel a metric, of losses (their base None) or of changes from a base."""
+    made = []
+    for metric in CELL:
+        lines = [_line(summary, metric, *pair, k) for k, pair in enumerate(shown)]
+        change = shown[0][1] is not None
+        notes = [f"mean: {_means([line.values for line in lines], lines, metric, change)}"]
+        theirs = [_papers(summary, metric, *pair) for pair in shown]
+        if not all(np.isnan(values).all() for values in theirs):
+            whose = "paper" if summary.same_images else "paper*"
+            notes.append(f"{whose}: {_means(theirs, lines, metric, change)}")
+        better = (1 if LARGER_IS_BETTER[metric] else -1) * change
+        name = TITLES[metric] if not change else f"Change of {TITLES[metric].split(' (the')[0]}"
+        made.append(Panel(name, lines, notes, better))
+    return made
+
+
+def _line(summary: Summary, metric: str, loss: str, base: str | None, position: int) -> Line:
+    colour = style.colour(loss, position)
+    paper = _papers(summary, metric, loss, base)
+    paper = paper if summary.same_images and not np.isnan(paper).all() else None
+    if base is None:
+        return Line(loss_title(loss), summary.values(loss, metric), colour, None, paper)
+    name = f"{loss_title(loss)} {wording.MINUS} {loss_title(base)}"
+    spread = summary.change_per_seed(loss, base, metric).to_numpy(dtype=float)
+    return Line(name, summary.change(loss, base, metric), colour, spread, paper)
+
+
+def _papers(summary: Summary, metric: str, loss: str, base: str | None) -> np.ndarray:
+    values = summary.paper_values(loss, metric)
+    return values if base is None else values - summary.paper_values(base, metric)
+
+
+def _means(values, lines: list[Line], metric: str, change: bool) -> str:
+    names = [line.name.split(f" {wording.MINUS} ")[0] for line in lines]
+    numbers = [wording.number(float(v.mean()), DECIMALS[metric], sign=change) for v in values]
+    return ", ".join(f"{name} {number}" for name, number in zip(names, numbers, strict=True))
+
+
+def of_frame(frame: pd.DataFrame, heading: str, base: str | None = None) -> Figure:
+    """A radar chart of any losses and images.
+
+    Args:
+        frame: columns loss, image and one or more of numbers, a panel each; rows of one loss and
+            image (as of several seeds) are averaged.
+        heading: the title.
+        base: a loss; a second row of charts then shows the others' changes from it.
+
+    Raises:
+        DataError: a column is missing, or there is no number, or the base has no rows.
+    """
+    lacking = [name for name in ("loss", "image") if name not in frame.columns]
+    if lacking:
+        raise DataError(f"no column {' and no column '.join(lacking)}: loss and image are needed")
+    frame = frame.astype({"loss": str, "image": str})
+    metrics = [c for c in frame.select_dtypes("number").columns if c not in ("seed", "table")]
+    if not metrics:
+        raise DataError("no column of numbers (psnr, ssim, ...) beside loss and image")
+    losses, images = (list(dict.fromkeys(frame[name])) for name in ("loss", "image"))
+    if base is not None and base not in losses:
+        raise DataError(f"base={base} has no rows; there are {', '.join(losses)}")
+    wide = frame.groupby(["image", "loss"])[metrics].mean()
+    wide = {m: wide[m].unstack("loss").reindex(images) for m in metrics}
+    colours = {loss: style.colour(loss, k) for k, loss in enumerate(losses)}
+
+    def row(title: str, shown: list[str], against: str | None) -> Row:
+        panels = []
+        for metric in metrics:
+            numbers = wide[metric].sub(wide[metric][against], axis=0) if against else wide[metric]
+            lines = [Line(loss_title(x), numbers[x].to_numpy(), colours[x]) for x in shown]
+            better = (1 if LARGER_IS_BETTER.get(metric, True) else -1) if against else 0
+            panels.append(Panel(TITLES.get(metric, metric).split(" (the")[0], lines, [], better))
+        return Row(title, panels)
+
+    rows = [row("Values", losses, None)]
+    if base is not None:
+        others = [loss for loss in losses if loss != base]
+        rows.append(row(f"Change against {loss_title(base)} (tinted: better)", others, base))
+    return draw(heading, [], images, rows)
+
+
+# ------------------------------------------------------------------------------------ the drawing
+
+
+def draw(heading: str, about: list[str], images: list[str], rows: list[Row]) -> Figure:
+    """A figure of rows of panels over the same spokes.
+
+    Args:
+        heading: the title.
+        about: small lines under it.
+        images: the spokes' names; long ones are numbered, with a key at the foot.
+        rows: see :class:`Row`.
+
+    Returns:
+        The figure; its axes are labelled ``<row> <column>`` from 0.
+    """
+    numbered = max(map(len, images)) > LONGEST
+    names = [str(k + 1) for k in range(len(images))] if numbered else images
+    key = _key(images) if numbered else []
+    columns = max(len(row.panels) for row in rows)
+    side = min(1.75, style.WIDTH / columns - 0.85)
+    heads = 0.34 + 0.15 * len(about)
+    notes = max(len(panel.notes) for row in rows for panel in row.panels) + 1
+    tall = 0.86 + side + 0.22 + 0.14 * notes
+    height = heads + tall * len(rows) + 0.15 * len(key) + 0.1
+    with style.context():
+        fig = style.figure(height)
+        fig.text(0.5, 1 - 0.1 / height, heading, ha="center", va="top", size=9.5)
+        for k, line in enumerate(about):
+            y = 1 - (0.3 + 0.15 * k) / height
+            fig.text(0.5, y, line, ha="center", va="top", size=6.5, color=style.GREY)
+        for k, line in enumerate(key):
+            y = (0.08 + 0.15 * (len(key) - k)) / height
+            fig.text(0.5, y, line, ha="center", va="top", size=6.5, color=style.GREY)
+        for number, row in enumerate(rows):
+            top = height - heads - tall * number
+            fig.text(0.5, (top - 0.1) / height, row.heading, ha="center", va="top", weight="bold")
+            _legend(fig, row, (top - 0.22) / height)
+            for column, panel in enumerate(row.panels):
+                left = style.WIDTH * (column + 0.5) / len(row.panels) - side / 2
+                box = (left, top - 0.86 - side, side, side)
+                box = np.divide(box, (style.WIDTH, height, style.WIDTH, height))
+                ax = fig.add_axes(box, projection="polar", label=f"{number} {column}")
+                _panel(ax, panel, names, side)
+    return fig
+
+
+def _panel(ax, panel: Panel, names: list[str], side: float) -> None:
+    count = len(names)
+    angles = 2 * np.pi * (np.arange(count) + 1) / (count + 1)  # the first place holds the scale
+    ax.set_theta_zero_location("N")
+    ax.set_theta_direction(-1)
+    rings = _rings(panel)
+    centre, outer = rings[0], rings[-1]
+    ax.set_ylim(centre, outer)
+    ax.set_yticks(rings[1:], [""] * (len(rings) - 1))
+    ax.set_xticks(angles, [""] * count)
+    ax.spines["polar"].set_color(style.LIGHT)
+    if panel.better:
+        around = np.linspace(0, 2 * np.pi, 73)
+        better = (0, outer) if panel.better > 0 else (centre, 0)
+        ax.fill_between(around, *better, color=style.SKY, alpha=0.13, lw=0, zorder=0.5)
+        ax.plot(around, 0 * around, color=style.BLACK, lw=1.0, zorder=2, label="no change")
+    for position, line in enumerate(panel.lines):
+        _line_of(ax, panel, line, angles, position)
+    if all(np.isnan(line.values).all() for line in panel.lines):
+        ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", va="center")
+    texts = _ring_texts(rings, signed=bool(panel.better))
+    for ring, text in zip(rings[1:], texts[1:], strict=True):
+        ax.text(0, ring, text, ha="center", va="center", size=5.8, color=style.GREY, zorder=5,
+                bbox={"fc": "white", "ec": "none", "pad": 0.4})  # fmt: skip
+    for angle, name in zip(angles, names, strict=True):
+        x, y = math.sin(angle), math.cos(angle)
+        ha = "center" if abs(x) < 0.15 else "left" if x > 0 else "right"
+        va = "bottom" if y > 0.9 else "top" if y < -0.9 else "center"
+        place = (0.5 + 0.53 * x, 0.5 + 0.53 * y)
+        ax.text(*place, name, transform=ax.transAxes, ha=ha, va=va, size=6.5)
+    below = [f"centre {texts[0]}", *panel.notes]
+    ax.text(0.5, 1.1, panel.title, transform=ax.transAxes, ha="center", va="bottom", size=8)
+    for k, text in enumerate(below[1:] + below[:1]):
+        y = -(0.2 + 0.14 * k) / side
+        colour = style.GREY if k else style.BLACK
+        ax.text(0.5, y, text, transform=ax.transAxes, ha="center", va="top", size=6.3, color=colour)
+
+
+def _line_of(ax, panel: Panel, line: Line, angles, position: int) -> None:
+    """A loss's line, with its range over the seeds and the paper's dashed line."""
+    marker = MARKERS[position % len(MARKERS)]
+    plain = not panel.better and len(panel.lines) == 2
+    look = BASE_LOOKS[position] if plain else LOOK
+    middle = (len(panel.lines) - 1) / 2
+    at = angles + (APART * (position - middle) if panel.better else 0)
+    if line.paper is not None:
+        dashes = {"lw": 0.9, "ls": (0, (3, 2)), "alpha": 0.9}
+        name = f"{line.name} paper"
+        ax.plot(angles, line.paper, color=line.colour, zorder=2.6, label=name, **dashes)
+    if line.spread is not None and line.spread.shape[1] > 1:
+        low, high = line.spread.min(axis=1), line.spread.max(axis=1)
+        ax.vlines(at, low, high, color=line.colour, lw=1.0, alpha=0.6, zorder=2.8)
+    values = np.where(np.isfinite(line.values), line.values, np.nan)
+    ax.plot(
+        at,
+        values,
+        color=line.colour,
+        marker=marker,
+        mew=0,
+        zorder=3,
+        label=line.name,
+        **look,
+    )
+
+
+def _rings(panel: Panel) -> np.ndarray:
+    """Round numbers from the centre to the rim.
+
+    The centre lies a little below the least value, but never below zero for values that have no
+    sign; of changes, zero is a ring and never the centre.
+    """
+    drawn = [x for line in panel.lines for x in (line.values, line.spread, line.paper)]
+    values = np.concatenate([np.ravel(x) for x in drawn if x is not None]).astype(float)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return np.array([-1.0, 0.0, 1.0]) if panel.better else np.array([0.0, 0.5, 1.0])
+    low, high = float(values.min()), float(values.max())
+    if panel.better:
+        low, high = min(low, 0.0), max(high, 0.0)
+    if high - low < 1e-12:
+        low, high = low - (abs(low) * 0.01 or 1e-3), high + (abs(high) * 0.01 or 1e-3)
+    rings = MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    step = rings[1] - rings[0]
+    while len(rings) > 2 and rings[-2] >= high:
+        rings = rings[:-1]
+    if low - rings[0] < 0.4 * step and not (values.min() >= 0 and rings[0] - step < 0):
+        rings = np.insert(rings, 0, rings[0] - step)
+    return np.round(rings, 12)
+
+
+def _ring_texts(rings, signed: bool) -> list[str]:
+    step, decimals = rings[1] - rings[0], 0
+    while decimals < 7 and any(abs(t - round(t, decimals)) > 1e-6 * step for t in rings):
+        decimals += 1
+    return ["0" if abs(t) < 1e-9 else wording.number(t, decimals, signed) for t in rings]
+
+
+def _legend(fig: Figure, row: Row, y: float) -> None:
+    first = row.panels[0]
+    handles = []
+    for position, line in enumerate(first.lines):
+        if np.isnan(line.values).all():
+            continue
+        plain = not first.better and len(first.lines) == 2
+        look = BASE_LOOKS[position] if plain else LOOK
+        marker = MARKERS[position % len(MARKERS)]
+        handles.append(
+            Line2D([], [], color=line.colour, label=line.name, marker=marker, mew=0, **look)
+        )
+    if any(x.spread is not None and x.spread.shape[1] > 1 for x in first.lines):
+        bar = {"marker": "|", "ms": 7, "lw": 0, "color": style.GREY}
+        handles.append(Line2D([], [], label="range of the seeds", **bar))
+    if any(line.paper is not None for line in first.lines):
+        dashed = {"color": style.GREY, "lw": 0.9, "ls": (0, (3, 2))}
+        handles.append(Line2D([], [], label="the paper's (same colours)", **dashed))
+    if handles:
+        fig.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, y), frameon=False,
+                   ncols=len(handles), borderaxespad=0.2)  # fmt: skip
+
+
+def _key(images, width: int = 105) -> list[str]:
+    """``1 astronaut   2 camera ...`` in as many lines as needed."""
+    lines = [""]
+    for number, name in enumerate(images, start=1):
+        word = f"{number} {name}"
+        if lines[-1] and len(lines[-1]) + len(word) + 3 > width:
+            lines.append("")
+        lines[-1] += ("   " if lines[-1] else "") + word
+    return lines
