@@ -12,7 +12,7 @@ OVERRIDES ?=
 DATA    ?= set5 set12 set14 bsd300 bsd400
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data reproduce report verify notebooks test lint format docs bench lock clean
+.PHONY: help setup data reproduce report verify notebooks test lint format docs bench gpu lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,11 @@ docs: setup  ## build the documentation into build/site/docs
 
 bench: setup  ## measure speed as ratios within one run
 	$(RUN) scripts/bench.py
+
+gpu: setup  ## check, measure and train on a GPU for so many minutes (MINUTES, DEVICE, PROFILE)
+	$(RUN) scripts/gpu.py minutes=$(or $(MINUTES),$(error give MINUTES=number)) \
+	  device=$(if $(filter auto,$(DEVICE)),cuda,$(DEVICE)) \
+	  profile=$(if $(filter auto,$(PROFILE)),h200,$(PROFILE)) $(OVERRIDES)
 
 lock: setup  ## pin what is installed in requirements.lock, after make test has passed
 	$(RUN) scripts/lock.py

@@ -2,6 +2,7 @@
 
     python scripts/bench.py                    # everything but "quick"
     python scripts/bench.py training losses    # some sections
+    python scripts/bench.py steps device=cpu   # elsewhere than on the GPU
     python scripts/bench.py quick              # the quick profile's 16 cells, by the clock
 
 Whatever is compared is measured in turn (A B A B ...), so that a machine whose speed drifts slows
@@ -16,6 +17,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -62,7 +64,9 @@ SECONDS = 0.4  # of work between two looks at the clock, about
 
 
 def main(names: list[str]) -> int:
-    device = devices.choose("auto")
+    given = [name.removeprefix("device=") for name in names if name.startswith("device=")]
+    device = devices.choose(given[-1] if given else "auto")
+    names = [name for name in names if not name.startswith("device=")]
     unknown = [name for name in names if name not in SECTIONS]
     if unknown:
         print(f"error: no section {unknown[0]!r}; there are {', '.join(SECTIONS)}", file=sys.stderr)
@@ -134,6 +138,22 @@ class Setup:
         self.network.train()
         return trainer.seconds  # without the checkpoint at the end, which is due once a minute
 
+    def stepping(self, **how) -> Callable[[], None]:
+        """Steps of the network's own recipe on the fixed batch."""
+        network = copy.deepcopy(self.network).train()
+        optimizer, scheduler = execution.optimization(self.cfg.recipe, network)
+        trainer = Trainer(
+            network, LOSSES["asy_mse"], self.sampler, optimizer, scheduler, steps=1,
+            folder=Path(), device=self.device, amp=self.cfg.amp, clip=self.cfg.recipe.clip, **how,
+        )  # fmt: skip
+        advance = trainer.stepping()
+
+        def many() -> None:
+            for _ in range(self.steps):
+                advance(*self.fixed)
+
+        return many
+
 
 def training(device: torch.device) -> list[dict]:
     """Real training against steps on one fixed batch, and asymmetric against base losses."""
@@ -178,51 +198,100 @@ def losses(device: torch.device) -> list[dict]:
 
 
 class Decoded(Dataset):
-    """The usual way to write it: each item decodes a file and crops it."""
+    """The usual way to write it: each item decodes a file, crops it and reduces the crop."""
 
-    def __init__(self, paths: list[Path], patch: int, items: int):
-        self.paths, self.items = paths, items
-        self.transform = transforms.Compose([transforms.RandomCrop(patch), transforms.ToTensor()])
+    def __init__(self, paths: list[Path], patch: int, items: int, scale: int, mode: str):
+        self.paths, self.items, self.mode = paths, items, mode
+        self.crop, self.small = transforms.RandomCrop(patch), patch // scale
 
     def __len__(self) -> int:
         return self.items
 
-    def __getitem__(self, index: int) -> torch.Tensor:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         with Image.open(self.paths[index % len(self.paths)]) as image:
-            return self.transform(image.convert("L"))
+            label = self.crop(image.convert(self.mode))
+        small = label.resize((self.small, self.small), Image.BICUBIC)
+        to_tensor = transforms.ToTensor()
+        return to_tensor(small), to_tensor(label)
 
 
 def usual(device: torch.device) -> list[dict]:
-    """Our DnCNN training against a DataLoader with two workers, float32, contiguous layout."""
-    this = Setup("dncnn", device)
-    recipe = this.cfg.recipe
+    """Our training, by its own recipe, against Adam on a DataLoader with two workers, float32."""
+    goals = {"dncnn": 2.2, "edsr": 1.1}
+    return [_usual(name, device, 10 if device.type == "cuda" else goals[name]) for name in goals]
+
+
+def _usual(name: str, device: torch.device, goal: float) -> dict:
+    this = Setup(name, device)
+    recipe, task = this.cfg.recipe, this.task
     network = copy.deepcopy(this.network).to(memory_format=torch.contiguous_format)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-5)
-    sigma = this.task.sigma / 255
+    this.optimizer, _ = execution.optimization(recipe, this.network)
+    sigma = getattr(task, "sigma", 0) / 255
+    mode = "RGB" if task.mode == "rgb" else "L"
     with tempfile.TemporaryDirectory() as folder:
         paths = []
         for number, image in enumerate(this.images):
             paths.append(Path(folder) / f"{number:03}.jpg")
-            Image.fromarray(image[0].numpy()).save(paths[-1], quality=95)
+            pixels = image.permute(1, 2, 0).squeeze(-1).numpy()
+            Image.fromarray(np.ascontiguousarray(pixels)).save(paths[-1], quality=95)
         # One epoch, as a new one would start the workers again.
         items = recipe.batch * this.steps * (REPETITIONS + 1)
-        data = Decoded(paths, recipe.patch, items)
+        data = Decoded(paths, recipe.patch, items, task.scale, mode)
         batches = iter(DataLoader(data, batch_size=recipe.batch, num_workers=2, pin_memory=True))
 
         def their_steps() -> None:
             for _ in range(this.steps):
-                label = next(batches).to(device)
-                noisy = label + sigma * torch.randn_like(label)
-                loss = nn.functional.mse_loss(network(noisy), label)
+                small, label = (part.to(device) for part in next(batches))
+                output = network(small + sigma * torch.randn_like(small) if sigma else small)
+                loss = nn.functional.mse_loss(output, label)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 loss.item()
 
         seconds = interleaved({"ours": this.train, "theirs": their_steps}, device)
-    goal = 10 if device.type == "cuda" else 2.2
-    what = "dncnn: our training / the usual DataLoader training, patches per second"
-    return [row(what, seconds["theirs"], seconds["ours"], at_least=goal)]
+    what = f"{name}: our training / the usual DataLoader training, patches per second"
+    return row(what, seconds["theirs"], seconds["ours"], at_least=goal)
+
+
+def steps(device: torch.device) -> list[dict]:
+    """A step of each network's recipe, eager, as a CUDA graph, compiled, and both."""
+    kinds = {
+        "graph": {"graph": True},
+        "compiled": {"compile": True},
+        "compiled graph": {"graph": True, "compile": True},
+    }
+    rows = []
+    for name in NETWORKS:
+        names = {kind: f"{name}: step, eager / {kind}" for kind in kinds}
+        if device.type != "cuda":
+            rows += [missing(what, "no GPU at hand") for what in names.values()]
+            continue
+        this = Setup(name, device)
+        runs = {"eager": this.stepping(graph=False)}
+        runs |= {kind: this.stepping(**{"graph": False} | how) for kind, how in kinds.items()}
+        seconds = interleaved(runs, device)
+        rows += [row(what, seconds["eager"], seconds[kind]) for kind, what in names.items()]
+    return rows
+
+
+def study(device: torch.device) -> list[dict]:
+    """What a study of 120 finished runs costs, where there is nothing to train."""
+    name = "srcnn-seeds"
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(Path("results") / name, Path(folder) / name)
+        for what, command, goal in (
+            ("planning and report of 120 finished runs, seconds",
+             ["reproduce", "profile=srcnn_seeds", f"study={name}"], 6),
+            ("report of 120 finished runs, seconds", ["report", f"study={name}"], 5),
+        ):  # fmt: skip
+            command = [sys.executable, "-m", "asyrepro", *command, f"results={folder}"]
+            started = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            rows.append(row(what, [time.perf_counter() - started], [1.0], at_most=goal))
+    return rows
 
 
 def grunet(device: torch.device) -> list[dict]:
@@ -347,6 +416,8 @@ SECTIONS = {
     "training": training,
     "losses": losses,
     "usual": usual,
+    "steps": steps,
+    "study": study,
     "grunet": grunet,
     "optimizing": optimizing,
     "evaluating": evaluating,
@@ -394,6 +465,11 @@ def row(what: str, first: list, second: list, *, at_least=None, at_most=None) ->
         "quartiles": f"{lower:.3g} to {upper:.3g}" if len(ratios) > 1 else "",
         "met": "" if met is None else "yes" if met else "no",
     }
+
+
+def missing(what: str, reason: str) -> dict:
+    """A line of the table for what cannot be measured here."""
+    return {"what": what, "goal": "", "measured": "", "quartiles": reason, "met": ""}
 
 
 def merge(rows: pd.DataFrame, path: Path, keys: list[str]) -> None:
