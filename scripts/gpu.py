@@ -17,54 +17,34 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from asyrepro.system.errors import ConfigError, command, say
+from asyrepro.system.errors import say
+from asyrepro.system.options import command, rest, setting
 
 SHARES = {"check": 0.25, "bench": 0.3}  # of all the time, at most; training takes the rest
 STAGES = ("check", "bench", "train")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Options:
-    """The settings of the command line; ``others`` go to asyrepro reproduce."""
-
-    minutes: float
-    device: str = "cuda"
-    profile: str = "h200"
-    stages: list[str] = field(default_factory=lambda: list(STAGES))
-    others: list[str] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, arguments: list[str]) -> Options:
-        given = {"minutes": "", "stages": ",".join(STAGES), "device": "cuda", "profile": "h200"}
-        others = []
-        for item in arguments:
-            name, _, value = item.partition("=")
-            if name in given:
-                given[name] = value
-            else:
-                others.append(item)
-        try:
-            minutes = float(given["minutes"])
-        except ValueError:
-            raise ConfigError("minutes= is missing: how long may it take?") from None
-        stages = given["stages"].split(",")
-        if unknown := [name for name in stages if name not in STAGES]:
-            raise ConfigError(f"there is no stage {unknown[0]!r}; there are {', '.join(STAGES)}")
-        return cls(minutes, given["device"], given["profile"], stages, others)
+    minutes: float = setting(about="how long it may take", above=0)
+    stages: list[str] = setting(list(STAGES), "which of them to run", choices=STAGES)
+    device: str = setting("cuda", "cpu rehearses it")
+    profile: str = setting("h200", "what to train")
+    results: Path = setting(Path("results"), "folder of all studies", shown="FOLDER")
+    others: list[str] = rest("further settings of asyrepro reproduce", shown="study=, losses=, ...")
 
 
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status."""
-    return command(__doc__, lambda given: _stages(Options.of(given)), arguments)
+    return command(__doc__, Options, _stages, arguments)
 
 
 def _stages(options: Options) -> int:
     started = time.monotonic()
-    placed = [item.partition("=")[2] for item in options.others if item.startswith("results=")]
-    folder = Path(*(placed[-1:] or ["results"]), "gpu")
+    folder = options.results / "gpu"
     folder.mkdir(parents=True, exist_ok=True)
     failed = []
     for stage in STAGES:
@@ -78,7 +58,7 @@ def _stages(options: Options) -> int:
         status = _run(_command(stage, options, share), told, margin * share, options.device)
         if status:
             failed.append(stage)
-        say(f"{stage:6} {'status ' + str(status) if status else 'ok'}; {told}")
+        say(f"{stage:6} {f'status {status}' if status else 'ok'}; {told}")
     return 1 if failed else 0
 
 
@@ -89,7 +69,8 @@ def _command(stage: str, options: Options, minutes: float) -> list[str]:
         return ["scripts/bench.py", "steps", f"device={options.device}"]
     return [
         *("-m", "asyrepro", "reproduce", f"minutes={minutes:.2f}", f"profile={options.profile}"),
-        *(f"runtime.device={options.device}", "runtime.progress=false", *options.others),
+        *(f"runtime.device={options.device}", "runtime.progress=false"),
+        *(f"results={options.results}", *options.others),
     ]
 
 

@@ -296,7 +296,7 @@ def known() -> tuple[str, ...]:
         group, *rest = path.relative_to(CONFIGS).with_suffix("").parts
         if group == "hydra":
             continue
-        start = f"{group}." if rest and group != "experiment" else ""
+        start = ".".join([group, *rest[:-1], ""]) if rest and group != "experiment" else ""
         found |= dict.fromkeys([*[group] * bool(start), *_names(read_yaml(path), start)])
     return tuple(name for name in found if not name.startswith(("defaults", "hydra.")))
 

@@ -227,7 +227,8 @@ class Job:
                 _whiten(self.network, cfg.recipe.whiten, sampler)
             validate, validated = self._validation()
             trainer = self._trainer(sampler, signature, validate)
-            with logger.opened(cfg.runtime.logger, self.run.folder) as trainer.logger:
+            log = cfg.runtime.logger
+            with logger.opened(log.name, self.run.folder, log.get("options")) as trainer.logger:
                 return whitening.fold(trainer.run()), seen | validated
 
     def _validation(self):

@@ -1,4 +1,7 @@
-"""The history's lines in TensorBoard, which ``tensorboard --logdir results/<study>`` shows."""
+"""Where the history's lines go beside history.csv: TensorBoard or Weights & Biases.
+
+Each is an option of the group configs/runtime/logger and writes with its library's own client.
+"""
 
 from __future__ import annotations
 
@@ -10,47 +13,86 @@ from asyrepro.system.errors import ConfigError
 from asyrepro.system.files import storing
 
 SCALARS = ("loss", "lr", "val_psnr", "patches_per_second")
+Write = Callable[[list[dict]], None]
 
 
 @contextmanager
-def opened(name: str | None, folder: Path) -> Iterator[Callable[[list[dict]], None] | None]:
-    """What takes new lines of the history, or None without a logger.
+def opened(name: str, folder: Path, options: dict | None = None) -> Iterator[Write | None]:
+    """What takes new lines of the history, or None for "csv", which needs nothing more.
 
-    The lines of a continued run replace those of the same and later steps that the run which was
-    cut off has left, so every step is there once.
+    A continued run sends the lines again that the run which was cut off has left after its last
+    checkpoint: TensorBoard replaces them, and Weights & Biases keeps the first, which are equal.
+
+    Args:
+        name: "csv", "tensorboard" or "wandb".
+        folder: the run's.
+        options: of ``wandb.init``.
 
     Raises:
         ConfigError: there is no such logger, or its package is not installed.
     """
-    if name is None:
+    if name == "csv":
         yield None
         return
-    if name != "tensorboard":
-        raise ConfigError(f"runtime.logger is {name!r}; it must be tensorboard or null")
+    if name not in OPENERS:
+        raise ConfigError(f"there is no logger {name!r}; there are csv, {', '.join(OPENERS)}")
     try:
-        from torch.utils.tensorboard import SummaryWriter
+        opener = OPENERS[name](folder, options or {})
+        send, close = next(opener)
     except ImportError:
         raise ConfigError(
-            "runtime.logger=tensorboard needs a package that is not here: pip install tensorboard"
+            f"runtime/logger={name} needs a package that is not installed: pip install {name}"
         ) from None
-    writer = None
 
     def write(rows: list[dict]) -> None:
-        nonlocal writer
-        if not rows:
-            return
-        with storing(folder / "events.out.tfevents"):
-            if writer is None:
-                writer = SummaryWriter(folder, purge_step=rows[0]["step"])
-            for row in rows:
-                for key in SCALARS:
-                    if row[key] is not None:
-                        writer.add_scalar(key, row[key], row["step"])
-            writer.flush()
+        with storing(folder):
+            if rows:
+                send(rows)
 
     try:
         yield write
     finally:
-        if writer is not None:
-            with storing(folder / "events.out.tfevents"):
-                writer.close()
+        with storing(folder):
+            close()
+
+
+def _scalars(row: dict) -> dict[str, float]:
+    return {key: row[key] for key in SCALARS if row[key] is not None}
+
+
+def _tensorboard(folder: Path, options: dict):
+    from torch.utils.tensorboard import SummaryWriter
+
+    writers = []
+
+    def send(rows: list[dict]) -> None:
+        if not writers:
+            writers.append(SummaryWriter(folder, purge_step=rows[0]["step"]))
+        for row in rows:
+            for key, value in _scalars(row).items():
+                writers[0].add_scalar(key, value, row["step"])
+        writers[0].flush()
+
+    yield send, lambda: [writer.close() for writer in writers]
+
+
+def _wandb(folder: Path, options: dict):
+    import wandb
+
+    names = folder.absolute().parts[-4:]  # study, row, loss, seed
+    run = wandb.init(
+        dir=folder,
+        id=wandb.util.make_artifact_name_safe("-".join(names)),
+        name="/".join(names),
+        resume="allow",
+        **options,
+    )
+
+    def send(rows: list[dict]) -> None:
+        for row in rows:
+            run.log(_scalars(row), step=row["step"])
+
+    yield send, run.finish
+
+
+OPENERS = {"tensorboard": _tensorboard, "wandb": _wandb}
