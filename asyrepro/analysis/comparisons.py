@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from asyrepro.analysis import titles
+from asyrepro.analysis.pairs import finite, noise_of, paired, runs_of, wide
 from asyrepro.analysis.statistics import (
     Interval,
     crossed_interval,
@@ -43,13 +44,6 @@ CONTROLS = {
     "inverted": "heavier on bright pixels instead of dark ones",
 }
 READINGS = {"table1": "the paper's Table 1 instead of its eq. (2) and (5)"}
-# What must agree in a pair of runs besides the seed, columns of metrics.csv, and how a pair that
-# differs was trained: a GPU draws other patches and noise than the CPU.
-OF_RUNS = {
-    "iterations": "for different lengths",
-    "device": "on other devices",
-    "precision": "in different precision",
-}
 # In a variant, what a sweep over the options of a loss has set; its base loss may have been
 # trained without them.
 LOSS_SETTINGS = re.compile(r"(?:^|,)\+?loss\.[^=,]*=(?:\[[^\]]*\]|[^,]*)")
@@ -157,56 +151,7 @@ def _checked(metrics: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-# ------------------------------------------------------------------------------- pairs of runs
-
-
-def wide(rows: pd.DataFrame, value: str, columns="image") -> pd.DataFrame:
-    """Values with an index (loss, seed), sorted, and one column an image; NaN where missing."""
-    return rows.pivot(index=["loss", "seed"], columns=columns, values=value).sort_index()
-
-
-def runs_of(rows: pd.DataFrame) -> pd.DataFrame:
-    """What must agree in a pair of runs (:data:`OF_RUNS`), with an index (loss, seed)."""
-    runs = rows.drop_duplicates(["loss", "seed"]).set_index(["loss", "seed"])
-    known = [name for name in OF_RUNS if name in runs]
-    return runs[known].astype(object).fillna("unknown")
-
-
-def paired(values: pd.DataFrame, runs: pd.DataFrame, loss: str, against: str):
-    """The paired runs of two losses.
-
-    Args:
-        values: of :func:`wide`.
-        runs: of :func:`runs_of`.
-        loss, against: the two losses.
-
-    Returns:
-        (values of ``loss``, values of ``against``, notes): two data frames with the same seeds
-        (rows) and images (columns), empty if no seed has both, and what was left out and why.
-    """
-    there = set(values.index.get_level_values(0))
-    if not {loss, against} <= there:
-        empty = pd.DataFrame(index=pd.Index([], dtype=int), columns=values.columns, dtype=float)
-        return empty, empty, []
-    first, second = values.loc[loss], values.loc[against]
-    used = first.notna().any() | second.notna().any()
-    first, second = first.loc[:, used], second.loc[:, used]
-    either, notes = first.index.union(second.index), []
-    both = first.dropna().index.intersection(second.dropna().index)
-    if len(both) < len(either):
-        notes.append(f"left out, not complete for both losses: seeds {_list(either, both)}")
-    for column, what in OF_RUNS.items():
-        if column in runs:
-            ours, theirs = (runs[column].xs(name).reindex(both) for name in (loss, against))
-            alike = both[(ours == theirs).to_numpy()]
-            if len(alike) < len(both):
-                notes.append(f"left out, trained {what}: seeds {_list(both, alike)}")
-            both = alike
-    return first.loc[both], second.loc[both], notes
-
-
-def _list(everything, kept) -> str:
-    return ", ".join(str(seed) for seed in everything if seed not in set(kept))
+# ------------------------------------------------------------------------- what is compared
 
 
 def _pairs(losses: list[str], bases: dict[str, str]) -> Iterator[tuple[str, str, str, str]]:
@@ -244,7 +189,7 @@ def _of_group(group: pd.DataFrame, plain: pd.DataFrame | None, paper, with_power
     kinds = list(_pairs(own, bases))
     figure = _paper_changes(paper, group["table"].iloc[0])
     for metric in measured:
-        values, left_out = _finite(wide(group, metric))
+        values, left_out = finite(wide(group, metric))
         noise = noise_of(values, runs)
         for kind, base, loss, against in kinds:
             first, second, notes = paired(values, runs, loss, against)
@@ -255,33 +200,6 @@ def _of_group(group: pd.DataFrame, plain: pd.DataFrame | None, paper, with_power
             said = "; ".join([*notes, *left_out])
             row |= {"kind": kind, "base": base, "loss": loss, "against": against}
             yield row | {"metric": metric, "noise": noise, "notes": said}
-
-
-def _finite(values: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The values without images of which a run has an infinite one (a flat image, restored)."""
-    infinite = np.isinf(values).any()
-    images = ", ".join(map(str, values.columns[infinite]))
-    left_out = [f"left out, infinite for some run: {images}"] if images else []
-    return values.loc[:, ~infinite], left_out
-
-
-def noise_of(values: pd.DataFrame, runs: pd.DataFrame) -> float:
-    """Root-mean-square difference of the means over images of two runs that differ in their seed.
-
-    Pooled over all losses but the controls; of runs that differ in more than their seed, those of
-    the kind that has the most.
-    """
-    means = values.dropna().mean(axis=1)
-    means = means[~means.index.get_level_values(0).isin(results.CONTROLS)]
-    kinds = runs.loc[means.index].astype(str).agg(" ".join, axis=1) if len(runs.columns) else ""
-    squares = degrees = 0.0
-    for _, of_loss in means.groupby(level=0):
-        if isinstance(kinds, pd.Series):
-            own = kinds[of_loss.index]
-            of_loss = of_loss[own == own.value_counts(sort=True).index[0]]
-        squares += ((of_loss - of_loss.mean()) ** 2).sum()
-        degrees += len(of_loss) - 1
-    return float(np.sqrt(2 * squares / degrees)) if degrees else np.nan
 
 
 def compare(
@@ -381,7 +299,7 @@ def across(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
         for metric in MEASURED:
             if both.groupby("loss")[metric].count().min() == 0:
                 continue
-            values, notes = _finite(wide(both, metric).dropna(axis="columns"))
+            values, notes = finite(wide(both, metric).dropna(axis="columns"))
             pair = paired(values, pd.DataFrame(index=values.index), "second", "first")
             row = compare(*pair[:2], metric)
             row |= {"kind": "study", "base": where[-1], "loss": where[-1], "against": where[-1]}

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from asyrepro.analysis.comparisons import OF_RUNS, paired, runs_of
+from asyrepro.analysis.pairs import OF_RUNS, paired, runs_of
 from asyrepro.analysis.statistics import crossed_interval
 from asyrepro.paper.claims import BRIGHT, DARK, FLAT, judge
 from asyrepro.runs import results

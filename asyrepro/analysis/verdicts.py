@@ -22,13 +22,10 @@ from asyrepro.analysis.comparisons import (
     CONTROLS,
     KINDS,
     NUMBERS,
-    OF_RUNS,
     READINGS,
     comparisons,
-    paired,
-    runs_of,
-    wide,
 )
+from asyrepro.analysis.pairs import paired, runs_of, wide
 from asyrepro.analysis.statistics import crossed_interval
 from asyrepro.metrics import METRICS as RECORDS
 from asyrepro.paper.claims import (
@@ -50,7 +47,7 @@ from asyrepro.paper.claims import (
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
 
-__all__ = ["CONTROLS", "OF_RUNS", "READINGS", "claim_verdicts", "verdicts", "view"]
+__all__ = ["CONTROLS", "READINGS", "claim_verdicts", "verdicts", "view"]
 
 METRICS = ("psnr", "ssim", "nrmse")
 # What is left when asy is compared with a control
