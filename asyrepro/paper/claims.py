@@ -333,7 +333,7 @@ def _per_base() -> list[Claim]:
             ),
             Claim(
                 id=f"learning-{base}",
-                place="section 4",
+                place="section 3.3.2",
                 quote="thereby improving the learning efficiency of the network",
                 quantity=f"validation PSNR at equal steps, {of_base}",
                 rule="learning",
