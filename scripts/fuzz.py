@@ -44,7 +44,7 @@ from asyrepro.models import SRCNN, DnCNN
 from asyrepro.restoration import pictures
 from asyrepro.runs import execution
 from asyrepro.system.errors import CheckpointError, DataError
-from asyrepro.training import checkpoint
+from asyrepro.training import checkpoint, foreign
 
 SECONDS = 20.0  # of processor time for one file
 WAITING = 1200.0  # seconds by the clock, after which a file is taken to wait for ever
@@ -189,6 +189,19 @@ def damaged_png(data: bytes, other: bytes, random: np.random.Generator) -> bytes
     )
 
 
+def weights_files() -> list[bytes]:
+    """Weights as other programs save them, in torch's format of today and of before."""
+    weights = {f"module.{name}": value for name, value in DnCNN(3, 4).state_dict().items()}
+    found = []
+    for content, new in itertools.product(
+        (weights, {"params": weights, "epoch": 3}), (True, False)
+    ):
+        file = io.BytesIO()
+        torch.save(content, file, _use_new_zipfile_serialization=new)
+        found.append(file.getvalue())
+    return found
+
+
 def damaged_zip(data: bytes, other: bytes, random: np.random.Generator) -> bytes:
     """One member of a checkpoint damaged, its checksum right."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -207,14 +220,13 @@ def damaged_zip(data: bytes, other: bytes, random: np.random.Generator) -> bytes
 def cases(seed: int) -> Iterator[tuple[str, bytes]]:
     """Kind and content of one damaged file after the other, without end."""
     random = np.random.default_rng(seed)
-    valid = {"image": image_files(), "checkpoint": checkpoint_files()}
-    for number in itertools.count():
-        kind = "image" if number % 2 else "checkpoint"
+    valid = {"image": image_files(), "checkpoint": checkpoint_files(), "weights": weights_files()}
+    for kind in itertools.cycle(("checkpoint", "image", "weights", "image")):
         first, second = (valid[kind][random.integers(len(valid[kind]))] for _ in range(2))
         change = damaged
         if random.random() < 0.5 and first.startswith(b"\x89PNG"):
             change = damaged_png
-        elif random.random() < 0.5 and kind == "checkpoint":
+        elif random.random() < 0.5 and first.startswith(b"PK"):
             change = damaged_zip
         yield kind, change(first, second, random)
 
@@ -246,7 +258,16 @@ def read_checkpoint(path: Path) -> None:
             raise
 
 
-READERS = {"image": read_image, "checkpoint": read_checkpoint}
+def read_weights(path: Path) -> None:
+    """Weights of any program."""
+    try:
+        foreign.state_dict(path)
+    except CheckpointError as error:
+        _check_memory(error)
+        raise
+
+
+READERS = {"image": read_image, "checkpoint": read_checkpoint, "weights": read_weights}
 
 
 def _check_memory(error: BaseException | None) -> None:

@@ -32,6 +32,7 @@ def test_damaged_files_are_read_or_refused(fuzz, tmp_path):
     assert outcomes.keys() == {
         *(("image", "read"), ("image", "DataError")),
         *(("checkpoint", "read"), ("checkpoint", "CheckpointError")),
+        *(("weights", "read"), ("weights", "CheckpointError")),
     }
     assert min(outcomes.values()) > 5
 
