@@ -36,6 +36,7 @@ from asyrepro.system.errors import ConfigError, exit_status, say
 from asyrepro.training import distributed, stopping
 
 # The first varies slowest: a study that is cut off has whole seeds, which can be compared.
+JOBS = "hydra.launcher.n_jobs="
 REPORT = 30  # seconds that the report is taken to need
 LISTS = {"seeds": "seed", "experiments": "experiment", "losses": "loss"}
 
@@ -77,9 +78,10 @@ def _shared_out(overrides: list[str], plan: Plan, started: float) -> list[str]:
     """The command line with the time that it gives to the study as a time for each run."""
     if plan.cfg.minutes is None:
         return overrides
+    jobs = [item.partition("=")[2] for item in overrides if item.startswith(JOBS)]
     side_by_side = 1
     if "hydra/launcher=processes" in overrides:
-        side_by_side = torch.cuda.device_count() or os.cpu_count()
+        side_by_side = int(jobs[-1]) if jobs else torch.cuda.device_count() or os.cpu_count()
     turns = -(-len(plan.todo()) // side_by_side)
     left = plan.cfg.minutes - (time.time() - started + REPORT) / 60
     if left <= 0:
