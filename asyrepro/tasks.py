@@ -47,6 +47,7 @@ class Task:
         normalize: "minmax" for eq. (1): input and label of each training pair are stretched by the
             label's minimum and maximum, and the network is trained on these. Test images are not,
             as the paper's printed numbers show. None: pixels are grey values / 255.
+        pairs: whether images come with their degraded image, as :class:`Pairs` has it.
     """
 
     mode: str
@@ -55,6 +56,16 @@ class Task:
     draws: bool = False
     baseline: str
     normalize: str | None = None
+    pairs: bool = False
+
+    def reading(self) -> dict:
+        """How a data set is read for this task, as arguments of data.catalogue's functions."""
+        return {"mode": self.mode, "pairs": self.scale if self.pairs else None}
+
+    def split(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """A decoded image -> its label, and what is stored beside it (see :meth:`stored`)."""
+        label = self.label(image)
+        return label, self.stored(label)
 
     def label(self, image: Tensor) -> Tensor:
         """The 8-bit label (C, H, W) that belongs to a decoded image."""
@@ -85,8 +96,8 @@ class Task:
 
     def test_pair(self, image: Tensor, name: str) -> tuple[Tensor, Tensor]:
         """A decoded image (C, H, W) -> (input, label), float32, each with N = 1 in front."""
-        label = check_size(self.label(image), name)
-        return self.prepared(to_float(self.stored(label))[None]), to_float(label)[None]
+        label, stored = self.split(image)
+        return self.prepared(to_float(stored)[None]), to_float(check_size(label, name))[None]
 
     def on(self, testset: str) -> Task:
         """The task as it is posed on a test set, which may have a protocol of its own."""
@@ -284,6 +295,46 @@ class Jpeg(Task):
 
     def stored(self, label: Tensor) -> Tensor:
         return degradation.jpeg(label, self.quality)
+
+
+class Pairs(Task):
+    """Pairs of a clean and a degraded image, as a camera or a scanner makes them.
+
+    Nothing is degraded here. A decoded image is (2C, H, W): the label, and below it the degraded
+    image, each of whose pixels is repeated ``scale`` x ``scale`` times.
+
+    Args:
+        scale: label pixels per pixel of the degraded image, a side.
+        mode: "grey", "rgb" or "luma".
+        enlarged: True if the network takes the degraded image bicubically enlarged to the label's
+            size, False if it enlarges it itself; with ``scale=1`` it makes no difference.
+    """
+
+    pairs = True
+    baseline = "degraded"
+
+    def __init__(self, scale: int = 1, mode: str = "grey", enlarged: bool = False):
+        self.scale = 1 if scale == 1 else check_scale(scale)
+        self.mode = check_mode(mode)
+        self.enlarged = enlarged and scale > 1
+        self.margin = MARGIN if self.enlarged else 0
+
+    def label(self, image: Tensor) -> Tensor:
+        return image[: len(image) // 2]
+
+    def split(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        return self.label(image), image[len(image) // 2 :, :: self.scale, :: self.scale]
+
+    def inputs(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        inputs, border = self.prepared(stored), self.margin * self.scale
+        return inputs[..., border:-border, border:-border] if border else inputs
+
+    def prepared(self, degraded: Tensor) -> Tensor:
+        return degradation.enlarge(degraded, self.scale) if self.enlarged else degraded
+
+    def degraded(self, inputs: Tensor) -> Tensor:
+        small = self.scale > 1 and not self.enlarged
+        return degradation.enlarge(inputs, self.scale) if small else inputs
 
 
 def check_size(label: Tensor, name: str) -> Tensor:

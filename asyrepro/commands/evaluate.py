@@ -29,6 +29,20 @@ class Options:
         shown="task.sigma=X, task.scale=N",
     )
     output: str | None = setting(None, "save the rows of the table there", shown="FILE.csv")
+    save: str | None = setting(
+        None,
+        "write input, output, label and error map of every image there, as PNG; in the map white "
+        "is an error of 0.1 (25.5 grey levels) or more",
+        shown="FOLDER",
+    )
+    ensemble: bool = setting(
+        False, "mean of the results for the eight flips and rotations of each image"
+    )
+    white: int | None = setting(
+        None,
+        "value of white in the files of a folder, as 4095 for 12 bits that are stored in 16",
+        at_least=1,
+    )
     data: str | None = setting(
         None, "folder of data sets (default: ASYREPRO_DATA, then data/)", shown="FOLDER"
     )
@@ -43,6 +57,7 @@ def main(arguments: list[str]) -> int:
 
 def _evaluate(options: Options) -> None:
     from asyrepro.data import catalogue
+    from asyrepro.restoration import restoring
     from asyrepro.runs import evaluation, execution
     from asyrepro.system import devices
 
@@ -50,12 +65,17 @@ def _evaluate(options: Options) -> None:
     network, task, cfg = execution.load(options.checkpoint, device)
     if options.task:
         task = _another_task(options.task, task, cfg)
-    where = {"root": options.data, "download": options.download}
-    testset = catalogue.test_set(options.testset, mode=task.mode, **where)
+    where = {"root": options.data, "download": options.download, "white": options.white}
+    testset = catalogue.test_set(options.testset, **task.reading(), **where)
+    if options.ensemble:
+        network = restoring.Ensemble(network)
+    keep = options.save and (lambda *images: evaluation.save(options.save, *images))
     full = f"an image does not fit into the free memory of {devices.name_of(device)}"
     try:
         with devices.memory(full):
-            rows = evaluation.evaluate(network, testset, task, device=device, progress=True)
+            rows = evaluation.evaluate(
+                network, testset, task, device=device, progress=True, keep=keep
+            )
     except ValueError as error:  # of the network, or of the metrics if no image is finite
         raise CheckpointError(
             f"these weights cannot be evaluated on {options.testset} with this task: {error}"

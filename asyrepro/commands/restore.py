@@ -47,6 +47,9 @@ class Options:
         "result is the same",
         at_least=0,
     )
+    ensemble: bool = setting(
+        False, "mean of the results for the eight flips and rotations; takes eight times as long"
+    )
     recursive: bool = setting(False, "also the folders inside a folder")
     overwrite: bool = setting(
         False, "replace results that exist; otherwise they are left and skipped"

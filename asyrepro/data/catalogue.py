@@ -37,6 +37,7 @@ TABLE2, TABLE4, TABLE5 = (
     for table in ("table2", "table4", "table5")
 )
 STAND_IN = "bundled stand-in data (scikit-image photographs)"
+PAIR = ("clean", "degraded")  # the folders of a folder of pairs
 BUNDLED_TESTS = {"bundled": bundled.TEST, "bundled_validation": bundled.VALIDATION}
 KNOWN = {
     "training": {*TRAINING, "bundled"},
@@ -76,6 +77,7 @@ def training_set(
     root: str | os.PathLike | None = None,
     download: bool = True,
     white: int | None = None,
+    pairs: int | None = None,
 ) -> DataSet:
     """A training set: ``bsd300``, ``bsd400``, ``div2k``, ``bundled`` or a folder's path.
 
@@ -86,13 +88,15 @@ def training_set(
             ``data/``.
         download: whether to download what is not found.
         white: the value of white in the files of a folder, as 4095 for 12 bits stored in 16.
+        pairs: for a folder of pairs, label pixels per pixel of the degraded image, a side; see
+            :func:`_paired`.
 
     Raises:
         ConfigError: no such data set or mode.
         NotAvailable: it is neither present nor downloadable.
         DataError: a folder is incomplete or an image damaged.
     """
-    return _load("training", name, mode, root, download, white)
+    return _load("training", name, mode, root, download, white, pairs)
 
 
 def test_set(
@@ -102,12 +106,13 @@ def test_set(
     root: str | os.PathLike | None = None,
     download: bool = True,
     white: int | None = None,
+    pairs: int | None = None,
 ) -> DataSet:
     """A test set: ``set5``, ``set12``, ``set14``, ``bsd68``, ``table2`` ... ``table5``,
     ``validation``, ``bsd300`` (all 100 test images), ``div2k_valid``, ``bundled``,
     ``bundled_validation`` or a folder's path. Arguments and errors as for :func:`training_set`.
     """
-    return _load("test", name, mode, root, download, white)
+    return _load("test", name, mode, root, download, white, pairs)
 
 
 test_set.__test__ = False  # for pytest: a function of the library, not a test
@@ -191,7 +196,7 @@ def fingerprint(kind: str, name: str, root: str | os.PathLike | None = None) -> 
             files = _own_files(name)
         except DataError:
             return None
-        return _fingerprint((file.name, download.file_digest(file)) for file in files)
+        return _fingerprint((_named(file, name), download.file_digest(file)) for file in files)
     _check_known(kind, name)
     if name in BUNDLED_TESTS:
         return bundled.read_regions(_regions(kind, name), "grey")[1] if available(name) else None
@@ -267,11 +272,16 @@ def _load(
     root: str | os.PathLike | None,
     download: bool,
     white: int | None,
+    pairs: int | None,
 ) -> DataSet:
     images.check_mode(mode)
     _check_known(kind, name)
     if is_folder(name):
-        return _own(name, mode, white)
+        return _own(name, mode, white, pairs)
+    if pairs:
+        raise ConfigError(
+            f"{name} has no pairs: name a folder that holds {PAIR[0]}/ and {PAIR[1]}/"
+        )
     if name in BUNDLED_TESTS:
         regions = _regions(kind, name)
         pixels, digest = bundled.read_regions(regions, mode)
@@ -299,11 +309,14 @@ def _load(
     return DataSet(name, declared["title"], [p.stem for p in paths], pixels, False, found)
 
 
-def _own(name: str, mode: str, white: int | None) -> DataSet:
+def _own(name: str, mode: str, white: int | None, pairs: int | None) -> DataSet:
     """All images of a folder; those whose names differ in their endings only keep these."""
-    called, paths = short(name), _own_files(name)
+    called, paths = short(name), _own_files(name, pairs is not None)
     read = _read(paths, mode, white)
-    _tell(name, paths, read)
+    if pairs is None:
+        _tell(_path(name), paths, read)
+    else:
+        return _paired(called, _path(name), paths, read, pairs)
     stems = Counter(path.stem for path in paths)
     names = [path.stem if stems[path.stem] == 1 else path.name for path in paths]
     found = _fingerprint((p.name, each.sha256) for p, each in zip(paths, read, strict=True))
@@ -311,22 +324,71 @@ def _own(name: str, mode: str, white: int | None) -> DataSet:
     return DataSet(called, f"{called} ({len(paths)} images)", names, pixels, False, found)
 
 
-def _tell(name: str, paths: list[Path], read: list[images.Read]) -> None:
+def _paired(
+    called: str, folder: Path, paths: list[Path], read: list[images.Read], scale: int
+) -> DataSet:
+    """Images (2C, H, W): a label, and below it its degraded image with each pixel repeated.
+
+    Raises:
+        DataError: an image has no partner of its name, or their sizes do not fit the scale.
+    """
+    import torch
+
+    half, names, pixels = len(paths) // 2, [], []
+    for part in PAIR:
+        own = [(p, each) for p, each in zip(paths, read, strict=True) if p.parent.name == part]
+        _tell(folder / part, *map(list, zip(*own, strict=True)))
+    for path, label, degraded in zip(paths, read[:half], read[half:], strict=False):
+        large, small = label.image.shape, degraded.image.shape
+        if tuple(scale * side for side in small[1:]) != tuple(large[1:]):
+            raise DataError(
+                f"{shown(path)} has {large[1]} x {large[2]} pixels and its degraded image "
+                f"{small[1]} x {small[2]}: with task.scale={scale} they must be "
+                f"{scale} to 1" + " (equal)" * (scale == 1)
+            )
+        repeated = degraded.image.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+        pixels.append(torch.cat([label.image, repeated]))
+        names.append(path.stem)
+    found = _fingerprint(
+        (_named(p, folder), each.sha256) for p, each in zip(paths, read, strict=True)
+    )
+    return DataSet(called, f"{called} ({len(names)} pairs)", names, pixels, False, found)
+
+
+def _tell(folder: Path, paths: list[Path], read: list[images.Read]) -> None:
     """Print what is left out of a folder and of its images, each kind once."""
-    if left := images.left_out(_path(name)):
-        note(f"left out of {shown(name)}: {left}")
+    if left := images.left_out(folder):
+        note(f"left out of {shown(folder)}: {left}")
     kinds: dict[str, list[str]] = {}
     for path, each in zip(paths, read, strict=True):
         for kind in each.notes:
             kinds.setdefault(kind, []).append(shown(path.name))
     for kind, files in kinds.items():
         some = ", ".join(files[:3]) + ", ..." * (len(files) > 3)
-        note(f"{len(files)} of {len(paths)} files of {shown(name)} ({some}): {kind}")
+        note(f"{len(files)} of {len(paths)} files of {shown(folder)} ({some}): {kind}")
 
 
-def _own_files(name: str) -> list[Path]:
-    """The images of a folder; DataError if one's name could not stand in a table."""
-    found = images.list_images(_path(name))
+def _own_files(name: str, pairs: bool | None = None) -> list[Path]:
+    """The images of a folder, of pairs the clean ones and then their partners in this order.
+
+    ``pairs``: whether it is to hold pairs; None: if it looks so.
+
+    Raises:
+        DataError: there are none, one has no partner, or a name could not stand in a table.
+    """
+    parts = [_path(name) / part for part in PAIR]
+    if pairs or (pairs is None and all(map(os.path.isdir, parts))):
+        if os.path.isdir(_path(name)) and not all(map(os.path.isdir, parts)):
+            raise DataError(f"{shown(name)} must hold two folders, {PAIR[0]}/ and {PAIR[1]}/")
+        clean, degraded = ({path.stem: path for path in images.list_images(p)} for p in parts)
+        if alone := sorted(clean.keys() ^ degraded.keys()):
+            raise DataError(
+                f"{len(alone)} images of {shown(name)} have no partner of their name in the other "
+                f"folder ({shown(alone[0])}, ...)"
+            )
+        found = [*clean.values(), *(degraded[stem] for stem in clean)]
+    else:
+        found = images.list_images(_path(name))
     for path in found:
         try:
             path.name.encode()
@@ -337,7 +399,12 @@ def _own_files(name: str) -> list[Path]:
     return found
 
 
-def _path(name: str) -> Path:
+def _named(file: Path, folder: str | Path) -> str:
+    """A file's name in a fingerprint: its path in its folder."""
+    return file.relative_to(_path(folder)).as_posix()
+
+
+def _path(name: str | Path) -> Path:
     return Path(os.path.abspath(os.path.expanduser(name)))
 
 

@@ -65,7 +65,7 @@ class PatchSampler:
     """An endless source of batches (input, label).
 
     Args:
-        images: decoded images, uint8 (C, H, W), of any sizes.
+        images: decoded images, uint8 (C, H, W), of any sizes; (2C, H, W) for a task of pairs.
         task: degradation and channels.
         patch: side of a label patch in pixels; for super-resolution a multiple of the scale.
         batch: patches a batch.
@@ -98,7 +98,8 @@ class PatchSampler:
         self.task, self.batch, self.augment = task, batch, augment
         self.device = torch.device(device)
         self.side = patch // task.scale + 2 * task.margin  # in pixels of the stored image
-        labels = [task.label(image) for image in images]
+        pieces = [task.split(image) for image in images]
+        labels, fixed = [label for label, _ in pieces], [stored for _, stored in pieces]
         smallest = min(min(label.shape[-2:]) for label in labels)
         if smallest < self.side * task.scale:
             raise DataError(
@@ -106,7 +107,6 @@ class PatchSampler:
                 f"smallest training image has {smallest}: choose a smaller patch"
             )
         self._labels = _Stack(labels, self.device)
-        fixed = [task.stored(label) for label in labels]
         self._stored = self._labels if fixed[0] is None else _Stack(fixed, self.device)
         # Images are drawn in proportion to their area, so that every pixel is as likely.
         area = (self._labels.height * self._labels.width).cpu()

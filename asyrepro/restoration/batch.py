@@ -38,6 +38,7 @@ class Options(Protocol):
     sigma: float | None
     white: int | None
     tile: int | None
+    ensemble: bool
     recursive: bool
     overwrite: bool
     preview: bool
@@ -100,6 +101,7 @@ def _restore(
                 told,
                 white=options.white,
                 tile=options.tile,
+                ensemble=options.ensemble,
                 device=device,
                 progress=source.name if options.progress else None,
             )
@@ -234,4 +236,4 @@ def check(options: Options, task: Task) -> None:
 def purpose(task: Task) -> str:
     if isinstance(task, Denoising):
         return f"denoises, trained with sigma {task.sigma:g}"
-    return f"enlarges {task.scale} times"
+    return f"enlarges {task.scale} times" if task.scale > 1 else "restores, trained on pairs"

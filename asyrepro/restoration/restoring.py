@@ -29,6 +29,7 @@ def restore(
     *,
     white: int | None = None,
     tile: int | None = None,
+    ensemble: bool = False,
     device: torch.device | str = "cpu",
     progress: str | None = None,
 ) -> np.ndarray:
@@ -41,22 +42,64 @@ def restore(
             noise-level map is told.
         white: the value of white in the colours; the type's largest if None.
         tile: see :func:`asyrepro.restoration.tiling.plan`.
+        ensemble: take the mean of the results for all eight flips and rotations.
         progress: the title of a progress bar over tiles; None for no bar.
 
     Returns:
         The restored picture (s*H, s*W, C) of the same type, rounded and clipped; s is the task's
         scale.
     """
+    options = {"white": white, "tile": tile, "device": device, "progress": progress}
+    if ensemble:
+        total = 0.0
+        for turn in range(8):
+            turned = np.ascontiguousarray(_turned(pixels, turn))
+            total += _turned(_restored(turned, network, task, **options), turn, back=True)
+        restored = total / 8
+    else:
+        restored = _restored(pixels, network, task, **options)
+    return restored.round().astype(pixels.dtype)
+
+
+def _turned(pixels: np.ndarray, turn: int, back: bool = False) -> np.ndarray:
+    """One of the eight orientations of an array (H, W, C), or the way back from it."""
+    if back:
+        return np.rot90(pixels[:, ::-1] if turn > 3 else pixels, -turn)
+    turned = np.rot90(pixels, turn)
+    return turned[:, ::-1] if turn > 3 else turned
+
+
+class Ensemble(nn.Module):
+    """The mean of a network's outputs for the eight flips and rotations of its input."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        total = 0.0
+        for turn in range(4):
+            turned = torch.rot90(inputs, turn, (-2, -1))
+            for flip in ((), (-1,)):
+                output = self.network(turned.flip(flip)).flip(flip)
+                total = total + torch.rot90(output, -turn, (-2, -1))
+        return total / 8
+
+
+def _restored(
+    pixels: np.ndarray, network: nn.Module, task: Task, *, white, tile, device, progress
+) -> np.ndarray:
+    """The restored picture as float32, clipped to the range of its pixels."""
     height, width, channels = pixels.shape
     peak = _peak(pixels, white).to(device)
     scale = task.scale
     side, overlap = tiling.plan(network, task, tile)
-    restored = np.empty((height * scale, width * scale, channels), pixels.dtype)
+    restored = np.empty((height * scale, width * scale, channels), np.float32)
 
     def of_window(window: np.ndarray, place: tiling.Place) -> np.ndarray:
         image = torch.from_numpy(window.astype(np.float32)).to(device) / peak
         output = _with_alpha(image, network, task, place)
-        return (output.clamp(0, 1) * peak).round().cpu().numpy().astype(pixels.dtype)
+        return (output.clamp(0, 1) * peak).cpu().numpy()
 
     tiling.apply(
         of_window,

@@ -45,8 +45,8 @@ from asyrepro.system.options import no_such_choice
 PLACES = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
 CONFIGS = next((path for path in PLACES if path.is_dir()), PLACES[-1])  # of a wheel, of a checkout
 
-ADDED = {  # settings of a task that older configurations lack, and what lacking them means
-    "border": "renormalise", "noise": "name", "normalize": None, "test_sigma": None,
+ADDED = {  # settings of a task or data set that older configurations lack, and what that means
+    "border": "renormalise", "noise": "name", "normalize": None, "test_sigma": None, "white": None,
 }  # fmt: skip
 IDENTITY = (  # the settings that make a run what it is: two runs that agree in them are the same
     "model", "dataset", "task", "loss", "recipe", "seed", "testset", "validation", "amp",
@@ -124,6 +124,11 @@ class Loss(Part):
     base: Annotated[Word, AfterValidator(_loss_name)] | None = None  # what it is compared with
 
 
+class DataSet(Part):
+    name: str | None  # of a folder its path, with a slash
+    white: PositiveInt | None = None  # in the files of your own folders
+
+
 class Settings(Part):
     """All settings of a run, resolved."""
 
@@ -142,6 +147,7 @@ class Settings(Part):
     task: Described
     recipe: Recipe
     runtime: Runtime
+    dataset: DataSet
 
 
 def check(cfg: DictConfig) -> None:
@@ -363,7 +369,8 @@ def decisive(cfg: DictConfig | dict) -> dict:
     # What the report compares the loss with belongs to the report.
     found["loss"] = {k: v for k, v in cfg["loss"].items() if k != "base"}
     added = ADDED.items()  # the same run as before there was a choice
-    found["task"] = {k: v for k, v in cfg["task"].items() if (k, v) not in added}
+    for group in ("task", "dataset"):
+        found[group] = {k: v for k, v in cfg[group].items() if (k, v) not in added}
     return found | ({"from_sha256": cfg["from_sha256"]} if cfg.get("from_sha256") else {})
 
 

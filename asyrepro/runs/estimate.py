@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from asyrepro.data import catalogue
 from asyrepro.runs import evaluation
-from asyrepro.runs.execution import Job
+from asyrepro.runs.execution import Job, where
 from asyrepro.runs.run import Run
 from asyrepro.system.errors import ConfigError
 from asyrepro.training import speed
@@ -90,8 +90,7 @@ def _evaluating(job: Job) -> float:
     found = 0.0
     cfg = job.cfg
     for name in {*filter(None, [cfg.testset]), *cfg.benchmarks}:
-        where = {"root": cfg.runtime.data, "download": cfg.runtime.download}
-        testset = catalogue.test_set(name, mode=job.task.mode, **where)
+        testset = catalogue.test_set(name, **job.task.reading(), **where(cfg))
         first = replace(testset, names=testset.names[:1], images=testset.images[:1])
         started = time.perf_counter()
         evaluation.evaluate(job.network.eval(), first, job.task, device=job.device)

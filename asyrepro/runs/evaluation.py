@@ -8,6 +8,7 @@ test sets than the tables' also gets the literature's, on luma with the border c
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,9 +16,13 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from asyrepro import metrics
+from asyrepro.data.decoding import Picture
+from asyrepro.restoration import pictures
+from asyrepro.system import files
 from asyrepro.system.errors import DataError
 from asyrepro.tasks import SuperResolution, Task, check_size
 
+ERROR_WHITE = 0.1  # the error that is white in an error map
 TABLES = ("table2", "table3", "bundled", "bundled_validation")  # in the paper's metrics only
 
 
@@ -84,7 +89,9 @@ def row(name: str, restored: Tensor, label: Tensor, task: Task, testset: str) ->
     return found
 
 
-def evaluate(network: nn.Module, testset, task: Task, *, device="cpu", progress=False):
+def evaluate(
+    network: nn.Module, testset, task: Task, *, device="cpu", progress=False, keep=None
+) -> list[dict]:
     """Evaluate a network on a test set.
 
     Args:
@@ -92,6 +99,7 @@ def evaluate(network: nn.Module, testset, task: Task, *, device="cpu", progress=
         testset: a :class:`~asyrepro.data.catalogue.DataSet` (or anything with ``name``,
             ``names`` and ``images``).
         task: the degradation.
+        keep: called with (name, degraded, output, label) of every image, such as :func:`save`.
 
     Returns:
         A list of dictionaries with testset, image, psnr (dB), ssim, rmse (eq. 9), nrmse (what
@@ -101,10 +109,26 @@ def evaluate(network: nn.Module, testset, task: Task, *, device="cpu", progress=
     Raises:
         DataError: an image is too small to be measured; found before any is restored.
     """
-    return [
-        row(name, output, label, task, testset.name)
-        for name, _, output, label in outputs(network, testset, task, device, progress)
-    ]
+    rows = []
+    for name, degraded, output, label in outputs(network, testset, task, device, progress):
+        rows.append(row(name, output, label, task, testset.name))
+        if keep:
+            keep(name, degraded, output, label)
+    return rows
+
+
+def save(folder: Path | str, name: str, degraded: Tensor, output: Tensor, label: Tensor) -> None:
+    """Write the images (C, H, W) of a test image, and the error map, as NAME-input.png, ...
+
+    The map is the mean absolute error over the channels, in which white is :data:`ERROR_WHITE`.
+    """
+    error = (output - label).abs().mean(dim=0, keepdim=True) / ERROR_WHITE
+    shots = {"input": degraded, "output": output, "label": label, "error": error}
+    for what, image in shots.items():
+        pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+        files.write_bytes(
+            Path(folder) / f"{name}-{what}.png", pictures.encode([Picture(pixels)], ".png")
+        )
 
 
 def evaluate_baseline(testset, task: Task) -> list[dict]:

@@ -150,7 +150,7 @@ class Job:
                 have(name, cfg.runtime)
         tests = [cfg.testset, *cfg.benchmarks] if cfg.testset else cfg.benchmarks
         for name in filter(catalogue.is_folder, tests):
-            testset = catalogue.test_set(name, mode=self.task.mode)
+            testset = catalogue.test_set(name, **self.task.reading(), **where(cfg))
             evaluation.check_sizes(testset, self.task)
             self._check_same(name, f"test {testset.name}", testset.fingerprint)
 
@@ -210,7 +210,7 @@ class Job:
             f"decoded as a whole, here and on {devices.name_of(self.device)}: make room, or choose "
             "another dataset"
         ):
-            images = catalogue.training_set(cfg.dataset.name, mode=self.task.mode, **_where(cfg))
+            images = catalogue.training_set(cfg.dataset.name, **self.task.reading(), **where(cfg))
             key = f"training {images.name}"
             if catalogue.is_folder(cfg.dataset.name):
                 self._check_same(cfg.dataset.name, key, images.fingerprint)
@@ -238,9 +238,10 @@ class Job:
             return None, {}
         without = "recipe.validate_every=0 to train without validation"
         with or_give(f"validation= a folder of your own, or {without}"):
-            chosen = catalogue.test_set(cfg.validation, mode=self.task.mode, **_where(cfg))
+            chosen = catalogue.test_set(cfg.validation, **self.task.reading(), **where(cfg))
+        step = self.task.scale if self.task.pairs else 1
         pairs = [
-            tuple(part.to(self.device) for part in self.task.test_pair(_centre(image), name))
+            tuple(part.to(self.device) for part in self.task.test_pair(_centre(image, step), name))
             for name, image in zip(chosen.names, chosen.images, strict=True)
         ]
 
@@ -334,7 +335,7 @@ class Job:
         }
         rows, sums, tested = [], [], {}
         for name, table in wanted:
-            testset = catalogue.test_set(name, mode=self.task.mode, **_where(cfg))
+            testset = catalogue.test_set(name, **self.task.reading(), **where(cfg))
             tested[f"test {testset.name}"] = testset.fingerprint
             about = {"table": table, **common, "loss": cfg.loss.name, "seed": cfg.seed}
             for image, output, label in self._outputs(network, testset):
@@ -435,9 +436,10 @@ def _device(cfg: DictConfig) -> torch.device:
     return device
 
 
-def _where(cfg: DictConfig) -> dict:
-    """Where data sets are looked for, and whether they may be downloaded."""
-    return {"root": cfg.runtime.data, "download": cfg.runtime.download}
+def where(cfg: DictConfig) -> dict:
+    """Where data sets are looked for, whether they may be downloaded, and what is white."""
+    white = cfg.dataset.get("white")
+    return {"root": cfg.runtime.data, "download": cfg.runtime.download, "white": white}
 
 
 def optimization(recipe: DictConfig, network: nn.Module):
@@ -474,9 +476,11 @@ def _whiten(network: nn.Module, name: str, sampler: PatchSampler) -> None:
         raise ConfigError(f"recipe.whiten is {name!r}: {error}") from error
 
 
-def _centre(image: Tensor) -> Tensor:
-    height, width = (min(VALIDATION_SIDE, side) for side in image.shape[-2:])
+def _centre(image: Tensor, step: int) -> Tensor:
+    """The middle of an image, whose corners lie at multiples of ``step``."""
+    height, width = (min(VALIDATION_SIDE, side) // step * step for side in image.shape[-2:])
     top, left = (image.shape[-2] - height) // 2, (image.shape[-1] - width) // 2
+    top, left = top // step * step, left // step * step
     return image[:, top : top + height, left : left + width]
 
 

@@ -23,7 +23,7 @@ INTEGERS = ("table", "seed", "iterations")
 FLOATS = (*METRICS, "psnr_y", "ssim_y")
 ROW_KEY = ["table", "testset", "model", "dataset", "variant", "loss", "seed", "image"]
 
-BASELINES = ("bicubic", "noisy", "blurred", "jpeg")
+BASELINES = ("bicubic", "noisy", "blurred", "jpeg", "degraded")
 BASES = ("mae", "mse")
 PAPER_LOSSES = ("mae", "mse", "asy_mae", "asy_mse")
 CONTROLS = tuple(

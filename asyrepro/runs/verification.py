@@ -131,7 +131,7 @@ class _Check:
         self.frame = results.load(study)
         self.recorded = provenance.read(study / provenance.STUDY)
         self.claimed: set[int] = set()  # rows of metrics.csv that belong to a cell or baseline
-        self.testsets: dict[tuple[str, str], catalogue.DataSet | None] = {}
+        self.testsets: dict[tuple, catalogue.DataSet | None] = {}
 
     def names(self) -> list[str]:
         """The cells that have run folders, kept weights or recorded hashes."""
@@ -208,7 +208,7 @@ class _Check:
         tolerance = max(self.tolerance, HALF_TOLERANCE) if half else self.tolerance
         first = [catalogue.short(cfg.testset)] if cfg.testset else []
         for wanted in dict.fromkeys([*stored["testset"], *first]):
-            testset = self._testset(named(wanted, cfg), task.mode)
+            testset = self._testset(named(wanted, cfg), task, cfg)
             if testset is None:
                 outcome.unchecked.append(f"{wanted} is not here")
                 continue
@@ -220,16 +220,18 @@ class _Check:
                 continue
             _evaluated(outcome, again, stored[stored["testset"] == wanted], tolerance)
 
-    def _testset(self, name: str, mode: str) -> catalogue.DataSet | None:
+    def _testset(self, name: str, task: Task, cfg: DictConfig) -> catalogue.DataSet | None:
         if catalogue.is_folder(name) and not catalogue.fingerprint("test", name):
             return None  # missing, or without images
-        if (name, mode) not in self.testsets:
+        reading = {**task.reading(), "white": cfg.dataset.get("white")}
+        key = (name, *reading.values())
+        if key not in self.testsets:
             try:
-                found = catalogue.test_set(name, mode=mode, root=self.data, download=False)
+                found = catalogue.test_set(name, **reading, root=self.data, download=False)
             except catalogue.NotAvailable:
                 found = None
-            self.testsets[name, mode] = found
-        return self.testsets[name, mode]
+            self.testsets[key] = found
+        return self.testsets[key]
 
     def baselines(self, names: list[str]) -> list[tuple[Path, str]]:
         """The files of baselines of these cells, each with the name of a cell of its task."""
@@ -257,7 +259,7 @@ class _Check:
         outcome.note("metrics.csv", not problem, problem)
         cfg = self._configuration(name)
         task = cfg and _task(cfg)
-        testset = task and self._testset(named(rows["testset"].iloc[0], cfg), task.mode)
+        testset = task and self._testset(named(rows["testset"].iloc[0], cfg), task, cfg)
         if not testset:
             outcome.unchecked.append(f"{rows['testset'].iloc[0]} is not here")
         else:

@@ -5,17 +5,19 @@ import os
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import nn
 
 from asyrepro.commands import compare, evaluate, verify
 from asyrepro.data import catalogue
+from asyrepro.data.sampler import PatchSampler
 from asyrepro.runs import config, evaluation, execution, results
 from asyrepro.runs.execution import carry_out
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run
 from asyrepro.system.errors import CheckpointError, ConfigError, DataError
-from asyrepro.tasks import SuperResolution
+from asyrepro.tasks import Pairs, SuperResolution
 
 
 def picture(path, seed=0, size=(48, 40)):
@@ -280,3 +282,92 @@ def test_too_small_an_image_is_named_before_any_is_restored(photos, side, least)
     message = f"'tiny' gives a label of {side} x 42 pixels; it must have {least} at least"
     with pytest.raises(DataError, match=message):
         evaluation.evaluate(Never(), testset, SuperResolution(2 if side == 6 else 3, "luma"))
+
+
+# ------------------------------------------------------------------------------------ real pairs
+
+
+def pair(folder, name, scale=1, seed=0, size=(48, 40)):
+    """A clean picture, and below the same name one that is half as bright, 1/scale as large."""
+    picture(folder / "clean" / name, seed, size)
+    small = (size[0] // scale, size[1] // scale)
+    with Image.open(folder / "clean" / name) as clean:
+        degraded = clean.resize(small, Image.Resampling.BOX).point(lambda value: value // 2)
+    (folder / "degraded").mkdir(exist_ok=True)
+    degraded.save(folder / "degraded" / f"{name.partition('.')[0]}.bmp")
+
+
+@pytest.fixture
+def scans(tmp_path):
+    for i in range(3):
+        pair(tmp_path / "train", f"{i}.png", seed=i)
+        pair(tmp_path / "test", f"t{i}.png", seed=10 + i)
+    return tmp_path
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_patches_of_pairs_are_cut_at_the_same_place(tmp_path, scale):
+    """Each input is half as bright as its label there, and nothing is added to it."""
+    for i in range(3):
+        pair(tmp_path / "mine", f"{i}.png", scale, i)
+    task = Pairs(scale, "grey")
+    found = catalogue.training_set(f"{tmp_path}/mine", **task.reading())
+    assert found.names == ["0", "1", "2"] and found.title == "mine (3 pairs)"
+    inputs, labels = next(PatchSampler(found.images, task, patch=8, batch=20, seed=0))
+    assert inputs.shape[-1] * scale == labels.shape[-1] == 8
+    means = torch.nn.functional.avg_pool2d(labels, scale)
+    assert (inputs - means / 2).abs().max() < 1.5 / 255
+    clean = np.asarray(Image.open(tmp_path / "mine/clean/0.png").convert("L"))
+    degraded = np.asarray(Image.open(tmp_path / "mine/degraded/0.bmp").convert("L"))
+    inputs, label = task.test_pair(found.images[0], "0")
+    assert (label[0, 0].numpy() * 255 == clean).all()
+    assert (inputs[0, 0].numpy() * 255 == degraded).all()
+    assert catalogue.fingerprint("training", f"{tmp_path}/mine") == found.fingerprint
+
+
+def test_pairs_that_do_not_fit_are_named(scans):
+    reading = Pairs().reading()
+    with pytest.raises(ConfigError, match="set5 has no pairs"):
+        catalogue.test_set("set5", **reading)
+    with pytest.raises(DataError, match=r"clean/ and degraded/"):
+        catalogue.test_set(f"{scans}/train/clean", **reading)
+    with pytest.raises(DataError, match=r"clean, degraded"):  # without task=pairs
+        catalogue.test_set(f"{scans}/train", mode="grey")
+    with pytest.raises(DataError, match=r"0\.png has 40 x 48 .* 40 x 48.*task\.scale=2"):
+        catalogue.test_set(f"{scans}/train", **Pairs(2).reading())
+    (scans / "train" / "degraded" / "1.bmp").unlink()
+    with pytest.raises(DataError, match=r"1 images of .*train .*\(1, "):
+        catalogue.training_set(f"{scans}/train", **reading)
+
+
+def test_a_run_on_pairs_learns_what_lies_between_them(scans, capsys):
+    """Trained, validated, tested and evaluated again on folders of pairs; nothing is degraded."""
+    overrides = ["model=srcnn", "task=pairs", "dataset=pairs", f"dataset.name={scans}/train"]
+    overrides += [f"testset={scans}/test", f"validation={scans}/test", "recipe.validate_every=1"]
+    overrides += ["table=null", "recipe.patch=24", f"results={scans}/results"]
+    cfg = resolve(configured(*overrides, "runtime.download=false"))
+    run = Run(scans / "results" / "own" / "srcnn" / "mae" / "seed0")
+    rows = carry_out(cfg, run)[0]
+    assert [row["image"] for row in rows] == ["t0", "t1", "t2"]
+    [baseline] = (scans / "results" / "own" / "baselines").glob("*.csv")
+    darker = execution.read_rows(baseline)
+    for row in darker:
+        clean = catalogue.test_set(f"{scans}/test", **Pairs(1, "luma").reading())
+        image = clean.images[clean.names.index(row["image"])].double() / 255
+        error = (image[0] - image[1]).square().mean()
+        assert float(row["psnr"]) == pytest.approx(-10 * torch.log10(error).item(), abs=1e-4)
+    arguments = [f"checkpoint={run.weights}", f"testset={scans}/test", "device=cpu"]
+    saved = scans / "saved"
+    assert evaluate.main([*arguments, f"output={scans}/again.csv", f"save={saved}"]) == 0
+    assert len(list(saved.iterdir())) == 3 * 4
+    images = {path.name: np.asarray(Image.open(path)).astype(float) for path in saved.iterdir()}
+    assert (images["t1-input.png"] == clean.images[1][1].numpy()).all()
+    assert (images["t1-label.png"] == clean.images[1][0].numpy()).all()
+    error = np.abs(images["t1-output.png"] - images["t1-label.png"])
+    np.testing.assert_allclose(images["t1-error.png"], (error * 10).clip(0, 255), atol=11)
+    assert evaluate.main([*arguments, "ensemble=true", f"save={scans}/mean"]) == 0
+    assert (scans / "mean/t1-output.png").read_bytes() != (saved / "t1-output.png").read_bytes()
+    again = execution.read_rows(scans / "again.csv")
+    assert [row["psnr"] for row in again[:3]] == [f"{row['psnr']:.7f}" for row in rows]
+    results.collect(scans / "results" / "own")
+    assert verify.main([str(scans / "results" / "own"), "device=cpu"]) == 0

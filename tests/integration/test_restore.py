@@ -535,6 +535,29 @@ def test_what_cannot_be_read_back_is_not_written(keep, tmp_path, capsys, monkeyp
     assert not (tmp_path / "a-restored.png").exists()
 
 
+@pytest.mark.parametrize("channels", [1, 4])
+def test_an_ensemble_is_the_mean_over_eight_orientations(channels, tmp_path):
+    """Against a network whose result depends on the orientation: it shifts by one pixel."""
+    shift = DnCNN(2, 1)
+    with torch.no_grad():
+        shift.first.weight.zero_()[..., 1, 1] = 1
+        shift.last.weight.zero_()[..., 1, 1] = 1
+        shift.last.weight[..., 1, 0] -= 1
+    pixels = random_pixels(channels)
+    task, shift = Denoising(25), shift.eval()
+    found = restoration.restore(pixels, shift, task, ensemble=True, tile=5)
+    # To the left of each pixel lies, over the orientations, each of its four neighbours twice.
+    colours = np.pad(pixels[..., :1].astype(float), ((1, 1), (1, 1), (0, 0)))
+    around = [colours[:-2, 1:-1], colours[2:, 1:-1], colours[1:-1, :-2], colours[1:-1, 2:]]
+    np.testing.assert_allclose(found[..., :1], np.mean(around, axis=0), atol=0.501)
+    inputs = torch.rand(2, 1, 9, 12)
+    ensemble = restoration.Ensemble(shift)
+    with torch.no_grad():
+        expected = ensemble(inputs).rot90(1, (-2, -1)).flip(-1)
+        turned = ensemble(inputs.rot90(1, (-2, -1)).flip(-1))
+    torch.testing.assert_close(turned, expected)
+
+
 def test_no_file_is_written_twice_or_over_another(smooth, tmp_path, capsys):
     folder = tmp_path / "scans"
     folder.mkdir()
