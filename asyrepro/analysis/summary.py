@@ -82,17 +82,21 @@ class Summary:
         return model_title(self.model)
 
     @cached_property
-    def _wide(self) -> pd.DataFrame:
-        """Images x (metric, loss, seed)."""
+    def _values(self) -> dict[tuple[str, str], pd.DataFrame]:
+        """(metric, loss) -> images x seeds."""
         rows = self.rows.assign(seed=self.rows["seed"].fillna(-1).astype(int))
-        wide = rows.pivot(index="image", columns=["loss", "seed"], values=list(METRICS))
-        return wide.reindex(self.images)
+        found = {}
+        for loss, of_loss in rows.groupby("loss"):
+            for metric in METRICS:
+                wide = of_loss.pivot(index="image", columns="seed", values=metric)
+                found[metric, loss] = wide.reindex(self.images)
+        return found
 
     def per_seed(self, loss: str, metric: str) -> pd.DataFrame:
         """Images x seeds; NaN where a seed lacks an image. Baselines have one column, -1."""
         if loss not in (*self.losses, self.baseline):
             return pd.DataFrame(index=self.images, dtype=float)
-        return self._wide[metric][loss]
+        return self._values[metric, loss]
 
     def values(self, loss: str, metric: str) -> np.ndarray:
         """Mean over seeds, one value per image in the order of ``images``; NaN where missing."""

@@ -6,6 +6,7 @@ They are small enough to be kept, in ``results/<study>/profiles.csv``:
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -140,13 +141,30 @@ def save(profiles: pd.DataFrame, path) -> Path:
 
 def load(path) -> pd.DataFrame:
     """Read what :func:`save` wrote; DataError if it is missing or damaged."""
+    return _read(path, path)
+
+
+def _read(source, path) -> pd.DataFrame:
+    """Profiles of a path or an open text, whose name for messages is ``path``."""
     numbers = ["table", "seed", "bin", "lower", "upper", *SUMS[:3]]
-    frame = results.read_table(path, COLUMNS, numbers, dtype={"image": str, "dataset": str})
+    frame = results.read_table(source, COLUMNS, numbers, dtype={"image": str, "dataset": str})
     same = (frame[WHERE] == frame[WHERE].shift()).all(axis=1)  # each image's bins stand together
     bins = (~same).cumsum().value_counts()
     if bins.nunique() > 1 or len(frame) % BINS:
         raise DataError(f"{path} lacks rows that it had: delete and remake it")
     return frame
+
+
+def _together(paths: list[Path]) -> pd.DataFrame:
+    """Several profiles, read at once; one after the other where that fails, to name the file."""
+    try:
+        texts = [path.read_text(encoding="utf-8").partition("\n")[::2] for path in paths]
+        if len({head for head, _ in texts}) == 1:
+            joined = texts[0][0] + "\n" + "".join(body for _, body in texts)
+            return _read(io.StringIO(joined), "together")
+    except (DataError, UnicodeDecodeError):
+        pass
+    return pd.concat([load(path) for path in paths])
 
 
 def collect(study_dir) -> Path | None:
@@ -160,7 +178,7 @@ def collect(study_dir) -> Path | None:
     without = [run for run in runs if not run.file("profiles.csv").is_file()]
     if not with_it:
         return None
-    path, found = study_dir / "profiles.csv", [load(profile) for profile in with_it]
+    path, found = study_dir / "profiles.csv", [_together(with_it)]
     if without and path.is_file():
         keys = WHERE[:-1]
         read = [results.read_rows(run.rows, may_be_empty=True) for run in without]
