@@ -50,7 +50,7 @@ def command(words: str) -> list[str]:
     [
         ("loss=mae,charbonnier_mine", "charbonnier", "charbonnier_mine"),
         ("model=tiny", "network", "mae"),
-        ("task=jpeg", "task", "mae"),
+        ("task=impulses", "task", "mae"),
         ("dataset=photos", "data", "mae"),
     ],
 )
