@@ -16,6 +16,7 @@ finished (the time limit, or another process works on the run); 143 SIGTERM, 130
 
 from __future__ import annotations
 
+import csv
 import os
 import shlex
 import shutil
@@ -123,7 +124,7 @@ def one_run(cfg: DictConfig) -> None:
                 rows, before = execution.carry_out(chosen, run)
             if distributed.main():
                 files.remove(run.failure)
-                say(f"{run}: {'already finished, ' * before}{summary(rows)}")
+                say(f"{run}: {'already finished, ' * before}{summary(rows, run)}")
     except stopping.Stopped as stop:
         if here:
             raise
@@ -167,6 +168,8 @@ def _run(arguments: list[str]) -> int:
     with ExitStack() as stack:
         if {"-m", "--multirun"} & set(arguments):
             study = _check_sweep(arguments)
+            if any(item.startswith("hydra/launcher=slurm") for item in arguments):
+                say(f"what the runs print is in {study}/.sweep/.submitit/")
             stack.enter_context(files.storing(study))
             stack.enter_context(config.explained())  # Hydra's own may be an OSError
             notes = (study / ".sweep" / f"failed-{os.uname().nodename}-{os.getpid()}").absolute()
@@ -217,10 +220,18 @@ def _samples(overrides: list[str]) -> list[list[str]]:
     return samples
 
 
-def summary(rows: list[dict]) -> str:
-    """Mean PSNR of each test set, in a line."""
+def summary(rows: list[dict], run: Run) -> str:
+    """Mean PSNR of each test set, in a line; without one, how far the training came."""
     found: dict[str, list[float]] = {}
     for row in rows:
         found.setdefault(row["testset"], []).append(float(row["psnr"]))
     means = ", ".join(f"{k} {sum(v) / len(v):.2f} dB" for k, v in found.items())
-    return means or "trained; not evaluated (give testset=)"
+    return means or f"{_course(run)}; not evaluated (give testset=)"
+
+
+def _course(run: Run) -> str:
+    with open(run.file("history.csv"), newline="", encoding="utf-8") as file:
+        history = list(csv.DictReader(file))
+    reached = [float(row["val_psnr"]) for row in history if row["val_psnr"]]
+    validation = f", {reached[-1]:.2f} dB on the validation images" if reached else ""
+    return f"trained {history[-1]['step']} steps{validation}"

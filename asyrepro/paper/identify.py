@@ -31,12 +31,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from asyrepro.data.images import list_images
 from asyrepro.paper.measure import CENTRES, CROPS, MODULI, VARIANTS, measure_array, measure_file
 from asyrepro.paper.tables import constants
 from asyrepro.system.errors import DataError
+from asyrepro.system.progress import bar
 from asyrepro.system.templates import render
 
 #: Corrected p below which a table's test set counts as found.
@@ -89,9 +89,8 @@ def scan(
         )
         hint = "; recursive=true looks into its folders" if inside and not recursive else ""
         raise DataError(f"{error}{hint}") from error
-    bar = tqdm(total=len(files), unit="image", disable=not progress)
     names, values, damaged = [], [], []
-    with bar:
+    with bar(total=len(files), unit="image", disable=None if progress else True) as shown:
         for path, (rms, reason) in zip(files, _measured(files, jobs), strict=True):
             name = path.relative_to(folder).as_posix()
             if rms is None:
@@ -99,7 +98,7 @@ def scan(
             else:
                 names.append(name)
                 values.append(rms)
-            bar.update()
+            shown.update()
     if not names:
         raise DataError(
             f"none of the {len(files)} images in {folder} can be read; the first: {damaged[0][1]}"

@@ -23,6 +23,7 @@ from asyrepro.system.errors import (
     say,
     shown,
 )
+from asyrepro.system.progress import bar
 from asyrepro.tasks import Denoising, SuperResolution, Task
 
 TASKS = {"denoise": Denoising, "enlarge": SuperResolution}
@@ -59,9 +60,8 @@ def restore_all(
     many = Path(options.input).is_dir()
     if many and (left := images.left_out(options.input, options.recursive)):
         say(f"note: left out of {shown(options.input)}: {left}")
-    for source, target in tqdm(
-        jobs, unit="picture", disable=None if options.progress and many else True
-    ):
+    titles = {"unit": "picture", "disable": None if options.progress and many else True}
+    for source, target in bar(jobs, **titles):
         try:
             with reaching():
                 done = _restore(source, target, network, task, options, device)

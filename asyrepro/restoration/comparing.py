@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 import tifffile
 from tabulate import tabulate
-from tqdm import tqdm
 
 from asyrepro.conventions import AS_IT_IS, AS_RGB, CONVENTIONS, Convention, measure
 from asyrepro.data import decoding, images
 from asyrepro.system import files
 from asyrepro.system.errors import DataError, reaching, shown
+from asyrepro.system.progress import bar
 
 METRICS = {"psnr": "PSNR", "ssim_7": "SSIM 7x7", "ssim_11": "SSIM 11x11",
            "rmse": "RMSE", "nrmse": "NRMSE"}  # fmt: skip
@@ -69,7 +69,7 @@ def compare(
     """
     pairs, left = pair_files(reference, output)
     found, grey, notes, failed = [], [], [], []
-    for name, first, second in tqdm(pairs, disable=None if len(pairs) > 1 else True, leave=False):
+    for name, first, second in bar(pairs, leave=False):
         try:
             with reaching():
                 one, two = read_pair(first, second, white)

@@ -14,9 +14,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from asyrepro.system.errors import ConfigError
+from asyrepro.system.progress import bar
 from asyrepro.tasks import MARGIN, Task
 
 TILE = 512  # pixels of the output; a network of long reach gets larger tiles
@@ -86,7 +86,8 @@ def apply(
     height, width = image.shape[-2:]
     scale = output.shape[-1] // width
     places = [(y, x) for y in _spans(height, tile, overlap) for x in _spans(width, tile, overlap)]
-    for y, x in tqdm(places, desc=progress, unit="tile", disable=progress is None, leave=False):
+    shown = {"desc": progress, "unit": "tile", "disable": True if progress is None else None}
+    for y, x in bar(places, leave=False, **shown):
         (rows, rows_seen), (columns, columns_seen) = y, x
         place = (rows_seen.start, columns_seen.start, height, width)
         result = function(image[..., rows_seen, columns_seen], place)

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from asyrepro import metrics
 from asyrepro.data.decoding import Picture
 from asyrepro.restoration import pictures
 from asyrepro.system import files
 from asyrepro.system.errors import DataError
+from asyrepro.system.progress import bar
 from asyrepro.tasks import SuperResolution, Task, check_size
 
 ERROR_WHITE = 0.1  # the error that is white in an error map
@@ -54,13 +54,8 @@ def outputs(network: nn.Module, testset, task: Task, device="cpu", progress=Fals
     task = task.on(testset.name)
     network.eval()
     pairs = zip(testset.names, testset.images, strict=True)
-    for name, image in tqdm(
-        pairs,
-        total=len(testset.names),
-        desc=testset.name,
-        disable=None if progress else True,  # None: no bar in a file
-        leave=False,
-    ):
+    shown = {"total": len(testset.names), "desc": testset.name, "leave": False}
+    for name, image in bar(pairs, disable=None if progress else True, **shown):
         yield name, *restore(network, task, image, name, device)
 
 

@@ -210,7 +210,9 @@ class Job:
             f"decoded as a whole, here and on {devices.name_of(self.device)}: make room, or choose "
             "another dataset"
         ):
-            images = catalogue.training_set(cfg.dataset.name, **self.task.reading(), **where(cfg))
+            reading = {**self.task.reading(), **where(cfg)}
+            with or_give(f"fallback=true for {cfg.dataset.instead} instead, as in reproduce"):
+                images = catalogue.training_set(cfg.dataset.name, **reading)
             key = f"training {images.name}"
             if catalogue.is_folder(cfg.dataset.name):
                 self._check_same(cfg.dataset.name, key, images.fingerprint)
@@ -461,7 +463,9 @@ def optimization(recipe: DictConfig, network: nn.Module):
             raise ValueError(f"it ends after {steps} of the {recipe.steps} steps")
         return optimizer, scheduler
     except (ValueError, TypeError, ZeroDivisionError) as error:
-        raise ConfigError(f"{name} cannot be used: {error}") from error
+        others = isinstance(error, TypeError) and name == "recipe.optimizer"
+        advice = "; ~recipe.optimizer.NAME removes an option, recipe=adam has Adam's own" * others
+        raise ConfigError(f"{name} cannot be used: {error}{advice}") from error
 
 
 def _whiten(network: nn.Module, name: str, sampler: PatchSampler) -> None:

@@ -17,9 +17,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
-from asyrepro.system import devices, files
+from asyrepro.system import devices, files, progress
 from asyrepro.system.errors import CheckpointError, UserError
 from asyrepro.training import checkpoint, distributed, graphs, stopping
 
@@ -59,7 +58,7 @@ class Trainer:
         checkpoint_seconds: time between checkpoints; there is always one of the last step, and one
             of the step at which the process was asked to end.
         logger: called with the lines of the history that are new at a checkpoint.
-        label: what the progress bar is called; None for no bar, and there is none in a file.
+        label: what the progress bar is called; None for no bar, nor lines in a log.
     """
 
     network: nn.Module
@@ -124,8 +123,8 @@ class Trainer:
         advance = self.stepping()
         self.network.train()
         saved = clock = time.perf_counter()
-        bar = tqdm(
-            total=self.steps, initial=self.step, desc=self.label, unit="step",
+        bar = progress.bar(
+            lines=True, total=self.steps, initial=self.step, desc=self.label, unit="step",
             disable=True if self.label is None else None, dynamic_ncols=True, mininterval=0.5,
         )  # fmt: skip
         with bar, stopping.deferred(), devices.measured_convolutions():
@@ -155,7 +154,7 @@ class Trainer:
                 self.seconds += time.perf_counter() - clock
                 if log:
                     self._log(rate, validate)
-                    bar.set_postfix_str(_describe(self.history))
+                    bar.set_postfix_str(_describe(self.history), refresh=False)
                 if save:
                     distributed.on_main(self.save)
                     saved = time.perf_counter()
