@@ -115,12 +115,10 @@ def one_run(cfg: DictConfig) -> None:
                 chosen = resolve(cfg, run)
                 if cfg.minutes and begun_with(run) is None:
                     since = time.monotonic() if sweep else stopping.STARTED
-                    cfg.recipe.steps = distributed.on_main(
-                        lambda: estimate.steps_within(cfg.minutes, chosen, run, since)
-                    )
+                    fitted = estimate.fit(cfg, chosen, run, since)
                     chosen = resolve(cfg, run)
                     if distributed.main():
-                        say(f"{run}: {cfg.recipe.steps} steps in {cfg.minutes:g} minutes")
+                        say(f"{run}: {fitted} for {cfg.minutes:g} minutes")
                 rows, before = execution.carry_out(chosen, run)
             if distributed.main():
                 files.remove(run.failure)

@@ -17,9 +17,10 @@ from omegaconf import DictConfig
 from asyrepro.data import catalogue
 from asyrepro.runs import evaluation
 from asyrepro.runs.execution import Job, where
+from asyrepro.runs.resolve import INTERVALS
 from asyrepro.runs.run import Run
 from asyrepro.system.errors import ConfigError
-from asyrepro.training import speed
+from asyrepro.training import distributed, speed
 from asyrepro.training.loop import HISTORY
 
 MEASURED = 2  # steps, for an estimate
@@ -58,6 +59,26 @@ def _measured(cfg: DictConfig, run: Run) -> float:
     with torch.random.fork_rng():
         job = Job.prepared(cfg, run)
         return speed.measure(job.bare_step(), job.device, seconds=0, least=MEASURED)
+
+
+def fit(cfg: DictConfig, chosen: DictConfig, run: Run, since: float) -> str:
+    """Choose the number of steps that ``cfg.minutes`` allows, and intervals to match, in ``cfg``.
+
+    Args:
+        cfg: as Hydra composes it; receives the steps.
+        chosen: the same resolved, for the measurement.
+        run, since: see :func:`steps_within`.
+
+    Returns:
+        The settings that repeat it.
+    """
+    recipe = cfg.recipe
+    steps = distributed.on_main(lambda: steps_within(cfg.minutes, chosen, run, since))
+    for name in INTERVALS:
+        if recipe[name]:
+            recipe[name] = max(1, round(recipe[name] * steps / chosen.recipe.steps))
+    recipe.steps = steps
+    return " ".join(f"recipe.{name}={recipe[name]}" for name in ("steps", *INTERVALS))
 
 
 def steps_within(minutes: float, cfg: DictConfig, run: Run, since: float) -> int:

@@ -19,6 +19,8 @@ from asyrepro.system import devices
 from asyrepro.system.errors import ConfigError, DataError
 from asyrepro.training import checkpoint, foreign
 
+INTERVALS = ("log_every", "validate_every")  # of a recipe, in steps
+
 
 def resolve(cfg: DictConfig, run: Run | None = None) -> DictConfig:
     """The configuration as it will be run: shortened, and with data sets that can be had.
@@ -50,6 +52,8 @@ def resolved(cfg: DictConfig, run: Run | None = None) -> DictConfig:
             catalogue.provide(name)  # nothing stands in for images of your own
     begun = begun_with(run)
     if cfg.get("minutes") and begun:  # as many steps as were chosen then
+        for name in INTERVALS:
+            cfg.recipe[name] = begun["recipe"][name]
         set_steps(cfg.recipe, begun["recipe"]["steps"])
     set_steps(cfg.recipe, min(cfg.recipe.steps, cfg.max_steps or cfg.recipe.steps))
     for name in ("border", "noise"):  # runs of a row have one border and one test noise
