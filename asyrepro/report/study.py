@@ -301,7 +301,8 @@ def _sheets(found: Findings, log, pdf: bool) -> int:
             sets.setdefault(tuple(data.names), (data, []))[1].append(table)
         for position, (data, served) in enumerate(sets.values()):
             stem = f"{name}_table{min(served)}" if position else name
-            title = f"{task.capitalize()}, {wording.tables(served)}: "
+            figure = name.removeprefix("fig")
+            title = f"The paper's Fig. {figure} for {task} ({wording.tables(served)}): "
             title += _whose(data, [by_table[table] for table in served], TABLE2)
             sheet = pictures.contact_sheet(data.names, list(data.images), title)
             style.save(sheet, found.folder / "figures" / stem, pdf)
@@ -313,7 +314,8 @@ def _whose(data, served: list[Summary], first_ten: list[str]) -> str:
     if data.bundled or any(summary.stand_in for summary in served):
         return f"test images ({results.STAND_IN})"
     if all(summary.same_images for summary in served):
-        return "the paper's own test images"
+        sets = wording.listed(dict.fromkeys(setup.PAPERS_OWN[s.table] for s in served))
+        return f"{sets}, the paper's own test images"
     if list(data.names) == first_ten:
         return "BSD300's first ten test images (the paper's are unknown)"
     return "test images"

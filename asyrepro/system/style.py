@@ -54,7 +54,7 @@ RC = {
     "pdf.fonttype": 42,
     "svg.fonttype": "none",  # text stays text: small, sharp, found by a search
     "svg.hashsalt": "asyrepro",
-    "savefig.dpi": 150,
+    "savefig.dpi": 130,
     "figure.dpi": 100,
     "figure.facecolor": "white",
     "image.cmap": "gray",
@@ -115,7 +115,7 @@ def _drawn(fig: Figure, **options) -> bytes:
 
 
 def _jpeg(fig: Figure) -> bytes:
-    return _drawn(fig, format="jpg", pil_kwargs={"quality": 90, "subsampling": 0, "optimize": True})
+    return _drawn(fig, format="jpg", pil_kwargs={"quality": 84, "subsampling": 0, "optimize": True})
 
 
 def _shortened(tag: re.Match) -> str:

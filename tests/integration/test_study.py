@@ -92,16 +92,16 @@ def test_variants_of_a_sweep_stay_out_of_the_tables(results):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["study=none"], "there is no study at"),
-        (["sudy=two"], "'sudy=two' is not understood: give study=NAME"),
-        ([], "no study is named: give study=NAME"),
-    ],
+    ("arguments", "name"), [(["study=none"], "none"), (["sudy=two"], "sudy"), (["pdf=x"], "pdf")]
 )
-def test_what_cannot_be_reported(results, arguments, message, capsys):
+def test_what_cannot_be_reported(results, arguments, name, capsys):
     assert command.main([*arguments, f"results={results}"]) == 2
-    assert message in capsys.readouterr().err
+    assert name in capsys.readouterr().err
+
+
+def test_a_folder_without_reports_has_no_front_page(tmp_path, capsys):
+    assert command.main([f"results={tmp_path}"]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
 
 
 def test_a_network_of_colour_in_the_table_of_one_of_luma(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from asyrepro.analysis import changes, statistics
 from asyrepro.report import changes as report
-from asyrepro.report import forest, page, study
+from asyrepro.report import forest, further, study
 from asyrepro.runs import results
 
 
@@ -209,7 +209,7 @@ def test_means_of_a_sweep_are_of_one_metric(tmp_path):
     made = [
         {**row, "psnr_y": 33.0 if row["image"] == "a" else ""} for row in rows("mae", MAE, **sweep)
     ]
-    (grid,) = page.variants(tidy(tmp_path, made))
+    (grid,) = further.variants(tidy(tmp_path, made))
     assert grid.rows[0][1:] == ["33.00"]
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from asyrepro import paper
 from asyrepro.analysis.summary import summarise
+from asyrepro.commands import radar as command
 from asyrepro.report import flowchart, pictures, radar, tables, wording
 from asyrepro.report.crops import Crop, Subject
 from asyrepro.runs import results
@@ -223,7 +224,7 @@ def test_pictures_are_jpeg_and_pdf_only_when_asked(tmp_path):
     fig = pictures.contact_sheet(["a"], [photograph(40, 60)], "sheet")
     assert [p.suffix for p in style.save(fig, tmp_path / "a")] == [".jpg"]
     assert sorted(p.suffix for p in style.save(fig, tmp_path / "a", pdf=True)) == [".jpg", ".pdf"]
-    assert Image.open(tmp_path / "a.jpg").size[0] > 900
+    assert Image.open(tmp_path / "a.jpg").size[0] > 800
 
 
 # ---------------------------------------------------------------------------------------- pictures
@@ -327,3 +328,15 @@ def test_tables_and_charts_show_the_same_losses():
     summary = summarise(as_measured(), 4, paper.tables())
     assert tables.pairs(summary) == [("asy_mae", "mae"), ("asy_mse", "mse")]
     assert tables.side_by_side(summary) == ["mae", "asy_mae", "mse", "asy_mse"]
+
+
+def test_the_command_draws_a_table_of_ones_own(tmp_path, capsys):
+    table = tmp_path / "mine.csv"
+    table.write_text("loss,image,psnr,lpips\nl1,01,30,0.2\nl1,02,31,0.1\nmine,01,30.5,0.1\n")
+    assert command.main([str(table), "title=My losses", "base=l1", "metrics=psnr", "pdf=true"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.csv", "mine.svg", "mine.pdf"}
+    text = (tmp_path / "mine.svg").read_text()
+    assert "My losses" in text and ">01<" in text and "lpips" not in text
+    assert command.main([str(table), "metrics=fid"]) == 2
+    assert "fid" in capsys.readouterr().err
+    assert command.main([str(tmp_path / "none.csv")]) == 2
