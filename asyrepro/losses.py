@@ -207,6 +207,75 @@ class AsymmetricLoss(nn.Module):
         return ", ".join(f"{name}={value!r}" for name, value in options.items())
 
 
+class CharbonnierLoss(nn.Module):
+    """Mean of ``sqrt(error^2 + epsilon^2)``: MAE without its kink at 0.
+
+    Charbonnier et al., ICIP 1994; for super-resolution Lai et al., "Deep Laplacian Pyramid
+    Networks", CVPR 2017, with the same epsilon.
+    """
+
+    def __init__(self, epsilon: float = 1e-3):
+        super().__init__()
+        self.epsilon = epsilon
+
+    def forward(self, output: Tensor, label: Tensor) -> Tensor:
+        return torch.hypot(output.float() - label.float(), label.new_tensor(self.epsilon)).mean()
+
+
+class GradientLoss(nn.Module):
+    """MAE of the differences of neighbouring pixels, along rows and along columns.
+
+    Mathieu et al., "Deep Multi-Scale Video Prediction beyond Mean Square Error", ICLR 2016, with
+    the difference taken of the error itself, so that an edge of the wrong sign counts.
+    """
+
+    def forward(self, output: Tensor, label: Tensor) -> Tensor:
+        error = output.float() - label.float()
+        return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+
+
+class FocalFrequencyLoss(nn.Module):
+    """Squared error of the spectrum, each frequency weighted by its own share of the error.
+
+    Jiang et al., "Focal Frequency Loss for Image Reconstruction and Synthesis", ICCV 2021, eq. (8)
+    and (9): orthonormal 2-D Fourier transform of each channel, weights ``|error|^alpha`` divided by
+    the largest of the channel, without a gradient.
+    """
+
+    def __init__(self, alpha: float = 1.0):
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, output: Tensor, label: Tensor) -> Tensor:
+        with torch.autocast(output.device.type, enabled=False):
+            spectrum = torch.fft.fft2(output.float() - label.float(), norm="ortho")
+        power = spectrum.real.square() + spectrum.imag.square()
+        weight = power.detach().sqrt() ** self.alpha
+        weight = weight / weight.amax(dim=(-2, -1), keepdim=True).clamp(min=EPSILON)
+        return (weight * power).mean()
+
+
+class SumOfLosses(nn.Module):
+    """``sum(weight * term(output, label))``; ``clamp``: both images are clipped to [0, 1] before.
+
+    Losses of piq refuse values outside [0, 1], which a network returns now and then: a term beside
+    them that is not clipped leads these back.
+    """
+
+    def __init__(self, terms: list[nn.Module], weights: list[float], clamp: list[bool]):
+        super().__init__()
+        if not len(terms) == len(weights) == len(clamp):
+            raise ValueError("terms, weights and clamp differ in length; each term needs one each")
+        self.terms = nn.ModuleList(terms)
+        self.weights, self.clamp = list(weights), list(clamp)
+
+    def forward(self, output: Tensor, label: Tensor) -> Tensor:
+        output, label = output.float(), label.float()
+        pairs = {False: (output, label), True: (output.clamp(0, 1), label.clamp(0, 1))}
+        terms = zip(self.weights, self.terms, self.clamp, strict=True)
+        return sum(weight * term(*pairs[clamp]) for weight, term, clamp in terms)
+
+
 class _WeightedSum(torch.autograd.Function):
     """``(mask * error.abs() ** power).sum()``, power 1 or 2, as a function of ``error``.
 

@@ -123,8 +123,14 @@ class Job:
                 f"{tuple(label.shape)}, and no loss compares these; check model.network and "
                 "model.input"
             )
-        with torch.inference_mode():
-            loss = make(cfg.loss.criterion).to(self.device)(output.float(), label)
+        criterion = make(cfg.loss.criterion).to(self.device)
+        try:
+            with torch.inference_mode():
+                loss = criterion(output.float(), label)
+        except ValueError as error:
+            raise ConfigError(
+                f"the loss {cfg.loss.name} refuses patches of {cfg.recipe.patch} pixels: {error}"
+            ) from error
         if loss.ndim:
             raise ConfigError(
                 f"the loss {cfg.loss.name} returns {tuple(loss.shape)} where a training needs one "

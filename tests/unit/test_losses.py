@@ -16,7 +16,13 @@ from omegaconf import OmegaConf
 from torch._subclasses import FakeTensorMode
 
 from asyrepro.degradation import enlarge, reduce
-from asyrepro.losses import AsymmetricLoss, asymmetric_weight
+from asyrepro.losses import (
+    AsymmetricLoss,
+    CharbonnierLoss,
+    FocalFrequencyLoss,
+    GradientLoss,
+    asymmetric_weight,
+)
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "loss").glob("*.yaml"))
 
@@ -484,14 +490,54 @@ def test_module_can_be_copied_and_says_what_it_is():
 # --- configs/loss --------------------------------------------------------------------------------
 
 
-def test_all_losses_have_a_config():
+PAPERS = [path for path in CONFIGS if "base" not in OmegaConf.load(path)]
+
+
+def test_all_losses_of_the_paper_and_its_controls_have_a_config():
     controls = ["table1", "normalized", "shuffled", "inverted"]
     expected = {"mae", "mse", "asy_mae", "asy_mse"}
     expected |= {f"asy_{base}_{control}" for base in ("mae", "mse") for control in controls}
-    assert {path.stem for path in CONFIGS} == expected
+    assert {path.stem for path in PAPERS} == expected
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [p for p in CONFIGS if p not in PAPERS], ids=lambda path: path.stem
+)
+def test_every_other_loss_names_its_base_and_is_led_to_the_label(path):
+    config = OmegaConf.load(path)
+    assert config.name == path.stem and config.base in ("mae", "mse")
+    criterion = instantiate(config.criterion)
+    label = random_pair(2, 1, 48, 48)[1]
+    output = (label + 0.2 * torch.randn(label.shape)).requires_grad_()  # beyond [0, 1] too
+    first = criterion(output, label)
+    optimizer = torch.optim.Adam([output], lr=0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        criterion(output, label).backward()
+        optimizer.step()
+    assert first.ndim == 0 and criterion(output, label) < 0.1 * first
+    assert criterion(label, label).item() == pytest.approx(0, abs=2e-3)
+
+
+def test_charbonnier_and_gradient_loss_by_hand():
+    label, output = image(0.0, 0.5, 0.5), image(0.3, 0.5, 0.9)
+    expected = (math.hypot(0.3, 0.4) + 0.4 + math.hypot(0.4, 0.4)) / 3
+    assert CharbonnierLoss(0.4)(output, label).item() == pytest.approx(expected)
+    label, output = label.expand(1, 1, 2, 3), output.expand(1, 1, 2, 3)
+    assert GradientLoss()(output, label).item() == pytest.approx((0.3 + 0.4) / 2)
+
+
+def test_focal_frequency_loss_of_one_frequency_is_its_power():
+    # A cosine of amplitude a on 8 x 8 pixels has two coefficients of a * 8 / 2, each of weight 1.
+    wave = 0.2 * torch.cos(2 * math.pi * torch.arange(8) / 8).expand(1, 1, 8, 8)
+    loss = FocalFrequencyLoss()(0.5 + wave, torch.full_like(wave, 0.5))
+    assert loss.item() == pytest.approx(2 * (0.2 * 4) ** 2 / 64, rel=1e-4)
+    # Of two such waves, one half as strong, the weaker weighs half: 1 + 0.5 * 0.25.
+    loss = FocalFrequencyLoss()(0.5 + wave + wave.mT / 2, torch.full_like(wave, 0.5))
+    assert loss.item() == pytest.approx(1.125 * 2 * (0.2 * 4) ** 2 / 64, rel=1e-4)
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
 def test_config_gives_the_loss_that_its_name_says(path):
     config = OmegaConf.load(path)
     assert config.name == path.stem
