@@ -9,7 +9,6 @@ better of the two base losses, MAE and MSE, as the asymmetric ones are what is j
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,6 @@ from asyrepro.analysis.summary import Summary, published_psnr
 from asyrepro.analysis.titles import loss_title
 from asyrepro.runs import results
 from asyrepro.runs.results import BASES
-from asyrepro.system import files
 
 LITERATURE = "psnr_y"  # luma, borders cut, 8 bits, as published for super-resolution
 
@@ -107,16 +105,6 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
 def _trained(rows: pd.DataFrame) -> str:
     names = [titles.DATASET_TITLES.get(name, name).split(" (")[0] for name in set(rows["dataset"])]
     return " and ".join(sorted(names))
-
-
-def write(study: Path | str, frame: pd.DataFrame) -> Path | None:
-    """Write ``<study>/goals.csv``; None, and no file, if no benchmark was evaluated."""
-    path = Path(study) / "goals.csv"
-    made = table(frame)
-    if made.empty:
-        path.unlink(missing_ok=True)
-        return None
-    return files.write_csv(path, made)
 
 
 def matches(summary: Summary) -> dict[str, tuple[int, int, int]] | None:

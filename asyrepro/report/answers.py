@@ -69,8 +69,8 @@ def answer(claims: pd.DataFrame, changes: pd.DataFrame) -> dict | None:
 
 
 def counts(claims: pd.DataFrame) -> list[tuple[str, int, str]]:
-    """(verdict, how often, its kind) of those that were given."""
-    found = []
+    """(verdict, how often, its kind) of those that were given, on evidence of its own."""
+    claims, found = claims[claims["counted"].astype(bool)], []
     for name in ORDER:
         if count := int((claims["verdict"] == name).sum()):
             found.append((name, count, COLOURS.get(name.partition(",")[0], "open")))

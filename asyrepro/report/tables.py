@@ -14,14 +14,15 @@ from asyrepro import paper
 from asyrepro.analysis import goals
 from asyrepro.analysis.summary import Summary
 from asyrepro.analysis.titles import DATASET_TITLES, TASK_TITLES, loss_title
+from asyrepro.metrics import METRICS as RECORDS
 from asyrepro.report import wording
 from asyrepro.report.wording import MINUS, NOTHING
 from asyrepro.runs.results import BASES, CONTROLS, METRICS, PAPER_LOSSES, STAND_IN
 from asyrepro.system.files import write_csv, write_text
 
 CELL = ("psnr", "ssim", "nrmse")
-DECIMALS = {"psnr": 3, "ssim": 5, "rmse": 5, "nrmse": 5}
-LARGER_IS_BETTER = {"psnr": True, "ssim": True, "rmse": False, "nrmse": False}
+DECIMALS = {name: metric.decimals for name, metric in RECORDS.items()}
+LARGER_IS_BETTER = {name: metric.larger_is_better for name, metric in RECORDS.items()}
 WEIGHTS = {  # of eq. (2), by how a control's name ends
     "normalized": "rescaled to mean 1",
     "shuffled": "shuffled over the pixels",

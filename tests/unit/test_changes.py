@@ -11,6 +11,7 @@ from asyrepro.analysis import changes, statistics
 from asyrepro.report import changes as report
 from asyrepro.report import forest, further, study
 from asyrepro.runs import results
+from asyrepro.system.errors import DataError
 
 
 def rows(loss, values, *, testset="table2", variant="", seeds=None, **more):
@@ -248,3 +249,15 @@ def test_trainings_that_differ_in_more_than_the_loss_are_not_compared(tmp_path):
     table = changes.changes(tidy(tmp_path, rows("mae", MAE), other))
     assert (table["seeds"] == 0).all()
     assert "on other devices" in table.iloc[0]["notes"]
+
+
+def test_two_studies_side_by_side(tmp_path):
+    tidy(tmp_path / "short", rows("mae", MAE), rows("asy_mae", ASY))
+    tidy(tmp_path / "long", rows("mae", [[31.0, 29.0], [31.2, 29.4]], iterations=900))
+    text = report.between(tmp_path / "short", tmp_path / "long")
+    assert "29.150" in text and "+1.000" in text and "Asy_MAE" not in text
+    kept = pd.read_csv(tmp_path / "long" / "against_short.csv")
+    assert kept["metric"].tolist() == ["psnr", "ssim", "nrmse"]
+    tidy(tmp_path / "other", rows("mse", MAE))
+    with pytest.raises(DataError, match="other"):
+        report.between(tmp_path / "short", tmp_path / "other")
