@@ -1,4 +1,5 @@
-# `make help` lists what there is. Settings: PROFILE, STUDY, DEVICE, MAX_STEPS, SEEDS, OVERRIDES.
+# `make help` lists what there is. Settings: PROFILE, STUDY, DEVICE, MAX_STEPS, MINUTES, SEEDS, OVERRIDES.
+# Without make: `asyrepro --help`. Each target calls a command of it.
 PYTHON  ?= python3
 VENV    ?= .venv
 RUN     := $(VENV)/bin/python
@@ -28,7 +29,7 @@ $(VENV)/.installed: pyproject.toml
 data: setup  ## download the data sets (DATA="set5 set12 set14 bsd300 bsd400")
 	$(RUN) -m asyrepro data $(DATA)
 
-reproduce: setup  ## train, evaluate, and make every table and figure (PROFILE, STUDY, DEVICE, SEEDS)
+reproduce: setup  ## train, evaluate, and make every table and figure (PROFILE, STUDY, SEEDS, MINUTES)
 	$(RUN) -m asyrepro reproduce profile=$(PROFILE) runtime.device=$(DEVICE) \
 	  $(if $(STUDY),study=$(STUDY)) $(if $(SEEDS),seeds=$(SEEDS)) \
 	  $(if $(MAX_STEPS),max_steps=$(MAX_STEPS)) $(if $(MINUTES),minutes=$(MINUTES)) $(OVERRIDES)
@@ -43,13 +44,14 @@ notebooks: setup  ## execute the notebooks again and save their outputs
 	$(RUN) -m jupytext --quiet --sync notebooks/*.py
 	OMP_NUM_THREADS=1 $(RUN) scripts/notebooks.py notebooks/*.ipynb
 
-test: setup  ## run the test suite, a file of tests on each core
+test: setup  ## run the test suite, a file of tests on each core; says what was skipped, and why
 	$(RUN) -m pytest --numprocesses auto --dist loadfile
 
-lint: setup  ## check style and formatting
+lint: setup  ## check style, formatting, types, and that rooms import only from floors below
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports --no-cache
 
 format: setup  ## put style and formatting right
 	$(RUN) -m ruff check --fix .

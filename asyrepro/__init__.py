@@ -9,18 +9,7 @@ To use in code of your own:
     asyrepro.models         SRCNN, EDSR, DnCNN and GRUNet (of DPHSIR)
     asyrepro.degradation    bicubic resampling as MATLAB's, and white Gaussian noise
 
-To run, as python -m asyrepro.NAME (--help says how):
-
-    reproduce   a whole study: data, trainings, tables, figures, verdicts (make reproduce)
-    train       one training, or a sweep over settings
-    evaluate    trained weights on a test set
-    restore     denoise or enlarge pictures of your own
-    compare     PSNR and SSIM of two images or folders under every convention
-    report      a study's tables, figures and verdicts again
-    verify      check a study against its weights and hashes
-    audit       what the paper's numbers show about themselves
-    identify    look for a table's test images in a folder
-    get_data    fetch data sets
+To run: asyrepro COMMAND name=value ..., or python -m asyrepro; asyrepro --help lists the commands.
 """
 
 __version__ = "0.1.0"
