@@ -40,7 +40,8 @@ class Options:
     )
     white: int | None = setting(
         None,
-        "value of white in the files of a folder, as 4095 for 12 bits that are stored in 16",
+        "value of white in the files of a folder, as 4095 for 12 bits that are stored in 16 "
+        "(default: what the network was trained with)",
         at_least=1,
     )
     data: str | None = setting(
@@ -65,7 +66,8 @@ def _evaluate(options: Options) -> None:
     network, task, cfg = execution.load(options.checkpoint, device)
     if options.task:
         task = _another_task(options.task, task, cfg)
-    where = {"root": options.data, "download": options.download, "white": options.white}
+    white = options.white or cfg.dataset.get("white")
+    where = {"root": options.data, "download": options.download, "white": white}
     testset = catalogue.test_set(options.testset, **task.reading(), **where)
     if options.ensemble:
         network = restoring.Ensemble(network)
