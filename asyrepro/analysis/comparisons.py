@@ -132,7 +132,7 @@ def _checked(metrics: pd.DataFrame) -> pd.DataFrame:
     missing = [name for name in needed if name not in metrics.columns]
     if missing:
         raise DataError(f"the table of metrics lacks the columns {', '.join(missing)}")
-    rows = metrics[metrics["seed"].notna() & ~metrics["loss"].isin(results.BASELINES)]
+    rows = results.of_runs(metrics)
     rows = rows.reindex(columns=[*dict.fromkeys([*rows.columns, *WHERE, *MEASURED])])
     rows = rows.assign(
         table=blank(pd.to_numeric(rows["table"], errors="coerce")),
@@ -321,8 +321,8 @@ def below_baseline(metrics: pd.DataFrame) -> pd.DataFrame:
         testset=blank(metrics["testset"]),
     )
     rows = rows.astype({"psnr": float})
-    inputs = rows[rows["loss"].isin(results.BASELINES)]
-    runs = rows[~rows["loss"].isin(results.BASELINES)]
+    inputs = rows[rows["seed"].isna()]
+    runs = results.of_runs(rows)
     keys = [*WHERE, "image"]
     both = runs.merge(inputs[[*keys, "loss", "psnr"]], on=keys, suffixes=("", "_of_input"))
     groups = both.groupby([*WHERE, "loss", "seed", "loss_of_input"], sort=False, dropna=False)

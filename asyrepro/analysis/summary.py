@@ -10,11 +10,11 @@ import pandas as pd
 from asyrepro import paper
 from asyrepro.analysis.titles import model_title
 from asyrepro.runs.results import (
-    BASELINES,
     METRICS,
     PAPER_LOSSES,
     bases,
     loss_rank,
+    of_runs,
     of_stand_in,
     plain,
 )
@@ -141,7 +141,7 @@ def summarise(
     rows = rows[(rows["table"] == table).fillna(False)]
     if rows.empty:
         return None
-    networks = rows[~rows["loss"].isin(BASELINES)]
+    networks = of_runs(rows)
     described = rows if networks.empty else networks
     for column in ("model", "dataset"):
         found = sorted(set(described[column]))
@@ -161,8 +161,9 @@ def summarise(
     if same:
         images = tuple(image for image in paper.known_images()[table] if image in images)
     present = sorted(set(rows["loss"]), key=loss_rank)
-    baselines = [loss for loss in present if loss in BASELINES]
-    losses = tuple(loss for loss in present if loss not in BASELINES)
+    trained = set(of_runs(rows)["loss"])
+    baselines = [loss for loss in present if loss not in trained]
+    losses = tuple(loss for loss in present if loss in trained)
     return Summary(
         table=table,
         model=model,

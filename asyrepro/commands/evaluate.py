@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from asyrepro.system import files
 from asyrepro.system.errors import CheckpointError, ConfigError
-from asyrepro.system.options import command, no_such_choice, setting
+from asyrepro.system.options import TRUST, command, no_such_choice, setting
 
 METRICS = ("psnr", "ssim", "rmse", "nrmse", "psnr_y", "ssim_y")
 
@@ -47,6 +47,7 @@ class Options:
     data: str | None = setting(
         None, "folder of data sets (default: ASYREPRO_DATA, then data/)", shown="FOLDER"
     )
+    trust: list[str] = setting([], TRUST, shown="PACKAGE")
     download: bool = setting(True, "do not download a test set that is not here")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N", shown="NAME")
 
@@ -63,7 +64,7 @@ def _evaluate(options: Options) -> None:
     from asyrepro.system import devices
 
     device = devices.choose(options.device)
-    network, task, cfg = execution.load(options.checkpoint, device)
+    network, task, cfg = execution.load(options.checkpoint, device, options.trust)
     if options.task:
         task = _another_task(options.task, task, cfg)
     white = options.white or cfg.dataset.get("white")

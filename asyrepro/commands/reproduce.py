@@ -173,12 +173,12 @@ def _values(name: str, lists: dict[str, list[str]], overrides: list[str]) -> lis
 
 def _print_plan(plan: Plan) -> None:
     todo, device = plan.todo(), devices.choose(plan.cfg.runtime.device)
-    kinds = {item.cfg.amp for item in todo or plan.runs}
+    kinds = {item.values["amp"] for item in todo or plan.runs}
     names = [name for amp, name in ((True, "bfloat16"), (False, "float32")) if amp in kinds]
     say(f"study    {plan.study}")
     say(f"profile  {plan.cfg.profile.name}")
     say(f"device   {devices.name_of(device)}, {' and '.join(names)}")
-    shown = {(item.run.row, item.cfg.dataset.name, item.cfg.testset): item for item in plan.runs}
+    shown = {(i.run.row, i.values["dataset"]["name"], i.values["testset"]): i for i in plan.runs}
     for item in shown.values():
         say(f"{item.run.row:8} {_described(item)}")
     say(f"runs     {len(plan.runs)}, of which {len(plan.runs) - len(todo)} done, {len(todo)} to do")

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asyrepro.system.errors import say
-from asyrepro.system.options import argument, command, setting
+from asyrepro.system.options import TRUST, argument, command, setting
 
 
 @dataclass(kw_only=True)
@@ -56,6 +56,7 @@ class Options:
     )
     preview: bool = setting(False, "also save input and result side by side, as RESULT-preview.png")
     progress: bool = setting(True, "no progress bar")
+    trust: list[str] = setting([], TRUST, shown="PACKAGE")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
 
 
@@ -71,7 +72,7 @@ def _restore(options: Options) -> int:
 
     jobs = batch.plan(options)
     device = devices.choose(options.device)
-    network, task, cfg = execution.load(options.checkpoint, device)
+    network, task, cfg = execution.load(options.checkpoint, device, options.trust)
     batch.check(options, task)
     say(f"{cfg.model.name}, {cfg.loss.name}, seed {cfg.seed}: {batch.purpose(task)}")
     return 1 if batch.restore_all(jobs, network, task, options, device) else 0

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from asyrepro.system.options import argument, command, setting
+from asyrepro.system.options import TRUST, argument, command, setting
 
 
 @dataclass(kw_only=True)
@@ -34,6 +34,7 @@ class Options:
         "0.002)",
         at_least=0,
     )
+    trust: list[str] = setting([], TRUST, shown="PACKAGE")
     device: str = setting("auto", "where to evaluate")
 
 

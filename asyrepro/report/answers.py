@@ -31,7 +31,7 @@ UNIT_DECIMALS = {"dB": 3, "%": 2, "ratio": 3}  # others: 5
 
 def title(frame: pd.DataFrame) -> str:
     """``SRCNN and EDSR under 4 losses: 600 to 28,000 steps, 6 seeds``: what a study is."""
-    rows = frame[~frame["loss"].isin(results.BASELINES)]
+    rows = results.of_runs(frame)
     order = list(paper.MODELS.values())
     models = sorted(
         set(rows["model"]), key=lambda x: (order.index(x) if x in order else len(order), x)

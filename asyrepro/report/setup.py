@@ -50,7 +50,7 @@ def runs(study_dir: Path, summary: Summary) -> dict:
 
 def other_runs(frame: pd.DataFrame) -> list[dict]:
     """The same of runs outside the paper's tables: sweeps, and data or networks of one's own."""
-    rows = frame[~frame["loss"].isin(results.BASELINES)]
+    rows = results.of_runs(frame)
     rows = rows[(rows["variant"].fillna("") != "") | rows["table"].isna()]
     tabled = frame[frame["table"].notna() & (frame["variant"].fillna("") == "")]
     known = set(zip(tabled["model"], tabled["dataset"], strict=True))  # their further test sets
@@ -201,7 +201,7 @@ def record(path: Path) -> dict:
 
 def facts(frame: pd.DataFrame, histories, record: dict) -> list[tuple[str, str]]:
     """Losses, machine, precision, time, versions and commits: names and values."""
-    losses = set(frame["loss"]) - set(results.BASELINES)
+    losses = set(results.of_runs(frame)["loss"])
     environments = pd.json_normalize(list(record.get("environments", {}).values()))
     recorded = pd.DataFrame(list(record.get("cells", {}).values()))
     days = _known(recorded["finished"]) if "finished" in recorded else []

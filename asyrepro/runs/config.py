@@ -238,8 +238,12 @@ def search_path(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def plain(cfg: DictConfig) -> DictConfig:
     """A copy in which every reference is replaced by its value; ConfigError if one has none."""
     with explained():
-        ours = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
-        return OmegaConf.create(OmegaConf.to_container(ours, resolve=True))
+        return OmegaConf.create(OmegaConf.to_container(without_hydra(cfg), resolve=True))
+
+
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """Our own settings."""
+    return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
 
 
 @contextmanager

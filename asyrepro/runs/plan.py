@@ -9,18 +9,29 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from asyrepro.runs import config, results
-from asyrepro.runs.resolve import begun_with, check_folder, check_row, resolve, resolved
+from asyrepro.runs.resolve import (
+    begun_with,
+    check_folder,
+    check_row,
+    resolve,
+    resolved,
+    what_is_shared,
+)
 from asyrepro.runs.run import Run
 from asyrepro.system.errors import DataError
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A run that is to be: its configuration as it will be carried out, and what asks for it."""
+    """A run that is to be: its settings as it will be carried out, and what asks for it."""
 
-    cfg: DictConfig
+    values: dict
     run: Run
     overrides: list[str]
+
+    @property
+    def cfg(self) -> DictConfig:
+        return OmegaConf.create(self.values)
 
 
 @dataclass(frozen=True)
@@ -55,10 +66,10 @@ class Plan:
             ]
             name = [] if named else ["study=${profile.name}"]
             plan = cls._composed(chosen, seeds, [*overrides, *name])
-            if not named and any(item.cfg.dataset.name == "bundled" for item in plan.runs):
+            if not named and any(item.values["dataset"]["name"] == "bundled" for item in plan.runs):
                 begun = plan.study
                 plan = cls._composed(chosen, seeds, [*overrides, "study=${profile.name}-bundled"])
-                if any(item.cfg.dataset.name != "bundled" for item in plan.runs):
+                if any(item.values["dataset"]["name"] != "bundled" for item in plan.runs):
                     raise DataError(
                         f"{begun} holds runs with {results.STAND_IN}, and the real images can be "
                         f"had now: rename it to {plan.study}, or choose another study"
@@ -68,9 +79,14 @@ class Plan:
 
     @classmethod
     def _composed(cls, chosen: list, seeds: Sequence[str], overrides: list[str]) -> Plan:
-        found = {}
+        plain = [item for item in overrides if not _of_a_launcher(item)]
+        shared = not any(item.lstrip("+~").startswith("loss.") for item in plain)
+        found, rows = {}, {}
         for experiment, loss, own in chosen:
-            variants = _Seeds([*own, *_without_launcher(overrides)])
+            # Losses share their row, unless settings of a loss are given.
+            row = rows.get(experiment) if shared else None
+            variants = _Seeds([*own, *plain], row)
+            rows[experiment] = variants.row
             for seed in seeds:
                 found[seed, experiment, loss] = variants.planned(seed)
         order = [(seed, *key[:2]) for seed in seeds for key in chosen]
@@ -90,48 +106,44 @@ class Plan:
         return [item for item in self.runs if not item.run.finished]
 
     def _check(self) -> None:
-        rows = set()
+        met = set()
         for item in self.runs:
-            if not check_folder(item.cfg, item.run) and (item.run.row, item.run.loss) not in rows:
-                check_row(item.cfg, item.run)
-                rows.add((item.run.row, item.run.loss))
+            shared = item.run.row, str(what_is_shared(item.values))
+            if not check_folder(item.values, item.run) and shared not in met:
+                check_row(item.values, item.run)
+                met.add(shared)
 
 
 class _Seeds:
     """The runs of one experiment and loss, which differ in their seed: composed once."""
 
-    def __init__(self, overrides: list[str]):
+    def __init__(self, overrides: list[str], row: str | None):
+        """``row``: the row's name, where it is known already."""
         self.overrides = overrides
-        self.composed = config.compose(overrides)
-        self.folder = Run.of(self.composed).folder.parent
-        self.plain = config.plain(self.composed)
+        composed = config.compose(overrides)
+        first = Run.of(composed, row)
+        self.row, self.folder = first.row, first.folder.parent
+        self.plain = config.plain(composed)
         config.check(self.plain)
-        ours = OmegaConf.masked_copy(
-            self.composed, [key for key in self.composed if key != "hydra"]
-        )
-        self.reads_seed = "${seed}" in OmegaConf.to_yaml(ours)
-        self.known: dict[tuple, DictConfig] = {}
+        text = OmegaConf.to_yaml(config.without_hydra(composed))
+        self.reads_seed = "${seed}" in text
+        self.known: dict[tuple, dict] = {}
 
     def planned(self, seed: str) -> Planned:
         overrides = [*self.overrides, f"seed={seed}"]
         if self.reads_seed or not seed.isdigit():
             composed = config.compose(overrides)
             run = Run.of(composed)
-            return Planned(resolve(composed, run), run, overrides)
+            return Planned(OmegaConf.to_container(resolve(composed, run)), run, overrides)
         run = Run(self.folder / f"seed{int(seed)}")
-        begun = begun_with(run) or {"dataset": {"name": None}}
-        key = (begun["dataset"]["name"], begun.get("amp"), run.finished)
+        begun = begun_with(run) or {"dataset": {}, "task": {}}
+        kept = begun["dataset"].get("name"), begun.get("amp"), begun["task"].get("border")
+        key = (begun["dataset"] != {}, *kept, run.finished)
         if key not in self.known:
-            self.known[key] = resolved(self.plain.copy(), run)
-        cfg = self.known[key].copy()
-        cfg.seed = int(seed)
-        return Planned(cfg, run, overrides)
+            self.known[key] = OmegaConf.to_container(resolved(self.plain.copy(), run))
+        return Planned(self.known[key] | {"seed": int(seed)}, run, overrides)
 
 
-def _without_launcher(overrides: Sequence[str]) -> list[str]:
-    kept = ("hydra.searchpath",)
-    return [
-        item
-        for item in overrides
-        if item.startswith(kept) or not item.lstrip("+").startswith(("hydra/", "hydra."))
-    ]
+def _of_a_launcher(item: str) -> bool:
+    name = item.lstrip("+")
+    return name.startswith(("hydra/", "hydra.")) and not name.startswith("hydra.searchpath")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import chain
 
 from omegaconf import DictConfig
 
@@ -85,7 +86,9 @@ def set_steps(recipe: DictConfig, steps: int) -> None:
 
 def begun_with(run: Run | None) -> dict | None:
     """What the run, or another one of its row, was begun with."""
-    for begun in [run, *run.mates()] if run else []:
+    if run is None:
+        return None
+    for begun in chain([run], run.mates()):
         with suppress(DataError):  # of which check_folder tells
             if begun.settings is not None:
                 return begun.settings
@@ -167,7 +170,7 @@ def have(name: str, runtime: DictConfig) -> None:
 # ---------------------------------------------------------------------------- what may stand there
 
 
-def check_folder(cfg: DictConfig, run: Run) -> bool:
+def check_folder(cfg: DictConfig | dict, run: Run) -> bool:
     """Whether a run's folder holds it already; ConfigError if it holds another one."""
     if run.settings is None:
         return False
@@ -180,21 +183,22 @@ def check_folder(cfg: DictConfig, run: Run) -> bool:
     return True
 
 
-def check_row(cfg: DictConfig, run: Run) -> None:
+def check_row(cfg: DictConfig | dict, run: Run) -> None:
     """ConfigError unless a new run has all but its loss and seed in common with its row.
 
     The report averages the runs of a row, and takes differences between its losses.
     """
-    ours = _shared(config.decisive(cfg))
+    ours = what_is_shared(cfg)
     for mate in run.mates():
         if not (mate.finished or mate.checkpoint.is_file()):
             continue  # it failed, or is about to begin
-        if found := config.difference(_shared(config.decisive(mate.settings)), ours):
+        if found := config.difference(what_is_shared(mate.settings), ours):
             raise ConfigError(
                 f"{run} would be averaged or compared with {mate}, and may differ from it in loss "
                 f"and seed alone ({found}); choose another study=..., or delete that folder"
             )
 
 
-def _shared(decisive: dict) -> dict:
-    return {key: value for key, value in decisive.items() if key not in ("loss", "seed")}
+def what_is_shared(cfg: DictConfig | dict) -> dict:
+    """The settings that all runs of a row must have in common."""
+    return {k: v for k, v in config.decisive(cfg).items() if k not in ("loss", "seed")}

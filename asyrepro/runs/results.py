@@ -116,8 +116,9 @@ def _validated(frame: pd.DataFrame) -> pd.DataFrame:
         _refuse(frame[column].isna(), f"no value for {column}")
     for column in ("model", "loss", "image"):
         _refuse(frame[column] == "", f"no value for {column}")
-    unseeded = frame["seed"].isna() & ~frame["loss"].isin(BASELINES)
-    _refuse(unseeded, "no seed, which only a baseline row may lack")
+    trained = {*frame.loc[frame["seed"].notna(), "loss"], *PAPER_LOSSES, *CONTROLS}
+    lost = frame["seed"].isna() & (frame["loss"].isin(trained) | (frame["config"] != ""))
+    _refuse(lost, "no seed, which only a baseline row may lack")
     twice = frame.duplicated(ROW_KEY).to_numpy()
     if twice.any():
         same = (frame[ROW_KEY] == frame[twice][ROW_KEY].iloc[0]).fillna(True).all(axis=1)
@@ -229,6 +230,11 @@ def _refuse(wrong: pd.Series, what: str) -> None:
     if wrong.any():
         place = wrong.index[wrong.to_numpy()][0]
         raise DataError(f"{place}: {what}; the file is damaged, delete and remake it.")
+
+
+def of_runs(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of runs, without those of baselines: the degraded images, which have no seed."""
+    return frame[frame["seed"].notna()]
 
 
 def plain(frame: pd.DataFrame) -> pd.DataFrame:

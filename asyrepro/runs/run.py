@@ -17,10 +17,12 @@ the experiment's own, as "table2,task.scale=2". A folder holds
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from asyrepro.runs import config
@@ -37,13 +39,15 @@ class Run:
     folder: Path
 
     @classmethod
-    def of(cls, cfg: DictConfig) -> Run:
+    def of(cls, cfg: DictConfig, row: str | None = None) -> Run:
         """The run that a configuration is of, as :func:`asyrepro.runs.config.compose` returns it.
+
+        ``row``: the row's name, where it is known.
 
         The folder's name comes from the values alone: a setting that is written out with its
         default adds nothing to it.
         """
-        row = ",".join([str(cfg.cell), *_variant(cfg)])
+        row = row or ",".join([str(cfg.cell), *_variant(cfg)])
         study = Path(str(cfg.results)) / str(cfg.study)  # study=2024 is a number
         return cls(study / row / str(cfg.loss.name) / f"seed{cfg.seed}")
 
@@ -98,22 +102,30 @@ class Run:
         return next((path for path in (self.weights, kept) if path.is_file()), None)
 
     @cached_property
-    def settings(self) -> dict | None:
-        """What config.yaml holds, as plain values; None without one.
-
-        Raises:
-            DataError: it is damaged.
-        """
+    def _content(self) -> dict | None:
+        """What config.yaml holds; None without one or of a damaged one."""
         try:
             found = config.read_yaml(self.config)
-            config.decisive(found)
-        except (FileNotFoundError, NotADirectoryError):
+        except Exception:  # the system's and yaml's are many
             return None
-        except Exception as error:  # yaml's are many
+        return found if isinstance(found, dict) else None
+
+    @cached_property
+    def settings(self) -> dict | None:
+        """What the run was begun with, as plain values; None if it was not begun.
+
+        Raises:
+            DataError: config.yaml is damaged.
+        """
+        try:
+            config.decisive(self._content)
+        except Exception as error:
+            if not self.config.exists():
+                return None
             raise DataError(
                 f"{self.config} is damaged; delete the folder to start again"
             ) from error
-        return found
+        return self._content
 
     @property
     def identity(self) -> str | None:
@@ -122,18 +134,19 @@ class Run:
     @property
     def precision(self) -> str:
         """Of the training: "bfloat16", "float32", or "" where it is not known."""
-        amp = self.settings.get("amp") if self.settings else None
+        amp = (self._content or {}).get("amp")
         return {True: "bfloat16", False: "float32"}.get(amp, "")
 
     @property
     def base(self) -> str:
-        """The loss that the run's declares to be compared with; "" if none."""
-        return (self.settings or {}).get("loss", {}).get("base") or ""
+        """The loss that the run's declares to be compared with; "" if none or not known."""
+        return (self._content or {}).get("loss", {}).get("base") or ""
 
-    def mates(self) -> list[Run]:
+    def mates(self) -> Iterator[Run]:
         """The other runs of the row that have been begun."""
-        found = map(Run, sorted(self.folder.parents[1].glob("*/seed*")))
-        return [run for run in found if run.folder != self.folder and run.config.is_file()]
+        for folder in sorted(self.folder.parents[1].glob("*/seed*")):
+            if folder != self.folder and (run := Run(folder)).config.is_file():
+                yield run
 
 
 def of_study(study: Path | str) -> Iterator[Run]:
@@ -166,8 +179,9 @@ def _variant(cfg: DictConfig) -> list[str]:
             changed = rest
     for group in list(groups):
         rest = [other for other in groups if other != group]
-        if _values(_with(_composed((*start, *rest)), ours, changed)) == wanted:
-            groups = rest
+        with suppress(MissingConfigException):  # as of a network's recipe that there is not
+            if _values(_with(_composed((*start, *rest)), ours, changed)) == wanted:
+                groups = rest
     named = [f"{key}={_text(ours[key])}" if key in ours else key for key in changed]
     return [item.replace("/", ".") for item in sorted([*groups, *named])]
 
@@ -181,7 +195,10 @@ def _choices(cfg: DictConfig) -> tuple[list[str], list[str]]:
     start = [f"{key}={chosen[key]}" for key in about if chosen.get(key)]
     if cfg.hydra.searchpath:
         start.append(f"hydra.searchpath={_text(list(cfg.hydra.searchpath))}")
-    default = _composed(tuple(start)).hydra.runtime.choices
+    try:
+        default = _composed(tuple(start)).hydra.runtime.choices
+    except MissingConfigException:  # a network of your own has no recipe until one is chosen
+        default = {}
     others = {k: v for k, v in chosen.items() if k not in about and v != default.get(k)}
     return start, [f"{key}={value}" for key, value in others.items()]
 

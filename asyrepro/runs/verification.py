@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -69,6 +69,7 @@ def verify(
     data: str | None = None,
     tolerance: float = TOLERANCE,
     device: str = "auto",
+    trust: Collection[str] = (),
     log: Callable[[str], None] = print,
 ) -> bool:
     """Check a study's folder; what is found goes to ``log``, a line a cell and a summary.
@@ -81,6 +82,8 @@ def verify(
             least :data:`ROUNDED_TOLERANCE`, weights that were kept in half precision
             :data:`HALF_TOLERANCE`.
         device: as :func:`asyrepro.system.devices.choose` takes it.
+        trust: see :func:`asyrepro.training.checkpoint.configuration`; what is not trusted is not
+            checked.
 
     Returns:
         Whether everything that could be checked agrees.
@@ -93,7 +96,7 @@ def verify(
     study = Path(study)
     if not study.is_dir():
         raise DataError(f"there is no study at {study}: check its name")
-    check = _Check(study, tolerance, data, devices.choose(device))
+    check = _Check(study, tolerance, data, devices.choose(device), trust)
     names = _chosen(check.names(), cells or [], study)
     outcomes = []
 
@@ -126,7 +129,15 @@ def _chosen(names: list[str], patterns: list[str], study: Path) -> list[str]:
 class _Check:
     """The check of one study: what it holds, and what has been read so far."""
 
-    def __init__(self, study: Path, tolerance: float, data: str | None, device: torch.device):
+    def __init__(
+        self,
+        study: Path,
+        tolerance: float,
+        data: str | None,
+        device: torch.device,
+        trust: Collection[str] = (),
+    ):
+        self.trust = trust
         self.study, self.tolerance, self.data, self.device = study, tolerance, data, device
         self.frame = results.load(study)
         self.recorded = provenance.read(study / provenance.STUDY)
@@ -158,6 +169,8 @@ class _Check:
             stored = self._rows(identity, Run(self.study / name).variant)
             self._run_folder(outcome, self.study / name, stored, known)
             self._weights(outcome, name, identity, stored, known)
+        except checkpoint.NotTrusted as error:
+            outcome.unchecked.append(f"weights not checked ({error.advice})")
         except UserError as error:
             outcome.differs.append(str(error))
         return outcome
@@ -167,7 +180,7 @@ class _Check:
         path = self.study / name / "config.yaml"
         if not path.is_file():
             path = Run(self.study / name).kept_weights
-            return path and execution.load(path)[2]
+            return path and execution.load(path, trusted=self.trust)[2]
         try:
             cfg = OmegaConf.load(path)
             config.identity(cfg)
@@ -197,7 +210,7 @@ class _Check:
         if path is None:
             outcome.unchecked.append(NO_WEIGHTS)
             return
-        network, task, cfg = execution.load(path, self.device)
+        network, task, cfg = execution.load(path, self.device, self.trust)
         weights = checkpoint.load(path)["network"]
         half = any(tensor.dtype == torch.float16 for tensor in weights.values())
         key = "weights_half_sha256" if half else "weights_sha256"
@@ -258,10 +271,11 @@ class _Check:
         problem = difference(rows, stored)
         outcome.note("metrics.csv", not problem, problem)
         cfg = self._configuration(name)
-        task = cfg and _task(cfg)
+        task = cfg and _task(cfg, self.trust)
         testset = task and self._testset(named(rows["testset"].iloc[0], cfg), task, cfg)
         if not testset:
-            outcome.unchecked.append(f"{rows['testset'].iloc[0]} is not here")
+            lacking = rows["testset"].iloc[0] if task else cfg and cfg.task["_target_"]
+            outcome.unchecked.append(f"not checked: {lacking} is not here, or not trusted")
         else:
             again = evaluation.evaluate_baseline(testset, task)
             _evaluated(outcome, again, stored, self.tolerance)
@@ -358,12 +372,10 @@ class _Check:
         return [f"made with {'; '.join(sorted(found))}: last digits may differ"]
 
 
-def _task(cfg: DictConfig) -> Task | None:
-    """The task of a configuration that may come from a stranger; None unless it is of ours."""
-    settings = OmegaConf.to_container(cfg.task, resolve=True)
-    known = {f"{kind.__module__}.{kind.__name__}": kind for kind in Task.__subclasses__()}
-    kind = known.get(settings.pop("_target_", None))
-    return kind and kind(**settings)
+def _task(cfg: DictConfig, trust: Collection[str]) -> Task | None:
+    """The task of a configuration that may come from a stranger; None unless it is trusted."""
+    known = checkpoint.is_trusted(cfg.task.get("_target_"), "task", trust)
+    return config.make(cfg.task) if known else None
 
 
 def named(testset: str, cfg: DictConfig) -> str:

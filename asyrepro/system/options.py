@@ -26,6 +26,7 @@ from typing import TypeVar, Union, get_args, get_origin, get_type_hints
 from asyrepro.system.errors import ConfigError, exit_status, say
 
 Options = TypeVar("Options")
+TRUST = "also make networks and tasks of these packages of your own, which weights name"
 WIDTH = 96
 TRUTH = {"true": True, "false": False}
 WORDS = {bool: "true or false", int: "a whole number", float: "a number"}

@@ -40,6 +40,17 @@ LARGEST = 1024  # layers, channels or whatever else a network may have
 OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch's files began until 1.6
 
 
+class NotTrusted(CheckpointError):
+    """Weights of a network or task that is not of this program."""
+
+    def __init__(self, path: Path | str, kind: str, asked: str):
+        self.advice = f"if {asked} is your own, give trust={asked.partition('.')[0]}"
+        super().__init__(
+            f"{path} asks for {asked} as its {kind}, which is not of this program; it was not "
+            f"made; {self.advice}"
+        )
+
+
 def save(path: Path | str, state: dict) -> None:
     """Save a dictionary of tensors, numbers, strings, lists and dictionaries atomically."""
     buffer = io.BytesIO()
@@ -147,16 +158,13 @@ def configuration(state: dict, path: Path | str, trusted: Collection[str] = ()) 
         ) from error
     if lacking:
         raise CheckpointError(f"{path} holds a configuration without {lacking[0]}; copy it again")
-    for name, ours in OURS.items():
+    for name in OURS:
         values = list(_items(OmegaConf.to_container(OmegaConf.select(cfg, name))))
         special = [v for k, v in values if isinstance(k, str) and k.startswith("_")]
-        strange = [v for v in special if not (isinstance(v, str) and _known(v, ours, trusted))]
+        strange = [value for value in special if not is_trusted(value, name, trusted)]
         if len(special) != 1 or strange:
-            asked = _brief(strange[0]) if strange and isinstance(strange[0], str) else "something"
-            raise CheckpointError(
-                f"{path} asks for {asked} as its {name}, which is not of this program; it was not "
-                "made"
-            )
+            asked = strange[0] if strange and isinstance(strange[0], str) else "something"
+            raise NotTrusted(path, name, _brief(asked))
         for key, value in values:
             if isinstance(value, int | float) and not abs(value) <= LARGEST:  # NaN neither
                 raise CheckpointError(
@@ -178,6 +186,11 @@ def _items(node: object) -> Iterator[tuple]:
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
             yield key, value
             yield from _items(value)
+
+
+def is_trusted(name: object, kind: str, trusted: Collection[str] = ()) -> bool:
+    """Whether a class may be made as a "model.network" or "task" that a file asks for."""
+    return isinstance(name, str) and _known(name, OURS[kind], trusted)
 
 
 def _known(name: str, ours: set[str], trusted: Collection[str]) -> bool:

@@ -635,7 +635,7 @@ OTHER = "PATH holds the weights of another network than SRCNN as it is configure
 LOST = "PATH is damaged or not a checkpoint (...); copy it again or delete it"
 ALIEN = "PATH is not a checkpoint of this program; asyrepro convert takes weights of others"
 FOREIGN = "PATH holds more than tensors and plain values, or is damaged; it was not loaded"
-STRANGE = "PATH asks for {1} as its {0}, which is not of this program; it was not made"
+STRANGE = "PATH asks for {1} as its {0}, which is not of this program; it was not made; ..."
 ALIASES = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n"
 CHECKPOINTS = {
     "missing": (lambda path: None, "there is no checkpoint at PATH"),

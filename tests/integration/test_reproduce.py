@@ -2,6 +2,7 @@
 
 import csv
 import subprocess
+from dataclasses import replace
 from unittest import mock
 
 import pytest
@@ -142,9 +143,9 @@ def test_a_plan_composes_once_an_experiment_and_loss(planned, monkeypatch):
 
 def test_a_new_run_takes_the_precision_of_its_row(planned):
     [first, *_] = planned(real=True).runs
-    first.cfg.amp = not first.cfg.amp  # begun on a processor of the other kind
-    begin(first)
-    assert {item.cfg.amp for item in planned(real=True).runs} == {first.cfg.amp}
+    other = not first.values["amp"]  # it was begun on a processor of the other kind
+    begin(replace(first, values=first.values | {"amp": other}))
+    assert {item.values["amp"] for item in planned(real=True).runs} == {other}
     first.run.rows.touch()
     with pytest.raises(ConfigError, match="amp"):
-        planned(f"amp={str(not first.cfg.amp).lower()}", real=True)
+        planned(f"amp={str(not other).lower()}", real=True)

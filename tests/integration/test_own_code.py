@@ -1,0 +1,109 @@
+"""A network and a task of your own, from --config-dir to a report that is verified."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+PACKAGE = """
+from torch import nn
+from asyrepro.tasks import Task, check_size, to_float
+
+
+class Net(nn.Module):
+    def __init__(self, width=4):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, x):
+        return x + self.layer(x)
+
+
+class Blur(Task):
+    baseline, mode = "blurred", "grey"
+
+    def __init__(self, size=3):
+        self.size = size
+
+    def prepared(self, degraded):
+        pool = nn.functional.avg_pool2d
+        return pool(degraded, self.size, 1, self.size // 2, count_include_pad=False)
+
+    def inputs(self, stored, generator=None):
+        return self.prepared(stored)
+
+    def test_pair(self, image, name):
+        label = to_float(check_size(image, name))[None]
+        return self.prepared(label), label
+
+    def degraded(self, inputs):
+        return inputs
+"""
+MODEL = """
+name: mine
+network: {_target_: ownpkg.Net, width: 4}
+input: {mode: grey, enlarged: true, noise_map: false}
+"""
+SETTINGS = [
+    "--config-dir", "conf", "model=mine", "task=blur", "recipe=dncnn", "dataset=bundled",
+    "testset=bundled_validation", "validation=bundled_validation", "recipe.steps=2", "study=s",
+    "recipe.batch=1", "runtime.device=cpu", "profile=smoke",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """Runs the program in a folder with a package of one's own; returns (status, both outputs)."""
+    root = tmp_path_factory.mktemp("own")
+    for name, text in {
+        "ownpkg.py": PACKAGE,
+        "conf/model/mine.yaml": MODEL,
+        "conf/task/blur.yaml": "_target_: ownpkg.Blur\nsize: 3\n",
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
+
+    def run(*arguments):
+        done = subprocess.run(
+            [sys.executable, "-m", "asyrepro", *map(str, arguments)],
+            cwd=root, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    run.root = root
+    # Wherever Hydra works, results are where the command was typed.
+    sweep = run("train", "-m", *SETTINGS, "loss=mae,mse", "hydra.job.chdir=true")
+    assert sweep[0] == 0, sweep[1]
+    return run
+
+
+def test_everything_takes_code_that_the_user_trusts(own):
+    rows = sorted(own.root.glob("results/s/*/*/seed0/rows.csv"))
+    assert [path.parents[1].name for path in rows] == ["mae", "mse"]
+    weights = rows[0].with_name("weights.pt")
+    before = rows[0].read_text()
+    rows[0].unlink()  # to be evaluated again by the command that names the network itself
+    status, said = own("train", *SETTINGS, "loss=mae")
+    assert status == 0 and rows[0].read_text() == before, said
+    evaluation = ["evaluate", f"checkpoint={weights}", "testset=bundled_validation", "device=cpu"]
+    status, said = own(*evaluation)
+    assert status == 2 and "ownpkg.Net" in said and "trust=ownpkg" in said
+    status, said = own(*evaluation, "trust=ownpkg")
+    assert status == 0 and "blurred" in said, said
+    status, said = own("report", "study=s")
+    assert status == 0, said
+    assert "blurred" in (own.root / "results/s/metrics.csv").read_text()
+    status, said = own("verify", "results/s", "device=cpu")
+    assert status == 0 and "not checked" in said and "trust=ownpkg" in said, said
+    status, said = own("verify", "results/s", "device=cpu", "trust=ownpkg")
+    assert status == 0 and "2 evaluated again" in said and "not checked" not in said, said
+
+
+def test_a_sweep_that_fails_says_so_wherever_hydra_works(own):
+    failing = ["recipe.optimizer.lr=1e30", "recipe.steps=20", "results=failed"]
+    status, said = own("train", "-m", *SETTINGS, *failing, "loss=mae,mse", "hydra.job.chdir=true")
+    assert status == 1 and said.count("failed: failed") == 2, said
+    assert len(list(own.root.glob("failed/s/*/*/seed0/failed.txt"))) == 2
