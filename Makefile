@@ -31,7 +31,7 @@ data: setup  ## download the data sets (DATA="set5 set12 set14 bsd300 bsd400")
 
 reproduce: setup  ## train, evaluate, and make every table and figure (PROFILE, STUDY, SEEDS, MINUTES)
 	$(RUN) -m asyrepro reproduce profile=$(PROFILE) runtime.device=$(DEVICE) \
-	  $(if $(STUDY),study=$(STUDY)) $(if $(SEEDS),seeds=$(SEEDS)) \
+	  $(if $(STUDY),study=$(STUDY)) $(if $(SEEDS),seed=$(SEEDS)) \
 	  $(if $(MAX_STEPS),max_steps=$(MAX_STEPS)) $(if $(MINUTES),minutes=$(MINUTES)) $(OVERRIDES)
 
 report: setup  ## make a study's tables, figures and verdicts again (STUDY)

@@ -1,7 +1,7 @@
 """What a GPU is for, in the minutes that one has it: make gpu MINUTES=25
 
     python scripts/gpu.py minutes=25
-    python scripts/gpu.py minutes=9 stages=train profile=h200 experiments=table4_dncnn
+    python scripts/gpu.py minutes=9 stages=train profile=h200 experiment=table4_dncnn
     python scripts/gpu.py minutes=5 device=cpu profile=smoke study=rehearsal     # without one
 
 Three stages, each within the time that is left: "check" compares CUDA with the CPU (pytest -m
@@ -34,7 +34,7 @@ class Options:
     device: str = setting("cuda", "cpu rehearses it")
     profile: str = setting("h200", "what to train")
     results: Path = setting(Path("results"), "folder of all studies", shown="FOLDER")
-    others: list[str] = rest("further settings of asyrepro reproduce", shown="study=, losses=, ...")
+    others: list[str] = rest("further settings of asyrepro reproduce", shown="study=, loss=, ...")
 
 
 def main(arguments: list[str]) -> int:

@@ -1,15 +1,15 @@
 """The study behind ``make reproduce``: all tables, from data to figures, in one command.
 
     asyrepro reproduce                               # quick, or full with CUDA
-    asyrepro reproduce profile=cpu study=overnight seeds=0,1,2
+    asyrepro reproduce profile=cpu study=overnight seed=0,1,2
     asyrepro reproduce profile=quick hydra/launcher=processes
     asyrepro reproduce minutes=25                    # as many steps as fit into that time
 
 It prints what it is going to do and how long that will take, carries out the profile's runs (its
 experiments, losses and seeds; finished ones are skipped, others continued), and makes the report.
-``experiments=``, ``losses=`` and ``seeds=`` replace the profile's lists; every other setting is one
-of ``asyrepro train``. The study is called as the profile; with "-bundled" behind it where the real
-images cannot be had and the bundled stand-in images are taken.
+``experiment=``, ``loss=`` and ``seed=``, each one or several, replace the profile's lists; every
+other setting is one of ``asyrepro train``. The study is called as the profile; with "-bundled"
+behind it where the real images cannot be had and the bundled stand-in images are taken.
 
 SIGTERM, Ctrl-C and runtime.max_minutes end the study after a checkpoint. Several processes may work
 on one study, and share its runs. Exit status: 0 the study is complete; 1 runs failed; 2 wrong
@@ -38,7 +38,7 @@ from asyrepro.training import distributed, stopping
 # The first varies slowest: a study that is cut off has whole seeds, which can be compared.
 JOBS = "hydra.launcher.n_jobs="
 REPORT = 30  # seconds that the report is taken to need
-LISTS = {"seeds": "seed", "experiments": "experiment", "losses": "loss"}
+LISTS = ("seed", "experiment", "loss")
 
 
 def main(arguments: list[str]) -> int:
@@ -57,12 +57,12 @@ def _reproduce(arguments: list[str]) -> int:
     lists, overrides = _split(arguments)
     sweep = {name: _values(name, lists, overrides) for name in LISTS}
     with config.explained(*LISTS):
-        plan = Plan.of(sweep["experiments"], sweep["losses"], sweep["seeds"], overrides)
+        plan = Plan.of(sweep["experiment"], sweep["loss"], sweep["seed"], overrides)
     stopping.limit(plan.cfg.runtime.max_minutes)
     _print_plan(plan)
     if plan.todo():
         overrides = _shared_out(overrides, plan, started)
-        multirun = [f"{key}={','.join(sweep[name])}" for name, key in LISTS.items()]
+        multirun = [f"{name}={','.join(sweep[name])}" for name in LISTS]
         status = _train(["--multirun", *multirun, *overrides, f"study={plan.cfg.study}"])
         if status not in (0, 1):
             return status
@@ -149,9 +149,6 @@ def _split(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
                 raise ConfigError(f"{key}= needs at least one value")
             if twice := [part for part in lists[key] if lists[key].count(part) > 1]:
                 raise ConfigError(f"{item} names {twice[0]!r} twice")
-        elif key in LISTS.values():
-            [name] = [name for name in LISTS if LISTS[name] == key]
-            raise ConfigError(f"{key}= is a list here: give {name}={value}, or several with commas")
         elif key == "profile" and value == "auto":
             continue
         else:

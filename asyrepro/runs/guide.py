@@ -14,7 +14,7 @@ from asyrepro.runs import config
 from asyrepro.system.errors import UserError, say
 
 WIDTH = 96
-LISTS = ("experiments", "losses", "seeds")  # of reproduce, which replace the profile's
+LISTS = ("experiment", "loss", "seed")  # of reproduce, which replace the profile's
 TRAIN = """\
 Train one network with one loss, and evaluate it.
 
@@ -39,13 +39,13 @@ REPRODUCE = """\
 Train and evaluate a whole study, and make its tables, figures, verdicts and page.
 
     asyrepro reproduce                                   # quick, or full with CUDA
-    asyrepro reproduce profile=cpu study=overnight seeds=0,1,2
-    asyrepro reproduce profile=seeds losses=mse,mine     # is your own loss better?
+    asyrepro reproduce profile=cpu study=overnight seed=0,1,2
+    asyrepro reproduce profile=seeds loss=mse,mine         # is your own loss better?
 
-A profile names the experiments, losses and seeds, and how long to train. experiments=, losses= and
-seeds= replace its lists; every other setting is one of asyrepro train (see its --help). Runs that
-are finished are skipped, others continued. SIGTERM, Ctrl-C and runtime.max_minutes end the study
-after a checkpoint. Several processes may work on one study, and share its runs.
+A profile names the experiments, losses and seeds, and how long to train. experiment=, loss= and
+seed=, each one or several, replace its lists; every other setting is one of asyrepro train. Runs
+that are finished are skipped, others continued. SIGTERM, Ctrl-C and runtime.max_minutes end the
+study after a checkpoint. Several processes may work on one study, and share its runs.
 
 Exit status: 0 the study is complete; 1 runs failed; 2 wrong settings, or results cannot be written;
 75 not finished (the time limit, or other processes work on the rest); 143 SIGTERM, 130 Ctrl-C."""
@@ -73,8 +73,6 @@ def _first_look(command: str, arguments: list[str]) -> None:
         return
     others = LISTS if command == "reproduce" else ()
     plain = [item for item in arguments if item != "profile=auto"]
-    if others:
-        plain = [i for i in plain if i.partition("=")[0] not in ("experiment", "loss", "seed")]
     plain = [item for item in plain if item.partition("=")[0] not in others]
     with config.explained(*others):
         config.compose(plain)

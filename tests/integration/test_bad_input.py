@@ -492,12 +492,12 @@ GOOD_EVALUATION = "checkpoint=w.pt testset=set5"
 COMMANDS = [  # a command line, and the names that the sentence must contain
     (reproduce, "profile=smok", "'smok' 'smoke'"),
     (reproduce, "profile=smoke recipe.steps=1,2", "recipe.steps=1,2"),
-    (reproduce, "profile=smoke seeds=", "seeds="),
-    (reproduce, "profile=smoke seeds=0,1,0", "seeds=0,1,0 '0'"),
-    (reproduce, "profile=smoke loss=mse", "losses=mse"),
-    (reproduce, "profile=smoke seeds=one", "seed 'one'"),
-    (reproduce, "profile=smoke losses=asymae", "'asymae' 'asy_mae'"),
-    (reproduce, "profile=smoke loses=mae", "'loses' 'losses'"),
+    (reproduce, "profile=smoke seed=", "seed="),
+    (reproduce, "profile=smoke seed=0,1,0", "seed=0,1,0 '0'"),
+    (reproduce, "profile=smoke losses=mse", "'losses' 'loss'"),
+    (reproduce, "profile=smoke seed=one", "seed 'one'"),
+    (reproduce, "profile=smoke loss=asymae", "'asymae' 'asy_mae'"),
+    (reproduce, "profile=smoke loses=mae", "'loses' 'loss'"),
     (reproduce, "profile=smoke max_steps=-1", "max_steps -1"),
     (evaluate, "checkpont=w.pt testset=set5", "'checkpont' 'checkpoint'"),
     (evaluate, "w.pt", "'w.pt' name=value"),
@@ -530,7 +530,7 @@ COMMANDS = [  # a command line, and the names that the sentence must contain
             (report, "study=LONG"),
             (identify, "LONG"),
             (audit, "output=LONG"),
-            (reproduce, "profile=smoke losses=mae experiments=table2_srcnn runtime.data=/LONG"),
+            (reproduce, "profile=smoke loss=mae experiment=table2_srcnn runtime.data=/LONG"),
         )
     ),
 ]

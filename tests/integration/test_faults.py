@@ -193,8 +193,8 @@ def _reproduce(*arguments):
 
 
 def test_the_time_limit_holds_for_a_study(tmp_path):
-    limit = ["profile=smoke", "runtime.max_minutes=1e-6", f"results={tmp_path}", "losses=mae"]
-    limit += ["experiments=table2_srcnn", "dataset=bundled", "runtime.device=cpu"]
+    limit = ["profile=smoke", "runtime.max_minutes=1e-6", f"results={tmp_path}", "loss=mae"]
+    limit += ["experiment=table2_srcnn", "dataset=bundled", "runtime.device=cpu"]
     assert soak.run(tmp_path / "log", _reproduce, *limit) == 75
     text = "stopped by the time limit; the same command continues the study"
     assert (tmp_path / "log").read_text().endswith(text + "\n")
@@ -202,7 +202,7 @@ def test_the_time_limit_holds_for_a_study(tmp_path):
 
 def test_sigterm_to_a_study_ends_its_training_too(tmp_path):
     study = [
-        "profile=smoke", "experiments=table2_srcnn", "losses=mae,mse", "dataset=bundled",
+        "profile=smoke", "experiment=table2_srcnn", "loss=mae,mse", "dataset=bundled",
         "recipe.steps=100000", "runtime.checkpoint_seconds=0", "runtime.device=cpu",
         "runtime.progress=false", "study=s", f"results={tmp_path}",
     ]  # fmt: skip
@@ -446,7 +446,7 @@ def test_who_comes_too_late_does_not_say_that_it_trained(tmp_path):
 @pytest.fixture
 def taken(tmp_path, monkeypatch):
     """A study whose only cell another process is working on: (its command line, the folder)."""
-    settings = ["losses=mae", "seeds=0", "experiments=table2_srcnn", "profile=smoke", "study=s"]
+    settings = ["loss=mae", "seed=0", "experiment=table2_srcnn", "profile=smoke", "study=s"]
     settings += ["dataset=bundled", "runtime.device=cpu", f"results={tmp_path}"]
     folder = tmp_path / "s/table2,dataset=bundled/mae/seed0"
     folder.mkdir(parents=True)
@@ -523,7 +523,7 @@ def test_a_sweep_whose_output_nobody_reads_still_counts(tmp_path):
 
 
 def test_a_study_whose_output_nobody_reads_is_made_and_says_how_it_ended(tmp_path):
-    study = ["profile=smoke", "experiments=table2_srcnn", "losses=mae", "dataset=bundled"]
+    study = ["profile=smoke", "experiment=table2_srcnn", "loss=mae", "dataset=bundled"]
     study += ["runtime.device=cpu", f"results={tmp_path}", "recipe.steps=3"]
     assert soak.run(tmp_path / "log", _unread, _reproduce, *study, "study=s") == 0
     assert (tmp_path / "s" / "index.html").is_file()

@@ -23,7 +23,7 @@ def run(tmp_path, monkeypatch, capfd):
 
     def command(*settings):
         arguments = [
-            "profile=smoke", "study=s", "experiments=table2_srcnn", "losses=mae,asy_mae",
+            "profile=smoke", "study=s", "experiment=table2_srcnn", "loss=mae,asy_mae",
             "runtime.device=cpu", "runtime.progress=false", "runtime.download=false",
             f"results={tmp_path}", *settings,
         ]  # fmt: skip
@@ -35,7 +35,7 @@ def run(tmp_path, monkeypatch, capfd):
 
 def test_a_cell_that_fails_is_reported_and_the_others_are_kept(tmp_path, monkeypatch, run):
     # Gradients of this size overflow, so the training diverges ...
-    status, output, errors = run("recipe.optimizer.lr=1e30", "losses=mae")
+    status, output, errors = run("recipe.optimizer.lr=1e30", "loss=mae")
     assert status == 1
     assert "the loss is no longer finite at step" in errors
     assert "failed: " in errors and "seed0" in errors
@@ -62,12 +62,12 @@ def test_a_cell_that_fails_is_reported_and_the_others_are_kept(tmp_path, monkeyp
     rows = tmp_path / "s" / "table2" / "mae" / "seed0" / "rows.csv"
     elsewhere = rows.read_text().replace(",cpu,", ",NVIDIA H100,")
     rows.write_bytes(b"\xff")
-    status, output, errors = run("seeds=0,1", "losses=mae")
+    status, output, errors = run("seed=0,1", "loss=mae")
     assert status == 2 and "rows.csv is damaged" in errors
     rows.write_text(elsewhere)
     with monkeypatch.context() as patched:
         patched.setattr(reproduce, "_train", lambda arguments: 0)
-        status, output, errors = run("seeds=0,1", "losses=mae")
+        status, output, errors = run("seed=0,1", "loss=mae")
     assert "NVIDIA H100" in output and "1 by finished runs" in output
     assert status == 1 and "did not run to its end" in errors
 
@@ -75,7 +75,7 @@ def test_a_cell_that_fails_is_reported_and_the_others_are_kept(tmp_path, monkeyp
     status, output, errors = run("max_steps=2")
     assert status == 2 and "runs" not in output
     assert "recipe.steps was 6, now 2" in errors and "study=" in errors
-    status, output, errors = run("max_steps=2", "seeds=7")  # nor may they be averaged with these
+    status, output, errors = run("max_steps=2", "seed=7")  # nor may they be averaged with these
     assert status == 2 and "recipe.steps was 6, now 2" in errors and "study=" in errors
 
     # What another process finishes while the report is made gets into the report, too.

@@ -378,8 +378,8 @@ def test_every_experiment_profile_and_loss_composes():
     assert len(groups["loss"]) == 12
     for profile in groups["profile"]:
         listed = OmegaConf.load(config.CONFIGS / "profile" / f"{profile}.yaml")
-        assert set(listed.losses) <= set(groups["loss"])
-        for experiment in listed.experiments:
+        assert set(listed.loss) <= set(groups["loss"])
+        for experiment in listed.experiment:
             overrides = [f"experiment={experiment}", f"profile={profile}"]
             cfg = resolve(config.compose(overrides))
             _, task = execution.build(cfg, "cpu")
