@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 
 from asyrepro.analysis import titles
-from asyrepro.analysis.comparisons import AGAINST_BASE
 from asyrepro.analysis.statistics import STUDIES
 from asyrepro.analysis.verdicts import (
     CONTRASTS,
@@ -69,6 +68,8 @@ def _change_lines(table: pd.DataFrame) -> list[str]:
                 _number(row.change, digits, True),
                 _span(row.lower, row.upper, digits),
                 _span(row.fixed_lower, row.fixed_upper, digits),
+                _span(row.seed_out_lower, row.seed_out_upper, digits),
+                _span(row.image_out_lower, row.image_out_upper, digits),
                 f"{row.seeds_better:.0f} of {row.seeds}, p {_p(row.sign_p)}" if known else "-",
                 "-" if pd.isna(row.p) else f"{_p(row.p)} ({_p(row.p_holm)})",
                 f"{row.images_better:.0f} of {row.images}" if known else "-",
@@ -79,13 +80,14 @@ def _change_lines(table: pd.DataFrame) -> list[str]:
         )
     head = [
         *("metric", "loss", "against", "mean of that", "change", "95 %, seeds and images"),
-        *("95 %, these images alone", "seeds better, sign test", "p (Holm)", "images better"),
+        *("95 %, these images alone", "any one seed left out", "any one image left out"),
+        *("seeds better, sign test", "p (Holm)", "images better"),
         *("paper", "power", "verdict"),
     ]
     return wording.grid(head, rows)
 
 
-def _method_lines() -> list[str]:
+def _method_lines(rules: list[str]) -> list[str]:
     lines = ["## How it is judged", ""]
     lines += [
         "The losses of one seed share initial weights, patches and noise; a change is the "
@@ -99,10 +101,10 @@ def _method_lines() -> list[str]:
         f"the verdict better if the paper's change were there, by {STUDIES} simulated studies with "
         "the variances of this one; no verdict uses it.",
         "",
-        "The rules, fixed in code before the data:",
+        "The rules:",
         "",
     ]
-    return lines + [f"- *{name.replace('_', ' ')}*: {rule}" for name, rule in RULES.items()] + [""]
+    return lines + [f"- *{name.replace('_', ' ')}*: {RULES[name]}" for name in rules] + [""]
 
 
 def markdown(
@@ -127,10 +129,9 @@ def markdown(
             "the machinery works and says nothing about the paper.",
             "",
         ]
-    seeds = comparisons.loc[comparisons["kind"] == "claim", "seeds"]
-    most = int(seeds.max()) if len(seeds) else 0
+    most = int(comparisons["seeds"].max()) if len(comparisons) else 0
     if most == 0:
-        lines += ["**No two trainings here can be compared**, so no verdict is possible.", ""]
+        lines += ["**No two runs here can be compared**, so no verdict is possible.", ""]
     elif most == 1:
         lines += ["**With one seed no verdict is possible.** Run more seeds.", ""]
     elif most < MINIMUM_SEEDS:
@@ -138,19 +139,26 @@ def markdown(
             f"**{most} seeds: too few for any verdict** (the rules ask for {MINIMUM_SEEDS}).",
             "",
         ]
-    lines += [f"## Claims{mark}", "", *_claim_lines(claims)]
-    absent = [claim for claim in CLAIMS if claim.id not in set(claims["claim"])]
-    if absent:
-        lines += ["Not tested in this study: " + ", ".join(c.id for c in absent) + ".", ""]
-    notes = list(dict.fromkeys(_note(claims)))
-    lines += [f"- {note}" for note in notes] + [""] * bool(notes)
+    if len(claims):
+        lines += _papers_lines(claims, mark)
     sources = attribution(comparisons)
     for keys, group in comparisons.groupby(["table", "model", "dataset"]):
         lines += _table_lines(keys, group, sources, mark)
     if times is not None and len(times):
         lines += [f"## Training time{mark}", "", *_time_lines(times)]
     lines += mechanism or []
-    return "\n".join(lines + _method_lines()).rstrip() + "\n"
+    tested = {claim.rule for claim in CLAIMS if claim.id in set(claims["claim"])} | {"change"}
+    return "\n".join(lines + _method_lines([r for r in RULES if r in tested])).rstrip() + "\n"
+
+
+def _papers_lines(claims: pd.DataFrame, mark: str) -> list[str]:
+    """The claims of the paper that the study tests, those that it does not, and notes."""
+    lines = [f"## Claims{mark}", "", *_claim_lines(claims)]
+    absent = [claim.id for claim in CLAIMS if claim.id not in set(claims["claim"])]
+    if absent:
+        lines += [f"Not tested in this study: {', '.join(absent)}.", ""]
+    notes = list(dict.fromkeys(_note(claims)))
+    return lines + [f"- {note}" for note in notes] + [""] * bool(notes)
 
 
 def _note(claims: pd.DataFrame):
@@ -179,7 +187,7 @@ def _table_lines(keys, group: pd.DataFrame, sources: pd.DataFrame, mark: str) ->
                 f"their mean by (root mean square, all losses but the controls) {said}.",
                 "",
             ]
-        lines += _change_lines(rows[rows["kind"].isin(AGAINST_BASE)])
+        lines += _change_lines(rows[rows["kind"] != "contrast"])
         contrasts = rows[rows["kind"] == "contrast"]
         if len(contrasts):
             lines += ["What the controls separate:", ""]

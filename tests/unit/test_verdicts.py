@@ -492,6 +492,8 @@ def test_a_loss_of_ones_own_is_judged_against_the_base_that_is_there():
     one = row(found, loss="mine", against="mse")
     assert (one["kind"], one["direction"], one["size"]) == ("loss", "better", "no size given")
     assert set(found["against"]) == {"mse"}
+    body = verdicts_report.markdown("own", found, v.claim_verdicts(found, frame))
+    assert "mine" in body and "table2-mae-psnr" not in body and "MAE" not in body
 
 
 def test_two_studies_are_compared_loss_by_loss():
