@@ -149,8 +149,8 @@ change.describe().T.drop(columns="count").round(4)
 # %% [markdown]
 # ## 5. Do the paper's claims hold?
 #
-# The rules were fixed in code before the data (`asyrepro/paper/claims.py`); intervals are over
-# seeds and images. This is the main one:
+# The rules stand in `asyrepro/paper/claims.py`; intervals are over seeds and images. This is the
+# main one:
 
 # %%
 STUDY = "srcnn-seeds"
@@ -196,7 +196,7 @@ every[shown].set_index(["model", "loss", "against"]).round(3)
 # ## 6. Interval plots
 #
 # Right of zero is better for PSNR and SSIM, left of zero for NRMSE. The grey band is how far two
-# trainings with the base loss differ when nothing but the seed does.
+# runs of one loss differ when nothing but the seed does.
 
 # %%
 TABLE = 2
@@ -233,7 +233,7 @@ mechanism_report.draw(
 
 # %%
 regions = pd.read_csv(f"../results/{STUDY}/regions.csv")
-regions[["loss", "quantity", "measured", "lower", "upper", "verdict"]].round(2).fillna("")
+regions[["loss", "quantity", "measured", "lower", "upper", "direction"]].round(2).fillna("")
 
 # %% [markdown]
 # More of each study is in its folder: `tables/`, `figures/`, `verdicts.md`. How the weights do
