@@ -38,7 +38,6 @@ from pydantic import (
     ValidationError,
 )
 
-from asyrepro.data import catalogue
 from asyrepro.system.errors import ConfigError
 from asyrepro.system.options import no_such_choice
 
@@ -174,6 +173,8 @@ def check(cfg: DictConfig) -> None:
         )
     if cfg.dataset.name is None:
         raise ConfigError("which folder of images? dataset=folder dataset.name=/path/to/images")
+    from asyrepro.data import catalogue  # not to load it for a misspelt setting
+
     tests = [cfg.testset, cfg.validation, *(cfg.benchmarks or [])]
     catalogue.check_names(cfg.dataset.name, [name for name in tests if name is not None])
     make(cfg.loss.criterion)
