@@ -1,10 +1,15 @@
 """The files around the package say the same as each other."""
 
 import ast
+import os
 import re
+import shutil
+import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -60,3 +65,31 @@ def test_readme_names_only_files_that_exist():
 def test_ci_runs_the_readmes_test_command():
     assert "make test" in (ROOT / "README.md").read_text()
     assert re.search(r"^make test$", (ROOT / ".ci" / "run").read_text(), re.M)
+
+
+def test_the_wheel_is_complete_and_finds_its_configurations(tmp_path):
+    pytest.importorskip("setuptools")
+    source = tmp_path / "source"
+    for name in ("asyrepro", "configs"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path, source]
+    subprocess.run(build, check=True)
+    [wheel] = tmp_path.glob("*.whl")
+    shipped = set(zipfile.ZipFile(wheel).namelist())
+    there = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("asyrepro/**/*")}
+    there |= {f"asyrepro/{path.relative_to(ROOT)}" for path in ROOT.glob("configs/**/*.yaml")}
+    wanted = {name for name in there if Path(name).suffix and "__pycache__" not in name}
+    assert wanted <= shipped
+
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "asyrepro", "train", "task.scale=2", "--cfg", "job"],
+        cwd=empty, env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and "scale: 2" in done.stdout, done.stderr
