@@ -96,8 +96,9 @@ class Task:
 
     def test_pair(self, image: Tensor, name: str) -> tuple[Tensor, Tensor]:
         """A decoded image (C, H, W) -> (input, label), float32, each with N = 1 in front."""
+        check_size(self.label(image), name)
         label, stored = self.split(image)
-        return self.prepared(to_float(stored)[None]), to_float(check_size(label, name))[None]
+        return self.prepared(to_float(stored)[None]), to_float(label)[None]
 
     def on(self, testset: str) -> Task:
         """The task as it is posed on a test set, which may have a protocol of its own."""

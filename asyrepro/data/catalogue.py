@@ -12,23 +12,20 @@ A name with a slash, such as ``~/Urban100`` or ``./mine``, is a folder of your o
 from __future__ import annotations
 
 import difflib
-import hashlib
 import os
 import warnings
-from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asyrepro.data import bundled, download, images, sources
+from asyrepro.data import bundled, download, images, own, sources
 from asyrepro.data.cache import cached_images
+from asyrepro.data.dataset import DataSet, fingerprint_of, read_all
 from asyrepro.data.sources import FOLDERS, TEST, TRAINING, Folder, NotAvailable
-from asyrepro.system.errors import ConfigError, DataError, note, shown
+from asyrepro.system.errors import ConfigError, DataError, shown
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 __all__ = ["DataSet", "NotAvailable", "available", "provide", "test_set", "training_set"]
 
@@ -37,7 +34,6 @@ TABLE2, TABLE4, TABLE5 = (
     for table in ("table2", "table4", "table5")
 )
 STAND_IN = "bundled stand-in data (scikit-image photographs)"
-PAIR = ("clean", "degraded")  # the folders of a folder of pairs
 BUNDLED_TESTS = {"bundled": bundled.TEST, "bundled_validation": bundled.VALIDATION}
 KNOWN = {
     "training": {*TRAINING, "bundled"},
@@ -46,39 +42,7 @@ KNOWN = {
 }
 
 
-@dataclass
-class DataSet:
-    """Images in memory (or mapped from the disk), ready to be sampled or tested on.
-
-    Attributes:
-        name: as it was asked for; of one's own folder, the last part of its path.
-        title: for people; says "stand-in" where the images are.
-        names: the images' names, which are their files' without ending.
-        images: uint8 tensors (C, H, W), not to be written to.
-        bundled: whether these are the stand-in photographs.
-        fingerprint: SHA-256 over the files' names and bytes: over the lines "name NUL SHA-256".
-    """
-
-    name: str
-    title: str
-    names: list[str]
-    images: list[Tensor]
-    bundled: bool = False
-    fingerprint: str = ""
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-
-def training_set(
-    name: str,
-    *,
-    mode: str,
-    root: str | os.PathLike | None = None,
-    download: bool = True,
-    white: int | None = None,
-    pairs: int | None = None,
-) -> DataSet:
+def training_set(name: str, **how) -> DataSet:
     """A training set: ``bsd300``, ``bsd400``, ``div2k``, ``bundled`` or a folder's path.
 
     Args:
@@ -86,33 +50,25 @@ def training_set(
         mode: ``"rgb"``, ``"grey"`` or ``"luma"``, as in :func:`asyrepro.data.images.read_image`.
         root: folder to look in instead of ``ASYREPRO_DATA``, and to download to instead of
             ``data/``.
-        download: whether to download what is not found.
+        download: whether to download what is not found (True).
         white: the value of white in the files of a folder, as 4095 for 12 bits stored in 16.
         pairs: for a folder of pairs, label pixels per pixel of the degraded image, a side; see
-            :func:`_paired`.
+            :mod:`asyrepro.data.own`.
 
     Raises:
         ConfigError: no such data set or mode.
         NotAvailable: it is neither present nor downloadable.
         DataError: a folder is incomplete or an image damaged.
     """
-    return _load("training", name, mode, root, download, white, pairs)
+    return _load("training", name, **how)
 
 
-def test_set(
-    name: str,
-    *,
-    mode: str,
-    root: str | os.PathLike | None = None,
-    download: bool = True,
-    white: int | None = None,
-    pairs: int | None = None,
-) -> DataSet:
+def test_set(name: str, **how) -> DataSet:
     """A test set: ``set5``, ``set12``, ``set14``, ``bsd68``, ``table2`` ... ``table5``,
     ``validation``, ``bsd300`` (all 100 test images), ``div2k_valid``, ``bundled``,
     ``bundled_validation`` or a folder's path. Arguments and errors as for :func:`training_set`.
     """
-    return _load("test", name, mode, root, download, white, pairs)
+    return _load("test", name, **how)
 
 
 test_set.__test__ = False  # for pytest: a function of the library, not a test
@@ -130,7 +86,7 @@ def check_names(training: str, tests: Iterable[str]) -> None:
         if not is_folder(name):
             continue
         other = called.setdefault(short(name), name)
-        if _path(other) != _path(name):
+        if own.path_of(other) != own.path_of(name):
             raise ConfigError(
                 f"{shown(other)} and {shown(name)} would both go by the name "
                 f"{short(name)!r}: rename one, or make a link with another name"
@@ -150,7 +106,7 @@ def short(name: str) -> str:
     """
     if not is_folder(name):
         return name
-    found = _path(name).name
+    found = own.path_of(name).name
     if found in {*KNOWN["any"], ""}:
         raise ConfigError(
             f"the images of {shown(name)} would pass for the data set {found!r}: give it "
@@ -162,7 +118,7 @@ def short(name: str) -> str:
 def available(name: str, root: str | os.PathLike | None = None) -> str | None:
     """Where a data set's files are, without downloading; None if they are not all there."""
     if is_folder(name):
-        return str(_path(name)) if os.path.isdir(_path(name)) else None
+        return str(own.path_of(name)) if os.path.isdir(own.path_of(name)) else None
     if name in BUNDLED_TESTS:
         where = bundled.folder()
         return str(where) if where and where.is_dir() else None
@@ -173,8 +129,8 @@ def available(name: str, root: str | os.PathLike | None = None) -> str | None:
 def provide(name: str, root: str | os.PathLike | None = None) -> str:
     """Download what is missing of a data set, and say where it is. Errors as training_set's."""
     if is_folder(name):
-        _own_files(name)
-        return str(_path(name))
+        own.files_of(name)
+        return str(own.path_of(name))
     if name in BUNDLED_TESTS:
         bundled.read_regions({**bundled.TRAINING, **bundled.TEST, **bundled.VALIDATION}, "rgb")
         return str(bundled.folder())
@@ -193,10 +149,10 @@ def fingerprint(kind: str, name: str, root: str | os.PathLike | None = None) -> 
     """
     if is_folder(name):
         try:
-            files = _own_files(name)
+            files = own.files_of(name)
         except DataError:
             return None
-        return _fingerprint((_named(file, name), download.file_digest(file)) for file in files)
+        return fingerprint_of((own.named(file, name), download.file_digest(file)) for file in files)
     _check_known(kind, name)
     if name in BUNDLED_TESTS:
         return bundled.read_regions(_regions(kind, name), "grey")[1] if available(name) else None
@@ -206,7 +162,7 @@ def fingerprint(kind: str, name: str, root: str | os.PathLike | None = None) -> 
         if where is None:
             return None
         digests += [(file, download.file_digest(where / file)) for file in files]
-    return _fingerprint(digests)
+    return fingerprint_of(digests)
 
 
 def listing(root: str | os.PathLike | None = None) -> str:
@@ -268,19 +224,20 @@ def _regions(kind: str, name: str) -> dict[str, tuple]:
 def _load(
     kind: str,
     name: str,
+    *,
     mode: str,
-    root: str | os.PathLike | None,
-    download: bool,
-    white: int | None,
-    pairs: int | None,
+    root: str | os.PathLike | None = None,
+    download: bool = True,
+    white: int | None = None,
+    pairs: int | None = None,
 ) -> DataSet:
     images.check_mode(mode)
     _check_known(kind, name)
     if is_folder(name):
-        return _own(name, mode, white, pairs)
+        return own.load(name, short(name), mode, white, pairs)
     if pairs:
         raise ConfigError(
-            f"{name} has no pairs: name a folder that holds {PAIR[0]}/ and {PAIR[1]}/"
+            f"{name} has no pairs: name a folder of {own.PAIR[0]}/ and {own.PAIR[1]}/"
         )
     if name in BUNDLED_TESTS:
         regions = _regions(kind, name)
@@ -296,7 +253,7 @@ def _load(
         into = sources.target(root) / "cache"
         pixels, digests = cached_images(paths, mode, into, f"{name}-{mode}")
     else:
-        read = _read(paths, mode)
+        read = read_all(paths, mode)
         pixels, digests = [each.image for each in read], [each.sha256 for each in read]
     other = [p for p, d, e in zip(paths, digests, expected, strict=True) if e not in ("", d)]
     if other:
@@ -305,115 +262,5 @@ def _load(
             f"({shown(other[0])}, ...): results are not comparable with others",
             stacklevel=3,
         )
-    found = _fingerprint((p.name, d) for p, d in zip(paths, digests, strict=True))
+    found = fingerprint_of((p.name, d) for p, d in zip(paths, digests, strict=True))
     return DataSet(name, declared["title"], [p.stem for p in paths], pixels, False, found)
-
-
-def _own(name: str, mode: str, white: int | None, pairs: int | None) -> DataSet:
-    """All images of a folder; those whose names differ in their endings only keep these."""
-    called, paths = short(name), _own_files(name, pairs is not None)
-    read = _read(paths, mode, white)
-    if pairs is None:
-        _tell(_path(name), paths, read)
-    else:
-        return _paired(called, _path(name), paths, read, pairs)
-    stems = Counter(path.stem for path in paths)
-    names = [path.stem if stems[path.stem] == 1 else path.name for path in paths]
-    found = _fingerprint((p.name, each.sha256) for p, each in zip(paths, read, strict=True))
-    pixels = [each.image for each in read]
-    return DataSet(called, f"{called} ({len(paths)} images)", names, pixels, False, found)
-
-
-def _paired(
-    called: str, folder: Path, paths: list[Path], read: list[images.Read], scale: int
-) -> DataSet:
-    """Images (2C, H, W): a label, and below it its degraded image with each pixel repeated.
-
-    Raises:
-        DataError: an image has no partner of its name, or their sizes do not fit the scale.
-    """
-    import torch
-
-    half, names, pixels = len(paths) // 2, [], []
-    for part in PAIR:
-        own = [(p, each) for p, each in zip(paths, read, strict=True) if p.parent.name == part]
-        _tell(folder / part, *map(list, zip(*own, strict=True)))
-    for path, label, degraded in zip(paths, read[:half], read[half:], strict=False):
-        large, small = label.image.shape, degraded.image.shape
-        if tuple(scale * side for side in small[1:]) != tuple(large[1:]):
-            raise DataError(
-                f"{shown(path)} has {large[1]} x {large[2]} pixels and its degraded image "
-                f"{small[1]} x {small[2]}: with task.scale={scale} they must be "
-                f"{scale} to 1" + " (equal)" * (scale == 1)
-            )
-        repeated = degraded.image.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
-        pixels.append(torch.cat([label.image, repeated]))
-        names.append(path.stem)
-    found = _fingerprint(
-        (_named(p, folder), each.sha256) for p, each in zip(paths, read, strict=True)
-    )
-    return DataSet(called, f"{called} ({len(names)} pairs)", names, pixels, False, found)
-
-
-def _tell(folder: Path, paths: list[Path], read: list[images.Read]) -> None:
-    """Print what is left out of a folder and of its images, each kind once."""
-    if left := images.left_out(folder):
-        note(f"left out of {shown(folder)}: {left}")
-    kinds: dict[str, list[str]] = {}
-    for path, each in zip(paths, read, strict=True):
-        for kind in each.notes:
-            kinds.setdefault(kind, []).append(shown(path.name))
-    for kind, files in kinds.items():
-        some = ", ".join(files[:3]) + ", ..." * (len(files) > 3)
-        note(f"{len(files)} of {len(paths)} files of {shown(folder)} ({some}): {kind}")
-
-
-def _own_files(name: str, pairs: bool | None = None) -> list[Path]:
-    """The images of a folder, of pairs the clean ones and then their partners in this order.
-
-    ``pairs``: whether it is to hold pairs; None: if it looks so.
-
-    Raises:
-        DataError: there are none, one has no partner, or a name could not stand in a table.
-    """
-    parts = [_path(name) / part for part in PAIR]
-    if pairs or (pairs is None and all(map(os.path.isdir, parts))):
-        if os.path.isdir(_path(name)) and not all(map(os.path.isdir, parts)):
-            raise DataError(f"{shown(name)} must hold two folders, {PAIR[0]}/ and {PAIR[1]}/")
-        clean, degraded = ({path.stem: path for path in images.list_images(p)} for p in parts)
-        if alone := sorted(clean.keys() ^ degraded.keys()):
-            raise DataError(
-                f"{len(alone)} images of {shown(name)} have no partner of their name in the other "
-                f"folder ({shown(alone[0])}, ...)"
-            )
-        found = [*clean.values(), *(degraded[stem] for stem in clean)]
-    else:
-        found = images.list_images(_path(name))
-    for path in found:
-        try:
-            path.name.encode()
-        except UnicodeEncodeError:
-            raise DataError(
-                f"{shown(path)}: the file's name is not UTF-8, as the rows are: rename it"
-            ) from None
-    return found
-
-
-def _named(file: Path, folder: str | Path) -> str:
-    """A file's name in a fingerprint: its path in its folder."""
-    return file.relative_to(_path(folder)).as_posix()
-
-
-def _path(name: str | Path) -> Path:
-    return Path(os.path.abspath(os.path.expanduser(name)))
-
-
-def _read(paths: list[Path], mode: str, white: int | None = None) -> list[images.Read]:
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(lambda path: images.read(path, mode, white), paths))
-
-
-def _fingerprint(digests: Iterable[tuple[str, str]]) -> str:
-    """:attr:`DataSet.fingerprint` of (file name, SHA-256) pairs."""
-    lines = "".join(f"{name}\0{digest}\n" for name, digest in digests)
-    return hashlib.sha256(lines.encode()).hexdigest()

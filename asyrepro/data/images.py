@@ -118,10 +118,10 @@ def list_images(folder: str | os.PathLike, recursive: bool = False) -> list[Path
     if not os.path.isdir(folder):  # False, too, where pathlib raises: a name that is too long
         what = "is a file, not a folder" if os.path.isfile(folder) else "does not exist"
         raise DataError(f"{shown(folder)} {what}: name a folder that holds images")
-    found = [path for path in _files(folder, recursive) if _is_image(path)]
+    found = [path for path in _files(folder, recursive) if is_image(path)]
     if found:
         return found
-    inner = {path.relative_to(folder).parts[0] for path in _files(folder, True) if _is_image(path)}
+    inner = {path.relative_to(folder).parts[0] for path in _files(folder, True) if is_image(path)}
     if inner:
         raise DataError(
             f"{shown(folder)} holds no image itself, but its folders do ({_some(inner)}): name one "
@@ -134,11 +134,9 @@ def left_out(folder: str | os.PathLike, recursive: bool = False) -> str:
     """What :func:`list_images` leaves out of a folder, counted and named; "" if nothing."""
     folder = Path(folder)
     others = Counter(
-        path.suffix.lower() or path.name
-        for path in _files(folder, recursive)
-        if not _is_image(path)
+        path.suffix.lower() or path.name for path in _files(folder, recursive) if not is_image(path)
     )
-    inner = [path for path in _files(folder, True) if _is_image(path) and path.parent != folder]
+    inner = [path for path in _files(folder, True) if is_image(path) and path.parent != folder]
     parts = []
     if others:
         kinds = _some(f"{count} {kind}" for kind, count in sorted(others.items()))
@@ -162,7 +160,8 @@ def _files(folder: Path, recursive: bool) -> list[Path]:
         raise DataError(f"{shown(folder)} cannot be read: {error.strerror}") from error
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
+    """Whether a file is taken for an image, by its ending."""
     return path.suffix.lower() in ENDINGS
 
 

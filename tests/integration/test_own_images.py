@@ -335,6 +335,10 @@ def test_pairs_that_do_not_fit_are_named(scans):
         catalogue.test_set(f"{scans}/train", mode="grey")
     with pytest.raises(DataError, match=r"0\.png has 40 x 48 .* 40 x 48.*task\.scale=2"):
         catalogue.test_set(f"{scans}/train", **Pairs(2).reading())
+    picture(scans / "train" / "clean" / "2.bmp")
+    with pytest.raises(DataError, match=r"train .*endings"):
+        catalogue.training_set(f"{scans}/train", **reading)
+    (scans / "train" / "clean" / "2.bmp").unlink()
     (scans / "train" / "degraded" / "1.bmp").unlink()
     with pytest.raises(DataError, match=r"1 images of .*train .*\(1, "):
         catalogue.training_set(f"{scans}/train", **reading)
