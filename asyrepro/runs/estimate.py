@@ -94,7 +94,7 @@ def steps_within(minutes: float, cfg: DictConfig, run: Run, since: float) -> int
     """
     with torch.random.fork_rng():
         job = Job.prepared(cfg, run)
-        a_step = speed.measure(job.bare_step(), job.device, seconds=min(3.0, 6 * minutes))
+        a_step = speed.measure(job.bare_step(), job.device, seconds=min(10.0, 3 * minutes))
         evaluating = _evaluating(job)
     spent = time.monotonic() - since
     left = 60 * minutes - spent - evaluating
