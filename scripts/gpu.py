@@ -78,15 +78,15 @@ def _run(arguments: list[str], told: Path, minutes: float, device: str) -> int:
     """Run a stage, its output in a file; returns its status, or 124 where its time was up."""
     environment = {**os.environ, "ASYREPRO_TEST_DEVICE": device}
     with open(told, "w") as file:
+        stage = subprocess.Popen(
+            [sys.executable, *arguments], env=environment, stdout=file, stderr=subprocess.STDOUT
+        )
         try:
-            done = subprocess.run(
-                [sys.executable, *arguments],
-                env=environment, stdout=file, stderr=subprocess.STDOUT,
-                timeout=60 * minutes, check=False,
-            )  # fmt: skip
+            return stage.wait(60 * minutes)
         except subprocess.TimeoutExpired:
+            stage.terminate()  # a study writes a checkpoint, and stops its runs, first
+            stage.wait()
             return 124
-    return done.returncode
 
 
 if __name__ == "__main__":
