@@ -104,6 +104,7 @@ def test_everything_takes_code_that_the_user_trusts(own):
 
 def test_a_sweep_that_fails_says_so_wherever_hydra_works(own):
     failing = ["recipe.optimizer.lr=1e30", "recipe.steps=20", "results=failed"]
-    status, said = own("train", "-m", *SETTINGS, *failing, "loss=mae,mse", "hydra.job.chdir=true")
+    failing += ["loss=mse,asy_mse", "hydra.job.chdir=true"]
+    status, said = own("train", "-m", *SETTINGS, *failing)
     assert status == 1 and said.count("failed: failed") == 2, said
     assert len(list(own.root.glob("failed/s/*/*/seed0/failed.txt"))) == 2
