@@ -197,7 +197,7 @@ class Denoising(Task):
     ):
         bounds = (sigma, sigma) if isinstance(sigma, int | float) else tuple(sigma)
         if len(bounds) != 2 or not check_sigma(bounds[0]) <= check_sigma(bounds[1]):
-            raise ValueError(f"sigma is {sigma}; give one level, or [lowest, highest]")
+            raise ValueError(f"sigma is {sigma}; give one level in [0, 255], or [lowest, highest]")
         self.lowest, self.highest = map(float, bounds)
         if test_sigma is None:
             test_sigma = (self.lowest + self.highest) / 2

@@ -17,12 +17,11 @@ RENAMED = {"torch": "pytorch", "matplotlib": "matplotlib-base"}  # PyPI's name -
 MODULES = {"PIL": "pillow", "skimage": "scikit-image", "yaml": "pyyaml", "hydra": "hydra-core"}
 
 
-def requirements():
-    """Name -> bounds, of the dependencies and the dev extra in pyproject.toml."""
+def requirements(*groups):
+    """Name -> bounds, of these lists of packages in pyproject.toml."""
     text = (ROOT / "pyproject.toml").read_text()
-    main = re.search(r"^dependencies = \[(.*?)\]", text, re.S | re.M).group(1)
-    dev = re.search(r"^dev = \[(.*?)\]", text, re.S | re.M).group(1)
-    return dict(re.findall(r'"([\w-]+)(>=[^"]+)"', main + dev))
+    lists = [re.search(rf"^{name} = \[(.*?)\]", text, re.S | re.M).group(1) for name in groups]
+    return dict(re.findall(r'"([\w-]+)(>=[^"]+)"', "".join(lists)))
 
 
 def test_environment_yml_is_in_step_with_pyproject():
@@ -30,8 +29,9 @@ def test_environment_yml_is_in_step_with_pyproject():
     pinned = [item for item in listed if isinstance(item, str) and ">=" in item]
     conda = dict(re.fullmatch(r"([\w-]+)(>=.+)", item).groups() for item in pinned)
     python = re.search(r'requires-python = "(>=[\d.]+)"', (ROOT / "pyproject.toml").read_text())
+    needed = requirements("dependencies", "dev")
     assert conda.pop("python") == python.group(1)
-    assert conda == {RENAMED.get(name, name): bound for name, bound in requirements().items()}
+    assert conda == {RENAMED.get(name, name): bound for name, bound in needed.items()}
 
 
 def test_every_package_that_is_imported_is_required():
@@ -45,7 +45,9 @@ def test_every_package_that_is_imported_is_required():
     own = {"asyrepro", *(path.stem for path in ROOT.glob("scripts/*.py"))}
     others = found - own - set(sys.stdlib_module_names)
     assert {"numpy", "skimage", "torch"} <= others
-    assert {MODULES.get(name, name) for name in others} <= set(requirements())
+    assert {MODULES.get(name, name) for name in others} <= set(
+        requirements("dependencies", "dev", "wandb")
+    )
 
 
 def test_every_make_target_is_in_its_help_and_the_readme_names_only_real_ones():

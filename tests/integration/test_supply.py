@@ -32,6 +32,12 @@ def dangers(source: str) -> list[str]:
         name = ast.unparse(node.func)
         given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
         if (
+            name == "yaml.load"
+            and len(node.args) == 2
+            and "SafeLoader" in ast.unparse(node.args[1])
+        ):
+            continue
+        if (
             name in RUN_CODE
             or (name == "torch.load" and given.get("weights_only") != "True")
             or (name.endswith(".load") and given.get("allow_pickle") == "True")
@@ -51,6 +57,7 @@ def test_no_data_is_read_in_a_way_that_can_run_code(path):
     [
         "torch.load(path)", "torch.load(path, weights_only=False)", "eval('1')", "exec(text)",
         "pickle.load(file)", "np.load(file, allow_pickle=True)", "yaml.load(text)",
+        "yaml.load(text, yaml.Loader)", "yaml.load(text, Loader=yaml.FullLoader)",
         "subprocess.run(text, shell=True)", "def f():\n    os.system(text)",
     ],
 )  # fmt: skip
@@ -59,7 +66,8 @@ def test_the_search_finds_what_it_looks_for(line):
 
 
 def test_harmless_calls_are_not_found():
-    code = "network.eval(); re.compile('x'); torch.load(f, weights_only=True); json.load(f)"
+    code = "network.eval(); re.compile('x'); torch.load(f, weights_only=True); json.load(f); "
+    code += "yaml.load(f, yaml.CSafeLoader)"
     assert dangers(code) == []
 
 
