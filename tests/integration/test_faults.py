@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
-from test_training import Lines, trainer
 
 from asyrepro.commands import reproduce, train
 from asyrepro.runs import config, execution, results
@@ -30,6 +29,7 @@ from asyrepro.training.loop import CHECKPOINT, HISTORY
 
 sys.path.append(str(Path(__file__).parents[2] / "scripts"))
 import soak
+from helpers import Lines, trainer
 
 NEVER = 1e9  # seconds between checkpoints
 TINY = [*soak.TRAINING, "recipe.steps=3", "recipe.validate_every=0", "study=s"]

@@ -12,10 +12,10 @@ import skimage.color
 import skimage.data
 import tifffile
 import torch
+from helpers import png
 from omegaconf import OmegaConf
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from scipy import ndimage
-from test_images import png
 from torch import nn
 
 from asyrepro import degradation

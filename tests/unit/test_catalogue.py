@@ -4,12 +4,10 @@ import dataclasses
 import hashlib
 import io
 import os
-import socket
 import tarfile
 import threading
 import warnings
 import zipfile
-from contextlib import ExitStack
 from itertools import combinations
 from pathlib import Path
 
@@ -17,32 +15,19 @@ import numpy as np
 import pytest
 import skimage
 import torch
+from helpers import fill, picture_bytes, send, whole
 from PIL import Image
-from test_download import Server, send, whole
 
 from asyrepro.commands import data as get_data
-from asyrepro.data import bundled, cache, catalogue, download, sources
+from asyrepro.data import bundled, cache, catalogue, sources
 from asyrepro.data.catalogue import NotAvailable, available, provide, test_set, training_set
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.data.sources import Source
 from asyrepro.system.errors import ConfigError, DataError
 from asyrepro.tasks import Denoising, SuperResolution
 
+pytestmark = pytest.mark.usefixtures("nowhere")
 other_files = pytest.mark.filterwarnings("ignore:.*not the published ones:UserWarning")
-
-
-def picture_bytes(value, kind="PNG", size=(6, 4)):
-    file = io.BytesIO()
-    Image.new("RGB", size, (value % 256, value // 256 % 256, value // 65536)).save(file, kind)
-    return file.getvalue()
-
-
-def fill(folder, files):
-    """Tiny pictures under the right names; each one's colour is its file's number."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in files:
-        stem = file.split(".")[0]
-        (folder / file).write_bytes(picture_bytes(int(stem) if stem.isdigit() else 0))
 
 
 def number(image):
@@ -60,27 +45,6 @@ def sets(kind):
         name: [file for _, files in catalogue._selections(kind, name) for file in files]
         for name in declared
     }
-
-
-@pytest.fixture(autouse=True)
-def nowhere(monkeypatch, tmp_path):
-    """No data, and no network: neither ASYREPRO_DATA, nor data/, nor any server but this one."""
-
-    def refuse(*_):
-        raise socket.gaierror("no network in tests")
-
-    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
-    monkeypatch.delenv("ASYREPRO_DATA", raising=False)
-    monkeypatch.setattr(sources, "home", lambda: tmp_path / "home")
-    monkeypatch.setattr(download, "_unreachable", {})
-    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(download, "ALLOWED", ("https://", "http://127.0.0.1:"))
-    monkeypatch.setattr("socket.getaddrinfo", refuse_others(socket.getaddrinfo, refuse))
-
-
-def refuse_others(real, refuse):
-    return lambda host, *rest: (real if host == "127.0.0.1" else refuse)(host, *rest)
 
 
 # ------------------------------------------------------------------------------ lists and choices
@@ -288,12 +252,6 @@ MINI = {
     "set5": ("a.bmp", "b.bmp", "c.bmp"),
     "div2k-valid": ("0801.png", "0802.png"),
 }
-
-
-@pytest.fixture
-def server():
-    with ExitStack() as stack:
-        yield Server(stack)
 
 
 @pytest.fixture

@@ -1,19 +1,15 @@
 """Downloads against a server on loopback that misbehaves, and unpacking."""
 
 import hashlib
-import io
 import os
 import socket
 import subprocess
 import sys
-import tarfile
 import threading
-import zipfile
-from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from helpers import files_below, send, tar, whole, zipped
 
 from asyrepro.data import download
 from asyrepro.system.errors import DataError
@@ -21,46 +17,6 @@ from asyrepro.system.errors import DataError
 BODY = bytes(range(256)) * 1000
 SHA256 = hashlib.sha256(BODY).hexdigest()
 LIMIT = 1_000_000
-
-
-class Server:
-    """Answers GET from `answers` (path -> function of the handler) and keeps a log of requests."""
-
-    def __init__(self, stack):
-        self.answers, self.log = {}, []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                server.log.append((self.path, self.headers.get("Range")))
-                server.answers.get(self.path, not_found)(self)
-
-            def log_message(self, *arguments):
-                pass
-
-        http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        stack.enter_context(http)
-        stack.callback(http.shutdown)
-        threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
-        self.address = f"http://127.0.0.1:{http.server_port}"
-
-
-def send(handler, status, body, sent=None, **headers):
-    """An answer that claims `body` and sends the first `sent` bytes of it."""
-    handler.send_response(status)
-    handler.send_header("Content-Length", str(len(body)))
-    for name, value in headers.items():
-        handler.send_header(name.replace("_", "-"), value)
-    handler.end_headers()
-    handler.wfile.write(body[:sent])
-
-
-def not_found(handler):
-    send(handler, 404, b"not here")
-
-
-def whole(body=BODY, sent=None):
-    return lambda handler: send(handler, 200, body, sent)
 
 
 def with_ranges(body=BODY, sent=None):
@@ -85,21 +41,6 @@ def in_turn(*answers):
     return lambda handler: (left.pop(0) if len(left) > 1 else left[0])(handler)
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
-    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(download, "_unreachable", {})
-    monkeypatch.setattr(download, "ALLOWED", ("https://", "http://127.0.0.1:"))
-    with ExitStack() as stack:
-        yield Server(stack)
-
-
 def fetch(server, path, digest=SHA256, max_bytes=LIMIT, url=None):
     def accept(file):
         download.expect(file, digest)
@@ -111,7 +52,7 @@ def fetch(server, path, digest=SHA256, max_bytes=LIMIT, url=None):
 
 
 def test_good_download(server, tmp_path):
-    server.answers["/a"] = whole()
+    server.answers["/a"] = whole(BODY)
     path = fetch(server, tmp_path / "new" / "folder" / "file")
     assert path.read_bytes() == BODY
     assert os.listdir(path.parent) == ["file"]
@@ -125,7 +66,7 @@ def test_wrong_checksum(server, tmp_path):
 
 
 def test_md5(server, tmp_path):
-    server.answers["/a"] = whole()
+    server.answers["/a"] = whole(BODY)
     fetch(server, tmp_path / "file", _md5(BODY))
     with pytest.raises(DataError, match="md5"):
         fetch(server, tmp_path / "other", _md5(b""))
@@ -170,7 +111,7 @@ def test_a_wrong_part_is_started_again(server, tmp_path, part):
 
 
 def test_server_that_ignores_range(server, tmp_path):
-    server.answers["/a"] = in_turn(whole(sent=100_000), whole())
+    server.answers["/a"] = in_turn(whole(BODY, sent=100_000), whole(BODY))
     assert fetch(server, tmp_path / "file").read_bytes() == BODY
     assert server.log == [("/a", None), ("/a", "bytes=100000-")]
 
@@ -178,12 +119,12 @@ def test_server_that_ignores_range(server, tmp_path):
 def test_server_that_resumes_elsewhere(server, tmp_path):
     (tmp_path / "file.part").write_bytes(BODY[:1000])
     lying = lambda handler: send(handler, 206, BODY, Content_Range="bytes 0-255999/256000")  # noqa: E731
-    server.answers["/a"] = in_turn(lying, whole())
+    server.answers["/a"] = in_turn(lying, whole(BODY))
     assert fetch(server, tmp_path / "file").read_bytes() == BODY
 
 
 def test_server_that_always_cuts_at_the_same_byte(server, tmp_path):
-    server.answers["/a"] = whole(sent=1000)
+    server.answers["/a"] = whole(BODY, sent=1000)
     with pytest.raises(DataError, match="cut"):
         fetch(server, tmp_path / "file")
     assert len(server.log) == 1 + download.ATTEMPTS  # the first one brought something new
@@ -197,7 +138,7 @@ def test_no_such_file(server, tmp_path):
 
 def test_busy_server_is_asked_again(server, tmp_path):
     busy = lambda handler: send(handler, 503, b"")  # noqa: E731
-    server.answers["/a"] = in_turn(busy, busy, whole())
+    server.answers["/a"] = in_turn(busy, busy, whole(BODY))
     assert fetch(server, tmp_path / "file").read_bytes() == BODY
 
 
@@ -211,7 +152,7 @@ def test_more_than_expected_is_refused(server, tmp_path):
         except OSError:
             pass
 
-    for answer in (whole(), endless):
+    for answer in (whole(BODY), endless):
         server.answers["/a"] = answer
         with pytest.raises(DataError, match=r"at most 200,000 are expected"):
             fetch(server, tmp_path / "file", max_bytes=200_000)
@@ -228,7 +169,7 @@ def test_only_https_and_no_redirection_away_from_it(server, tmp_path):
 
 def test_redirection_on_one_host(server, tmp_path):
     server.answers["/a"] = lambda handler: send(handler, 302, b"", Location="/b")
-    server.answers["/b"] = whole()
+    server.answers["/b"] = whole(BODY)
     assert fetch(server, tmp_path / "file").read_bytes() == BODY
 
 
@@ -254,7 +195,7 @@ def test_refused_connection(server, tmp_path):
 
 
 def test_full_disk(server, tmp_path, monkeypatch):
-    server.answers["/a"] = whole()
+    server.answers["/a"] = whole(BODY)
     usage = download.shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(download.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(DataError, match=r"is full \(256,000 bytes are needed and 1,000 are free\)"):
@@ -262,7 +203,7 @@ def test_full_disk(server, tmp_path, monkeypatch):
 
 
 def test_folder_that_cannot_be_written(server, tmp_path):
-    server.answers["/a"] = whole()
+    server.answers["/a"] = whole(BODY)
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written"):
         fetch(server, tmp_path / "file" / "inner")
@@ -315,33 +256,8 @@ def test_two_processes_download_once(server, tmp_path):
 # ----------------------------------------- unpacking (hostile and damaged ones: test_bad_input.py)
 
 
-def tar(path, *members, mode="w:gz"):
-    """A tar of (name, bytes) and of (name, type, linkname) members."""
-    with tarfile.open(path, mode) as file:
-        for name, *rest in members:
-            info = tarfile.TarInfo(name)
-            if isinstance(rest[0], bytes) and len(rest) == 1:
-                info.size = len(rest[0])
-                file.addfile(info, io.BytesIO(rest[0]))
-            else:
-                info.type, info.linkname = rest
-                file.addfile(info)
-    return path
-
-
-def zipped(path, *members, compression=zipfile.ZIP_DEFLATED):
-    with zipfile.ZipFile(path, "w", compression) as file:
-        for name, data in members:
-            file.writestr(name, data)
-    return path
-
-
 def unpack(archive, target, members=("a/one",), max_bytes=100_000):
     download.unpack(archive, target, dict.fromkeys(members, ""), max_bytes)
-
-
-def files_below(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if not p.is_dir()}
 
 
 @pytest.mark.parametrize("make", [tar, zipped])

@@ -1,10 +1,9 @@
-# ruff: noqa: F811 (fixtures of test_verdicts)
 """Forest plots of comparisons whose true effect is known (asyrepro.report.forest)."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from test_verdicts import PAPER, compared, full, study  # noqa: F401
+from helpers import PAPER, study
 
 from asyrepro.analysis import verdicts as v
 from asyrepro.report import forest

@@ -3,49 +3,19 @@
 import io
 import struct
 import warnings
-import zlib
 
 import numpy as np
 import pytest
 import skimage.color
 import tifffile
 import torch
+from helpers import encoded, picture, png
 from PIL import Image
 
 from asyrepro.data import decoding, images
 from asyrepro.data.decoding import count_pixels
 from asyrepro.data.images import list_images, read_image
 from asyrepro.system.errors import DataError
-
-
-def picture(height=12, width=20, channels=3, seed=0):
-    """Random pixels, (H, W, C) or (H, W)."""
-    shape = (height, width, channels) if channels else (height, width)
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-
-
-def encoded(image, kind="PNG", **options):
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def png(width, height, pixels, depth=8, colour=2):
-    """A PNG file made by hand, from the rows' bytes."""
-
-    def chunk(kind, data):
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    rows = b"".join(b"\0" + row for row in pixels)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", head)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
 
 
 @pytest.fixture

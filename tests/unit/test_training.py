@@ -6,43 +6,13 @@ from unittest import mock
 
 import pytest
 import torch
+from helpers import Lines, trainer
 from torch import nn
 
 from asyrepro.losses import AsymmetricLoss
 from asyrepro.system.errors import CheckpointError
 from asyrepro.training import checkpoint, graphs
-from asyrepro.training.loop import CHECKPOINT, HISTORY, Diverged, Trainer, parameter_groups
-
-
-class Lines:
-    """A sampler of points (x, 2x + 1), for a network of one weight and one bias."""
-
-    batch = 4
-
-    def __init__(self, seed=0):
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def __next__(self):
-        x = torch.rand(4, 1, 2, 2, generator=self.generator)
-        return x, 2 * x + 1
-
-    def state_dict(self):
-        return {"generator": self.generator.get_state()}
-
-    def load_state_dict(self, state):
-        self.generator.set_state(state["generator"])
-
-
-def trainer(folder, steps=20, lr=0.1, criterion=None, total=None, **settings):
-    torch.manual_seed(0)
-    network = nn.Conv2d(1, 1, 1)
-    optimizer = torch.optim.Adam(network.parameters(), lr=lr)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=total or steps)
-    settings = {"amp": False, "label": None, "log_every": 5, "checkpoint_seconds": 0, **settings}
-    return Trainer(
-        network, criterion or nn.MSELoss(), Lines(), optimizer, scheduler,
-        steps=steps, folder=folder, **settings,
-    )  # fmt: skip
+from asyrepro.training.loop import CHECKPOINT, HISTORY, Diverged, parameter_groups
 
 
 def test_it_learns_the_line(tmp_path):

@@ -6,54 +6,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import EFFECT, PAPER, study, table_of_changes
 
 from asyrepro.analysis import statistics
 from asyrepro.analysis import verdicts as v
 from asyrepro.analysis.comparisons import across, below_baseline
-from asyrepro.paper import tables
 from asyrepro.paper.claims import judge
 from asyrepro.report import verdicts_report
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
 
-PAPER = tables()
 RESULTS = Path(__file__).parents[2] / "results"
-EFFECT = 0.08  # dB, the paper's for SRCNN with MAE
-SPREAD = (0.02, 0.03, 0.02)  # dB: standard deviation over seeds, over images, and of the rest
-
-
-def table_of_changes(rng, seeds=10, images=10, effect=0.0, spread=SPREAD):
-    """y[seed, image] = effect + seed effect + image effect + residual."""
-    over_seeds, over_images, rest = spread
-    return (
-        effect
-        + over_seeds * rng.normal(size=(seeds, 1))
-        + over_images * rng.normal(size=(1, images))
-        + rest * rng.normal(size=(seeds, images))
-    )
-
-
-def study(effects=None, seeds=10, images=10, seed=0, losses=None, table=2, spread=SPREAD):
-    """A tidy table of metrics: base losses, and the others with their true effects in dB."""
-    rng = np.random.default_rng(seed)
-    effects = effects or {}
-    losses = losses or ("mae", "asy_mae")
-    level = rng.normal(28, 2, size=(1, images)) + 0.03 * rng.normal(size=(seeds, 1))
-    frames = []
-    for loss in losses:
-        change = 0 if loss in ("mae", "mse") else table_of_changes(rng, seeds, images, 0, spread)
-        psnr = level + change + effects.get(loss, 0.0)
-        for k, i in itertools.product(range(seeds), range(images)):
-            error = 10 ** (-psnr[k, i] / 20)
-            frames.append(
-                {
-                    **{"table": table, "model": "srcnn", "dataset": "bsd300", "loss": loss},
-                    **{"seed": k, "image": f"{i + 3:02d}", "psnr": psnr[k, i]},
-                    **{"ssim": 1 - 3 * error, "rmse": error, "nrmse": error / 0.6},
-                    **{"testset": f"table{table}", "iterations": 1000},
-                }
-            )
-    return pd.DataFrame(frames)
 
 
 def row(found, metric="psnr", loss="asy_mae", against="mae"):
@@ -195,20 +158,6 @@ def test_an_effect_of_the_papers_size_is_found_and_none_is_not():
 
 
 # ------------------------------------------------------------------------- whole comparisons
-
-
-@pytest.fixture(scope="module")
-def full():
-    """All losses for both bases; asy_mae better by its asymmetry, asy_mse worse."""
-    variants = ("", "_table1", "_normalized", "_shuffled", "_inverted")
-    losses = [*("mae", "mse"), *(f"asy_{b}{n}" for b in ("mae", "mse") for n in variants)]
-    effects = {"asy_mae": 0.1, "asy_mae_normalized": 0.1, "asy_mae_inverted": -0.1}
-    return study(effects | {"asy_mse": -0.1}, losses=losses, seed=2)
-
-
-@pytest.fixture(scope="module")
-def compared(full):
-    return v.verdicts(full, PAPER)
 
 
 def test_improvement_is_supported_in_every_metric(compared):
