@@ -13,10 +13,10 @@ from asyrepro.runs.results import (
     METRICS,
     PAPER_LOSSES,
     bases,
-    loss_rank,
     of_runs,
     of_stand_in,
     plain,
+    present,
 )
 from asyrepro.system.errors import DataError
 
@@ -160,10 +160,9 @@ def summarise(
     same = not stand_in and not own and set(images) <= set(paper.known_images().get(table, ()))
     if same:
         images = tuple(image for image in paper.known_images()[table] if image in images)
-    present = sorted(set(rows["loss"]), key=loss_rank)
     trained = set(of_runs(rows)["loss"])
-    baselines = [loss for loss in present if loss not in trained]
-    losses = tuple(loss for loss in present if loss in trained)
+    baselines = [name for name in present(rows) if name not in trained]
+    losses = tuple(name for name in present(rows) if name in trained)
     return Summary(
         table=table,
         model=model,

@@ -1,6 +1,8 @@
 """What networks, losses, tasks and data sets are called in tables, figures and text."""
 
-from asyrepro.runs.results import BASELINES
+import pandas as pd
+
+from asyrepro.runs import results
 
 MODEL_TITLES = {"srcnn": "SRCNN", "edsr": "EDSR", "dncnn": "DnCNN", "dphsir": "DPHSIR"}
 TASK_TITLES = {
@@ -24,9 +26,21 @@ def model_title(model: str) -> str:
 
 
 def loss_title(loss: str) -> str:
-    """``asy_mae`` -> ``Asy_MAE``, as the paper's column heads are written; Bicubic, Noisy."""
-    if loss in BASELINES:
-        return loss.capitalize()
+    """``asy_mae`` -> ``Asy_MAE``, as the paper's column heads are written."""
     words = loss.split("_")
     upper = {"mae": "MAE", "mse": "MSE", "asy": "Asy"}
     return "_".join(upper.get(word, word) for word in words)
+
+
+def baseline_title(name: str) -> str:
+    """``noisy`` -> ``Noisy``, as the paper's column heads are written."""
+    return name[:1].upper() + name[1:]
+
+
+def of_rows(rows: pd.DataFrame) -> dict[str, str]:
+    """The titles of all baselines and losses in rows of the tidy table, baselines first."""
+    trained = set(results.of_runs(rows)["loss"])
+    return {
+        name: loss_title(name) if name in trained else baseline_title(name)
+        for name in results.present(rows)
+    }

@@ -6,7 +6,8 @@
     asyrepro reproduce minutes=25                    # as many steps as fit into that time
 
 It prints what it is going to do and how long that will take, carries out the profile's runs (its
-experiments, losses and seeds; finished ones are skipped, others continued), and makes the report.
+experiments, losses and seeds; finished ones are skipped, others continued), and makes the report
+and the front page over all studies, results/index.html.
 ``experiment=``, ``loss=`` and ``seed=``, each one or several, replace the profile's lists; every
 other setting is one of ``asyrepro train``. The study is called as the profile; with "-bundled"
 behind it where the real images cannot be had and the bundled stand-in images are taken.
@@ -28,7 +29,7 @@ import torch
 
 from asyrepro.commands.train import failure
 from asyrepro.data import catalogue
-from asyrepro.report import study
+from asyrepro.report import front, study
 from asyrepro.runs import config, estimate, provenance, results
 from asyrepro.runs.plan import Plan, Planned
 from asyrepro.system import devices, locks
@@ -102,6 +103,7 @@ def _report(plan: Plan) -> None:
         built = left
         if left < len(plan.runs):
             study.build(plan.study)
+            front.write(plan.study.parent, say)
 
 
 def _say_what_failed(plan: Plan) -> int:

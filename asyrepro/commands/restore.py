@@ -54,7 +54,7 @@ class Options:
     overwrite: bool = setting(
         False, "replace results that exist; otherwise they are left and skipped"
     )
-    preview: bool = setting(False, "also save input and result side by side, as RESULT-preview.png")
+    preview: bool = setting(False, "also save input and result side by side, as NAME-preview.png")
     progress: bool = setting(True, "no progress bar")
     trust: list[str] = setting([], TRUST, shown="PACKAGE")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")

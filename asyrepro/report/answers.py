@@ -77,6 +77,19 @@ def counts(claims: pd.DataFrame) -> list[tuple[str, int, str]]:
     return found
 
 
+def tally(claims: pd.DataFrame) -> str:
+    """``13 neither shown (the paper's size excluded for 5), 2 worse``: :func:`counts` in words."""
+    found: dict[str, dict[str, int]] = {}
+    for name, count, _ in counts(claims):
+        direction, _, size = name.partition(", ")
+        found.setdefault(direction, {})[size] = count
+    said = []
+    for direction, sizes in found.items():
+        out = [f" ({size} for {count})" for size, count in sizes.items() if size]
+        said.append(f"{sum(sizes.values())} {direction}{''.join(out)}")
+    return ", ".join(said)
+
+
 def _own(changes: pd.DataFrame) -> pd.DataFrame:
     """Comparisons of losses that are not the paper's; of any, where none are the paper's tables."""
     rows = shown(changes)

@@ -20,6 +20,7 @@ from asyrepro.report import wording
 from asyrepro.system import style
 
 NAME = 50  # letters of a line's name
+ABOUT = 125  # letters of a line under the title
 SHOWN = ("psnr", "ssim", "nrmse")
 PAPER = style.INK  # no loss has this colour
 SCALE = {"psnr": 1, "ssim": 1000, "nrmse": 1000}
@@ -168,12 +169,16 @@ def _frame(
         ax.spines[["top", "right", "left"]].set_visible(False)
         ax.tick_params(axis="y", length=0)
     fig.axes[0].set_ylim(fig.axes[0].get_yticks()[-1] + 0.7, -0.7)
-    high = fig.get_figheight()
+    about = textwrap.wrap(about, ABOUT)
+    top = 0.42 + 0.12 * max(0, len(about) - 1)  # inches
+    high = fig.get_figheight() + top - 0.42
+    fig.set_figheight(high)
     fig.suptitle(title, y=1 - 0.06 / high)
+    about = "\n".join(about)
     fig.text(0.5, 1 - 0.25 / high, about, ha="center", va="top", size=6.5, color=style.GREY)
     handles = _legend(fig, table, marks)
     fig.legend(handles=handles, loc="lower center", ncols=3, frameon=False)
-    fig.subplots_adjust(left, 0.86 / high, 0.985, 1 - 0.42 / high, wspace=0.12)
+    fig.subplots_adjust(left, 0.86 / high, 0.985, 1 - top / high, wspace=0.12)
 
 
 def _legend(fig, table: pd.DataFrame, marks: str) -> list:

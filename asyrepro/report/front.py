@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from asyrepro import paper
+from asyrepro.analysis import titles
 from asyrepro.analysis.titles import loss_title, model_title
 from asyrepro.paper.claims import BETTER, EXCLUDED, MINIMUM_SEEDS
 from asyrepro.report import answers, forest, page, wording
@@ -24,15 +25,23 @@ from asyrepro.system import style
 from asyrepro.system.errors import DataError
 from asyrepro.system.files import write_text
 
+JUDGED = {  # of a study's report, and the columns that are read
+    "claims": ["verdict", "counted"],
+    "verdicts": [*("table", "model", "dataset", "kind", "base", "loss", "metric", "seeds"),
+                 *("change", "lower", "upper", "paper_change", "power", "noise"),
+                 *("direction", "size", "verdict")],
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Entry:
-    """A study that has a report: its name, rows, claims and comparisons."""
+    """A study that has a report: its folder, rows, claims, comparisons and the tables' means."""
 
     folder: Path
     frame: pd.DataFrame
     claims: pd.DataFrame
     comparisons: pd.DataFrame
+    means: dict[int, pd.Series]
 
     @property
     def name(self) -> str:
@@ -46,7 +55,10 @@ class Entry:
 
 
 def write(folder: Path, log, pdf: bool = False) -> Path | None:
-    """Write index.html and overview.svg over the studies in a folder; None if there are none."""
+    """Write index.html and overview.svg over the studies in a folder; None if there are none.
+
+    A study that cannot be read, or whose report an earlier version made, is left out and named.
+    """
     entries = list(_entries(Path(folder), log))
     if not entries:
         return None
@@ -65,7 +77,7 @@ def write(folder: Path, log, pdf: bool = False) -> Path | None:
         "rows": [_row(row) for row in evidence.to_dict("records")],
         "overview": overview,
         "studies": [_study(entry, evidence) for entry in entries],
-        "tables": [_means(folder, row) for row in _by_table(evidence)],
+        "tables": [_means(entries, *row) for row in _by_table(evidence)],
         "enough": MINIMUM_SEEDS,
         "audit": (Path(folder) / "audit" / "audit.md").is_file(),
     }
@@ -79,16 +91,22 @@ def _entries(folder: Path, log):
         study = path.parent
         try:
             frame = results.load(study)
-            tables = [
-                results.read_table(study / f"{name}.csv")
-                if (study / f"{name}.csv").is_file()
-                else pd.DataFrame()
-                for name in ("claims", "verdicts")
-            ]
+            tables = [_reported(study / f"{name}.csv", JUDGED[name]) for name in JUDGED]
+            means = {
+                int(path.stem.removeprefix("table")): results.read_table(path).iloc[-1]
+                for path in study.glob("tables/table?.csv")
+            }
+            yield Entry(study, frame, *tables, means)
         except DataError as error:
-            log(f"front page: study {study.name} is left out: {error}")
-            continue
-        yield Entry(study, frame, *tables)
+            log(
+                f"front page: study {study.name} is left out: {error}; "
+                f"asyrepro report study={study.name} makes its report again"
+            )
+
+
+def _reported(path: Path, columns: list[str]) -> pd.DataFrame:
+    """A table of a study's report; empty where it has none, as a study of no table of the paper."""
+    return results.read_table(path, columns) if path.is_file() else pd.DataFrame()
 
 
 def strongest(entries: list[Entry]) -> pd.DataFrame:
@@ -142,8 +160,8 @@ def _sentences(evidence: pd.DataFrame) -> str:
 
 def _row(row: dict) -> dict:
     return {
-        "name": f"{model_title(row['model'])}, {loss_title(row['loss'])} "
-        f"against {loss_title(row['base'])}",
+        "name": f"{model_title(row['model'])}, {loss_title(row['loss'])} {wording.MINUS} "
+        f"{loss_title(row['base'])}",
         "first": row["first"],
         "paper": number(row["paper_change"], 3, sign=True),
         "measured": number(row["change"], 3, sign=True),
@@ -174,12 +192,11 @@ def _study(entry: Entry, evidence: pd.DataFrame) -> dict:
         reasons.append("a sweep")
     if results.of_stand_in(entry.frame):
         reasons = [f"a trial on {results.STAND_IN}"]
-    counts = answers.counts(entry.claims) if len(entry.claims) else []
     return {
         "name": entry.name,
         "title": answers.title(entry.frame),
         "reasons": "; ".join(reasons) or "an earlier or shorter study",
-        "verdicts": ", ".join(f"{count} {verdict}" for verdict, count, _ in counts) or NOTHING,
+        "verdicts": (len(entry.claims) and answers.tally(entry.claims)) or NOTHING,
     }
 
 
@@ -190,26 +207,26 @@ def _by_table(evidence: pd.DataFrame):
         yield int(table), rows["study"].iloc[0]
 
 
-def _means(folder: Path, where: tuple[int, str]) -> dict:
+def _means(entries: list[Entry], table: int, study: str) -> dict:
     """Means of a table in its strongest study, the paper's beside."""
-    table, study = where
-    path = Path(folder) / study / "tables" / f"table{table}.csv"
-    mean = results.read_table(path).iloc[-1]
-    rows = []
-    for loss in (x for x in results.LOSS_ORDER if f"{x}_psnr" in mean.index):
-        if loss in results.CONTROLS:
+    entry = next(entry for entry in entries if entry.name == study)
+    mean, rows = entry.means[table], []
+    of_table = titles.of_rows(entry.frame[entry.frame["table"] == table])
+    trained = set(results.of_runs(entry.frame)["loss"])
+    for loss, title in of_table.items():
+        if loss in trained - set(results.PAPER_LOSSES):
             continue
         cells = []
         for metric in CELL:
             theirs = mean.get(f"paper_{loss}_{metric}", np.nan)
             cells += [number(mean[f"{loss}_{metric}"], DECIMALS[metric]),
                       number(theirs, DECIMALS[metric])]  # fmt: skip
-        rows.append([loss_title(loss), *cells])
+        rows.append([title, *cells])
     head = ["Loss"]
     for metric in ("PSNR", "SSIM", "NRMSE"):
         head += [f"{metric}, ours", "paper"]
     same = mean.get("paper_same_images") == "yes"
     network = model_title(paper.MODELS[table])
     images = "on the paper's own images" if same else "the paper's on other images"
-    title = f"Table {table}, {network}: means over ten images, {images}"
-    return {"grid": Grid(title, head, rows, text_columns=1), "study": study, "table": table}
+    about = f"Table {table}, {network}: means over ten images, {images}"
+    return {"grid": Grid(about, head, rows, text_columns=1), "study": study, "table": table}

@@ -10,7 +10,7 @@ from asyrepro import paper
 from asyrepro.analysis import changes as analysis
 from asyrepro.analysis import titles
 from asyrepro.analysis.summary import published_psnr
-from asyrepro.analysis.titles import loss_title, model_title
+from asyrepro.analysis.titles import model_title
 from asyrepro.report import wording
 from asyrepro.report.tables import DECIMALS, Grid
 from asyrepro.report.wording import NOTHING, number
@@ -36,8 +36,8 @@ def benchmarks(frame: pd.DataFrame) -> list[Grid]:
             group = group.assign(psnr_y=published_psnr(group))
         means = group.groupby(["loss", "testset"])[list(columns)].mean()
         body = []
-        for loss in sorted(set(group["loss"]), key=results.loss_rank):
-            cells = [loss_title(loss)]
+        for loss, title in titles.of_rows(group).items():
+            cells = [title]
             for name in sets:
                 there = (loss, name) in means.index
                 psnr, ssim = means.loc[(loss, name)] if there else (math.nan, math.nan)
@@ -69,7 +69,7 @@ def variants(frame: pd.DataFrame) -> list[Grid]:
             luma = part["psnr_y"].notna().any()
             psnr = published_psnr(part) if luma else part["psnr"]
             means[where] = psnr.groupby(part["loss"]).mean()
-        losses = sorted(set(group["loss"]), key=results.loss_rank)
+        losses = titles.of_rows(group)
         body = [
             [
                 analysis.place(*where),
@@ -78,7 +78,7 @@ def variants(frame: pd.DataFrame) -> list[Grid]:
             for where in sorted(means, key=lambda where: analysis.order(*where))
         ]
         title = f"{model_title(model)}, trained on {titles.DATASET_TITLES.get(dataset, dataset)}"
-        head = ["Test set, setting", *map(loss_title, losses)]
+        head = ["Test set, setting", *losses.values()]
         made.append(Grid(title, head, body, text_columns=1))
     return made
 
@@ -103,8 +103,8 @@ def changes(table: pd.DataFrame) -> Grid | None:
             [
                 f"{model_title(row.model)}, {row.place}",
                 titles.DATASET_TITLES.get(row.dataset, row.dataset).split(" (")[0],
-                loss_title(row.loss),
-                f"{loss_title(row.against)} {number(row.against_mean, DECIMALS['psnr'])}",
+                titles.loss_title(row.loss),
+                f"{titles.loss_title(row.against)} {number(row.against_mean, DECIMALS['psnr'])}",
                 f"{change} {interval}".strip(),
                 f"{row.seeds_better:.0f} of {row.seeds}" if ran else NOTHING,
                 f"{row.images_better:.0f} of {row.images}" if ran else NOTHING,

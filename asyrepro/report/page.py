@@ -21,7 +21,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from asyrepro.analysis.summary import Summary
-from asyrepro.analysis.titles import loss_title
+from asyrepro.analysis.titles import baseline_title, loss_title
 from asyrepro.paper.claims import MINIMUM_SEEDS
 from asyrepro.report import answers, crops, flowchart, further, radar, setup, tables, wording
 from asyrepro.report.tables import CELL, DECIMALS, LARGER_IS_BETTER, Grid
@@ -147,10 +147,12 @@ def _means(summary: Summary, changed: pd.DataFrame) -> list[dict]:
     """Rows of means: a loss, and beneath it its change from its base loss; ours and the paper's."""
     rows = []
     against = dict(tables.pairs(summary))
-    shown = [*([summary.baseline] if summary.baseline else []), *tables.side_by_side(summary)]
-    for loss in shown:
+    shown = {loss: loss_title(loss) for loss in tables.side_by_side(summary)}
+    if summary.baseline:
+        shown = {summary.baseline: baseline_title(summary.baseline)} | shown
+    for loss, title in shown.items():
         cells = [_cell(m, summary.mean(loss, m), summary.paper_values(loss, m)) for m in CELL]
-        rows.append({"title": loss_title(loss), "change": False, "cells": cells})
+        rows.append({"title": title, "change": False, "cells": cells})
         if base := against.get(loss):
             cells = [_change_cell(summary, changed, loss, base, m) for m in CELL]
             title = f"{loss_title(loss)} {MINUS} {loss_title(base)}"

@@ -13,7 +13,7 @@ import pandas as pd
 from asyrepro import paper
 from asyrepro.analysis import goals
 from asyrepro.analysis.summary import Summary
-from asyrepro.analysis.titles import DATASET_TITLES, TASK_TITLES, loss_title
+from asyrepro.analysis.titles import DATASET_TITLES, TASK_TITLES, baseline_title, loss_title
 from asyrepro.metrics import METRICS as RECORDS
 from asyrepro.report import wording
 from asyrepro.report.wording import MINUS, NOTHING
@@ -167,7 +167,7 @@ def values_grid(summary: Summary, metrics=CELL) -> Grid:
         if there:
             row = _row(_at(theirs, number), metrics)
             rows.append(["", "", mark, *[NOTHING for _ in baseline], *row])
-    head = ["No.", "Image", "", *map(loss_title, [*baseline, *losses])]
+    head = ["No.", "Image", "", *map(baseline_title, baseline), *map(loss_title, losses)]
     text = f"{title(summary)}: {_names(metrics)} of each test image"
     return Grid(text, head, rows, notes(summary), text_columns=3)
 

@@ -211,7 +211,8 @@ def _check_written(jobs: list[tuple[Path, Path]], preview: bool) -> None:
 
 
 def _preview_of(result: Path) -> Path:
-    return result.with_name(f"{result.name}-preview.png")
+    """a-preview.png of a.png, and of others, which may lie beside it, a.jpg-preview.png."""
+    return result.with_name(f"{result.name.removesuffix('.png')}-preview.png")
 
 
 def _kept(name: Path) -> Path:

@@ -23,7 +23,6 @@ INTEGERS = ("table", "seed", "iterations")
 FLOATS = (*METRICS, "psnr_y", "ssim_y")
 ROW_KEY = ["table", "testset", "model", "dataset", "variant", "loss", "seed", "image"]
 
-BASELINES = ("bicubic", "noisy", "blurred", "jpeg", "degraded")
 BASES = ("mae", "mse")
 PAPER_LOSSES = ("mae", "mse", "asy_mae", "asy_mse")
 CONTROLS = tuple(
@@ -31,13 +30,13 @@ CONTROLS = tuple(
     for kind in ("table1", "normalized", "shuffled", "inverted")
     for base in BASES
 )
-LOSS_ORDER = (*BASELINES, *PAPER_LOSSES, *CONTROLS)
+LOSS_ORDER = (*PAPER_LOSSES, *CONTROLS)
 
 STAND_IN = "bundled stand-in data"
 
 
 def loss_rank(loss: str) -> tuple[int, str]:
-    """Sort key: baselines, the paper's four, the controls, then any other by name."""
+    """Sort key: the paper's four, the controls, then any other by name."""
     return (LOSS_ORDER.index(loss) if loss in LOSS_ORDER else len(LOSS_ORDER), loss)
 
 
@@ -164,9 +163,10 @@ def collect(study_dir) -> pd.DataFrame:
     Reads ``<table>/<loss>/seed<k>/rows.csv`` and ``baselines/*.csv``, and adds to a run's rows the
     columns ``precision`` of the training and, where a loss declares one,
     ``base``, the loss that it is compared with. Rows are sorted by table,
-    test set, model, training set, loss and seed; within these they keep their file's order, which
-    is the paper's order of images. The metrics are written with six decimals, so that the same run
-    folders give the same bytes. The file is replaced in one step.
+    test set, model, training set, loss (the baseline, which has no seed, first) and seed; within
+    these they keep their file's order, which is the paper's order of images. The metrics are
+    written with six decimals, so that the same run folders give the same bytes. The file is
+    replaced in one step.
 
     Raises:
         DataError: no rows at all (as of runs without a test set only), a damaged file, or two files
@@ -206,7 +206,7 @@ def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
     rank = {loss: place for place, loss in enumerate(sorted(names, key=loss_rank))}
     keys = frame[["table", "testset", "model", "dataset", "variant", "loss", "seed"]].assign(
         table=frame["table"].fillna(99),
-        loss=frame["loss"].map(rank),
+        loss=frame["loss"].map(rank).where(frame["seed"].notna(), -1),
         seed=frame["seed"].fillna(-1),
     )
     keys = keys.fillna("")
@@ -235,6 +235,12 @@ def _refuse(wrong: pd.Series, what: str) -> None:
 def of_runs(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of runs, without those of baselines: the degraded images, which have no seed."""
     return frame[frame["seed"].notna()]
+
+
+def present(rows: pd.DataFrame) -> list[str]:
+    """The baselines and losses of some rows as a table shows them, baselines first."""
+    trained = set(of_runs(rows)["loss"])
+    return sorted(set(rows["loss"]), key=lambda loss: (loss in trained, loss_rank(loss)))
 
 
 def plain(frame: pd.DataFrame) -> pd.DataFrame:

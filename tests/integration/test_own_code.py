@@ -21,7 +21,7 @@ class Net(nn.Module):
 
 
 class Blur(Task):
-    baseline, mode = "blurred", "grey"
+    baseline, mode = "smeared", "grey"
 
     def __init__(self, size=3):
         self.size = size
@@ -92,10 +92,10 @@ def test_everything_takes_code_that_the_user_trusts(own):
     status, said = own(*evaluation)
     assert status == 2 and "ownpkg.Net" in said and "trust=ownpkg" in said
     status, said = own(*evaluation, "trust=ownpkg")
-    assert status == 0 and "blurred" in said, said
+    assert status == 0 and "smeared" in said, said
     status, said = own("report", "study=s")
     assert status == 0, said
-    assert "blurred" in (own.root / "results/s/metrics.csv").read_text()
+    assert "smeared" in (own.root / "results/s/metrics.csv").read_text()
     status, said = own("verify", "results/s", "device=cpu")
     assert status == 0 and "not checked" in said and "trust=ownpkg" in said, said
     status, said = own("verify", "results/s", "device=cpu", "trust=ownpkg")

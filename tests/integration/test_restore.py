@@ -567,17 +567,17 @@ def test_no_file_is_written_twice_or_over_another(smooth, tmp_path, capsys):
     assert main(arguments) == 0
     results = tmp_path / "scans-restored"
     assert {path.name for path in results.iterdir()} == {
-        "a.png", "a.jpg", "a.png-preview.png", "a.jpg-preview.png",
+        "a.png", "a.jpg", "a-preview.png", "a.jpg-preview.png",
     }  # fmt: skip
 
     # A preview of one's own making stays, as a result does.
     (results / "a.png").unlink()
-    (results / "a.png-preview.png").write_bytes(b"mine")
+    (results / "a-preview.png").write_bytes(b"mine")
     assert main(arguments) == 0
-    assert "a.png-preview.png exists and is left as it is" in capsys.readouterr().out
-    assert (results / "a.png-preview.png").read_bytes() == b"mine"
+    assert "a-preview.png exists and is left as it is" in capsys.readouterr().out
+    assert (results / "a-preview.png").read_bytes() == b"mine"
 
-    (folder / "a.png-preview.png").write_bytes((folder / "a.png").read_bytes())
+    (folder / "a-preview.png").write_bytes((folder / "a.png").read_bytes())
     assert main(arguments) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: what becomes of ") and "would be the same file" in said
@@ -616,7 +616,7 @@ def test_a_folder_with_a_damaged_picture(smooth, tmp_path, capsys):
     results = tmp_path / "scans-restored"
     found = sorted(p.relative_to(results).as_posix() for p in results.rglob("*") if p.is_file())
     assert found == [
-        "a.png", "a.png-preview.png", "c.gif.png", "c.gif.png-preview.png",
+        "a-preview.png", "a.png", "c.gif-preview.png", "c.gif.png",
         "more/d.TIFF", "more/d.TIFF-preview.png",
     ]  # fmt: skip
     mean = ndimage.uniform_filter(np.asarray(photograph).astype(float), 3, mode="constant")

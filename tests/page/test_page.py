@@ -296,6 +296,17 @@ def test_a_damaged_study_does_not_stop_the_front_page(tmp_path):
     assert "good/index.html" in (tmp_path / "index.html").read_text()
 
 
+def test_a_report_of_an_earlier_version_is_named_with_its_command(tmp_path):
+    built(tmp_path / "new", rows())
+    built(tmp_path / "old", rows())
+    claims = tmp_path / "old" / "claims.csv"
+    results.read_table(claims).drop(columns="counted").to_csv(claims, index=False)
+    said = []
+    front.write(tmp_path, said.append)
+    assert any("asyrepro report study=old" in line for line in said)
+    assert "old/index.html" not in (tmp_path / "index.html").read_text()
+
+
 def test_without_studies_there_is_no_front_page(tmp_path):
     assert front.write(tmp_path, lambda line: None) is None
     assert not list(tmp_path.iterdir())
