@@ -41,7 +41,7 @@ from asyrepro import muon
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.losses import AsymmetricLoss
-from asyrepro.runs import config, evaluation, execution, provenance
+from asyrepro.runs import config, evaluation, parts, provenance
 from asyrepro.runs.resolve import resolve
 from asyrepro.system import devices, files
 from asyrepro.training.loop import Trainer
@@ -91,7 +91,7 @@ class Setup:
         overrides = [f"experiment={NETWORKS[name]}", f"profile={profile}", "dataset=bundled"]
         self.cfg = resolve(config.compose(overrides))
         self.device = device
-        self.network, self.task = execution.build(self.cfg, device)
+        self.network, self.task = parts.build(self.cfg, device)
         self.images = catalogue.training_set("bundled", mode=self.task.mode).images
         recipe = self.cfg.recipe
         self.sampler = PatchSampler(
@@ -141,7 +141,7 @@ class Setup:
     def stepping(self, **how) -> Callable[[], None]:
         """Steps of the network's own recipe on the fixed batch."""
         network = copy.deepcopy(self.network).train()
-        optimizer, scheduler = execution.optimization(self.cfg.recipe, network)
+        optimizer, scheduler = parts.optimization(self.cfg.recipe, network)
         trainer = Trainer(
             network, LOSSES["asy_mse"], self.sampler, optimizer, scheduler, steps=1,
             folder=Path(), device=self.device, amp=self.cfg.amp, clip=self.cfg.recipe.clip, **how,
@@ -226,7 +226,7 @@ def _usual(name: str, device: torch.device, goal: float) -> dict:
     recipe, task = this.cfg.recipe, this.task
     network = copy.deepcopy(this.network).to(memory_format=torch.contiguous_format)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-5)
-    this.optimizer, _ = execution.optimization(recipe, this.network)
+    this.optimizer, _ = parts.optimization(recipe, this.network)
     sigma = getattr(task, "sigma", 0) / 255
     mode = "RGB" if task.mode == "rgb" else "L"
     with tempfile.TemporaryDirectory() as folder:
@@ -489,7 +489,7 @@ def machine(device: torch.device) -> str:
     name = devices.name_of(device)
     if device.type == "cpu":
         name = f"{os.cpu_count()} CPU cores ({processor()}), {torch.get_num_threads()} threads"
-    return f"{name}; {execution.versions()}"
+    return f"{name}; {provenance.decisive_versions()}"
 
 
 def processor() -> str:

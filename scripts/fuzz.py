@@ -42,7 +42,7 @@ from PIL import Image
 from asyrepro.data import decoding, images
 from asyrepro.models import SRCNN, DnCNN
 from asyrepro.restoration import pictures
-from asyrepro.runs import execution
+from asyrepro.runs import parts
 from asyrepro.system.errors import CheckpointError, DataError
 from asyrepro.training import checkpoint, foreign
 
@@ -251,7 +251,7 @@ def read_image(path: Path) -> None:
 def read_checkpoint(path: Path) -> None:
     """Weights, or where it is none a training's checkpoint."""
     try:
-        execution.load(path)
+        parts.load(path)
     except CheckpointError as error:
         _check_memory(error)
         if "unfinished training" not in str(error):

@@ -24,7 +24,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from asyrepro.data import catalogue
-from asyrepro.runs import evaluation, execution, provenance, results, verification
+from asyrepro.runs import evaluation, parts, provenance, results, verification
 from asyrepro.runs.run import finished
 from asyrepro.system import devices, files
 from asyrepro.system.errors import CheckpointError, ConfigError, DataError, exit_status
@@ -116,7 +116,7 @@ def store(run: Path, target: Path) -> str:
 def evaluate(weights: Path, testsets: Iterable[str]) -> pd.DataFrame:
     """Metrics of a weights file on test sets, a row an image."""
     device = devices.choose("auto")
-    network, task, cfg = execution.load(weights, device)
+    network, task, cfg = parts.load(weights, device)
     found = []
     for name in testsets:
         testset = images(verification.named(name, cfg), task.mode)

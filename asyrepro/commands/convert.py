@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
 def _convert(options: Options) -> None:
     from omegaconf import OmegaConf
 
-    from asyrepro.runs import config, execution
+    from asyrepro.runs import config, parts
     from asyrepro.training import checkpoint, foreign
 
     output = options.output or options.path.with_suffix(".pt")
@@ -47,8 +47,8 @@ def _convert(options: Options) -> None:
         chosen = ["loss.name=public", *options.chosen, "~recipe", "~loss.criterion"]
         cfg = config.plain(config.compose(chosen))
         cfg.dataset = {"name": "unknown"}
-        network, task = execution.build(cfg, "cpu")
-    foreign.load_into(network, execution.black_input(task, 32), options.path)
+        network, task = parts.build(cfg, "cpu")
+    foreign.load_into(network, parts.black_patches(task, 32)[0], options.path)
     cfg = OmegaConf.masked_copy(cfg, ["model", "task", "dataset", "loss", "seed", "channels_last"])
     state = {"network": network.state_dict(), "config": config.to_yaml(cfg)}
     checkpoint.save(output, state)

@@ -60,11 +60,11 @@ def main(arguments: list[str]) -> int:
 def _evaluate(options: Options) -> None:
     from asyrepro.data import catalogue
     from asyrepro.restoration import restoring
-    from asyrepro.runs import evaluation, execution
+    from asyrepro.runs import evaluation, parts, results
     from asyrepro.system import devices
 
     device = devices.choose(options.device)
-    network, task, cfg = execution.load(options.checkpoint, device, options.trust)
+    network, task, cfg = parts.load(options.checkpoint, device, options.trust)
     if options.task:
         task = _another_task(options.task, task, cfg)
     white = options.white or cfg.dataset.get("white")
@@ -89,7 +89,7 @@ def _evaluate(options: Options) -> None:
         trained = about | {"loss": cfg.loss.name, "seed": cfg.seed}
         found = [trained | row for row in rows]
         found += [about | {"loss": task.baseline} | row for row in baseline]
-        files.write_text(options.output, execution.to_csv(found, execution.COLUMNS))
+        files.write_text(options.output, results.to_csv(found))
     print(f"{cfg.model.name}, {cfg.loss.name}, seed {cfg.seed}, on {testset.title}\n")
     print(_table({cfg.loss.name: rows, task.baseline: baseline}))
 

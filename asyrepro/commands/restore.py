@@ -67,12 +67,12 @@ def main(arguments: list[str]) -> int:
 
 def _restore(options: Options) -> int:
     from asyrepro.restoration import batch
-    from asyrepro.runs import execution
+    from asyrepro.runs import parts
     from asyrepro.system import devices
 
     jobs = batch.plan(options)
     device = devices.choose(options.device)
-    network, task, cfg = execution.load(options.checkpoint, device, options.trust)
+    network, task, cfg = parts.load(options.checkpoint, device, options.trust)
     batch.check(options, task)
     say(f"{cfg.model.name}, {cfg.loss.name}, seed {cfg.seed}: {batch.purpose(task)}")
     return 1 if batch.restore_all(jobs, network, task, options, device) else 0

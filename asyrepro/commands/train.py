@@ -16,7 +16,6 @@ finished (the time limit, or another process works on the run); 143 SIGTERM, 130
 
 from __future__ import annotations
 
-import csv
 import os
 import shlex
 import shutil
@@ -228,8 +227,7 @@ def summary(rows: list[dict], run: Run) -> str:
 
 
 def _course(run: Run) -> str:
-    with open(run.file("history.csv"), newline="", encoding="utf-8") as file:
-        history = list(csv.DictReader(file))
+    history = files.read_csv(run.file("history.csv"))
     reached = [float(row["val_psnr"]) for row in history if row["val_psnr"]]
     validation = f", {reached[-1]:.2f} dB on the validation images" if reached else ""
     return f"trained {history[-1]['step']} steps{validation}"

@@ -30,7 +30,7 @@ from asyrepro.report import (
     wording,
 )
 from asyrepro.report import mechanism as mechanism_report
-from asyrepro.runs import evaluation, execution, profiles, provenance, results
+from asyrepro.runs import evaluation, parts, profiles, provenance, results
 from asyrepro.runs.run import Run, finished
 from asyrepro.system import style
 from asyrepro.system.errors import CheckpointError, DataError, say
@@ -353,7 +353,7 @@ class Restorer:
         if path is None:
             return None
         try:
-            return execution.load(path)
+            return parts.load(path)
         except CheckpointError:
             return None
 

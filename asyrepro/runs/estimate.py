@@ -15,8 +15,8 @@ import torch
 from omegaconf import DictConfig
 
 from asyrepro.data import catalogue
-from asyrepro.runs import evaluation
-from asyrepro.runs.execution import Job, where
+from asyrepro.runs import evaluation, parts
+from asyrepro.runs.execution import Job
 from asyrepro.runs.resolve import INTERVALS
 from asyrepro.runs.run import Run
 from asyrepro.system.errors import ConfigError
@@ -111,7 +111,7 @@ def _evaluating(job: Job) -> float:
     found = 0.0
     cfg = job.cfg
     for name in {*filter(None, [cfg.testset]), *cfg.benchmarks}:
-        testset = catalogue.test_set(name, **job.task.reading(), **where(cfg))
+        testset = catalogue.test_set(name, **job.task.reading(), **parts.where(cfg))
         first = replace(testset, names=testset.names[:1], images=testset.images[:1])
         started = time.perf_counter()
         evaluation.evaluate(job.network.eval(), first, job.task, device=job.device)

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-import platform
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -20,19 +14,16 @@ from torch import Tensor, nn
 from asyrepro import whitening
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
-from asyrepro.runs import config, evaluation, profiles, provenance, results
-from asyrepro.runs.config import make
-from asyrepro.runs.resolve import check_folder, check_row, have, or_give
+from asyrepro.runs import checks, config, evaluation, parts, profiles, provenance, results
+from asyrepro.runs.resolve import or_give
 from asyrepro.runs.run import Run
 from asyrepro.system import devices, files, locks
-from asyrepro.system.errors import CheckpointError, ConfigError, DataError
+from asyrepro.system.errors import CheckpointError
 from asyrepro.tasks import Task
 from asyrepro.training import checkpoint, distributed, foreign, logger
-from asyrepro.training.loop import Diverged, Trainer, parameter_groups
+from asyrepro.training.loop import Diverged, Trainer
 
-PATCHES_WHITENED = 120  # patches that a layer's input is whitened on
 VALIDATION_SIDE = 160  # pixels of the centre crops that validation while training looks at
-COLUMNS = list(results.COLUMNS)
 Fingerprints = dict[str, str]  # of data sets, as {"training bsd300": SHA-256}
 
 
@@ -61,8 +52,9 @@ def carry_out(cfg: DictConfig, run: Run) -> tuple[list[dict], bool]:
             return rows, True
         job = Job.prepared(cfg, run)
         if cfg.get("from"):
-            foreign.load_into(job.network, job.black_input(), cfg["from"])
-        job.check_tests()
+            black, _ = parts.black_patches(job.task, cfg.recipe.patch, job.device)
+            foreign.load_into(job.network, black, cfg["from"])
+        checks.check_tests(cfg, run, job.task)
         done = job.trained_before()
         distributed.on_main(lambda: job.note_beginning(continued=done is not None))
         network, seen = done or job.train()
@@ -74,15 +66,15 @@ def _open(cfg: DictConfig, run: Run, held: ExitStack) -> list[dict] | None:
     held.enter_context(locks.locked(run.folder))
     files.remove_leftovers(run.folder)
     run = Run(run.folder)  # as it is now that nobody else writes to it
-    begun = check_folder(cfg, run)
+    begun = checks.check_folder(cfg, run)
     if not begun:
-        check_row(cfg, run)
+        checks.check_row(cfg, run)
     if not begun or run.base != (cfg.loss.get("base") or ""):
         files.write_text(run.config, config.to_yaml(cfg))
     if not run.finished:
         return None
     files.remove(run.checkpoint)
-    return read_rows(run.rows)
+    return files.read_csv(run.rows)
 
 
 @dataclass
@@ -98,76 +90,14 @@ class Job:
     @classmethod
     def prepared(cls, cfg: DictConfig, run: Run) -> Job:
         """Refuses, before any data is read, a network that does not fit its task or its device."""
-        device = _device(cfg)
+        device = parts.device_of(cfg)
         with devices.memory(
             f"the network does not fit into the free memory of {devices.name_of(device)}: make "
             "room there (end what else uses it), or choose another runtime.device"
         ):
-            network, task = build(cfg, device)
-            job = cls(cfg, run, device, network, task)
-            job._check_fit()
-        return job
-
-    def _check_fit(self) -> None:
-        """Refuse what network, loss or optimiser refuse, with a black patch."""
-        cfg = self.cfg
-        label = self.black_label()
-        try:
-            with torch.inference_mode():
-                output = self.network.eval()(self.black_input())
-        except ValueError as error:
-            raise ConfigError(f"{error}; or check model.input") from error
-        if output.shape != label.shape:
-            raise ConfigError(
-                f"the network returns {tuple(output.shape)} where the label is "
-                f"{tuple(label.shape)}, and no loss compares these; check model.network and "
-                "model.input"
-            )
-        criterion = make(cfg.loss.criterion).to(self.device)
-        try:
-            with torch.inference_mode():
-                loss = criterion(output.float(), label)
-        except ValueError as error:
-            raise ConfigError(
-                f"the loss {cfg.loss.name} refuses patches of {cfg.recipe.patch} pixels: {error}"
-            ) from error
-        if loss.ndim:
-            raise ConfigError(
-                f"the loss {cfg.loss.name} returns {tuple(loss.shape)} where a training needs one "
-                "number; check loss.criterion (its reduction?)"
-            )
-        optimization(cfg.recipe, self.network)
-
-    def black_input(self, batch: int = 1) -> Tensor:
-        """What the network is given for black patches."""
-        return black_input(self.task, self.cfg.recipe.patch, self.device, batch)
-
-    def black_label(self, batch: int = 1) -> Tensor:
-        """The labels of black patches."""
-        side = self.cfg.recipe.patch
-        return torch.zeros(batch, _channels(self.task), side, side, device=self.device)
-
-    def check_tests(self) -> None:
-        """DataError, before the training, if benchmarks cannot be had, or test images of your own
-        are damaged, too small or new."""
-        cfg = self.cfg
-        with or_give("benchmarks=[] to do without"):
-            for name in cfg.benchmarks:
-                have(name, cfg.runtime)
-        tests = [cfg.testset, *cfg.benchmarks] if cfg.testset else cfg.benchmarks
-        for name in filter(catalogue.is_folder, tests):
-            testset = catalogue.test_set(name, **self.task.reading(), **where(cfg))
-            evaluation.check_sizes(testset, self.task)
-            self._check_same(name, f"test {testset.name}", testset.fingerprint)
-
-    def _check_same(self, name: str, key: str, fingerprint: str) -> None:
-        """DataError if another run of the row was carried out with other images of that name."""
-        for mate in [self.run, *self.run.mates()]:
-            if provenance.fingerprints(mate).get(key) not in (None, fingerprint):
-                raise DataError(
-                    f"the images of {name} are not those that {mate} was run with, and the "
-                    "rows would not be comparable: choose another study, or put the images back"
-                )
+            network, task = parts.build(cfg, device)
+            checks.check_fit(cfg, network, task, device)
+        return cls(cfg, run, device, network, task)
 
     def trained_before(self) -> tuple[nn.Module, Fingerprints] | None:
         """The network of a training that is finished, and what it was trained and validated on."""
@@ -201,7 +131,7 @@ class Job:
     def bare_step(self) -> Callable[[], None]:
         """One training step on black patches as a function, to measure its time."""
         batch = self.cfg.recipe.batch
-        inputs, label = self.black_input(batch), self.black_label(batch)
+        inputs, label = parts.black_patches(self.task, self.cfg.recipe.patch, self.device, batch)
         if self.cfg.channels_last and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         advance = self._trainer(None, "", None).stepping()
@@ -216,12 +146,12 @@ class Job:
             f"decoded as a whole, here and on {devices.name_of(self.device)}: make room, or choose "
             "another dataset"
         ):
-            reading = {**self.task.reading(), **where(cfg)}
+            reading = {**self.task.reading(), **parts.where(cfg)}
             with or_give(f"fallback=true for {cfg.dataset.instead} instead, as in reproduce"):
                 images = catalogue.training_set(cfg.dataset.name, **reading)
             key = f"training {images.name}"
             if catalogue.is_folder(cfg.dataset.name):
-                self._check_same(cfg.dataset.name, key, images.fingerprint)
+                checks.check_same_images(self.run, cfg.dataset.name, key, images.fingerprint)
             size = {"patch": cfg.recipe.patch, "batch": cfg.recipe.batch}
             sampler = PatchSampler(
                 images.images, self.task, **size, seed=cfg.seed, device=self.device
@@ -232,7 +162,7 @@ class Job:
             signature += f" {images.fingerprint}"
         with devices.memory(self._smaller_batch()):
             if cfg.recipe.get("whiten"):
-                _whiten(self.network, cfg.recipe.whiten, sampler)
+                parts.whiten(self.network, cfg.recipe.whiten, sampler)
             validate, validated = self._validation()
             trainer = self._trainer(sampler, signature, validate)
             log = cfg.runtime.logger
@@ -246,7 +176,7 @@ class Job:
             return None, {}
         without = "recipe.validate_every=0 to train without validation"
         with or_give(f"validation= a folder of your own, or {without}"):
-            chosen = catalogue.test_set(cfg.validation, **self.task.reading(), **where(cfg))
+            chosen = catalogue.test_set(cfg.validation, **self.task.reading(), **parts.where(cfg))
         step = self.task.scale if self.task.pairs else 1
         pairs = [
             tuple(part.to(self.device) for part in self.task.test_pair(_centre(image, step), name))
@@ -260,10 +190,10 @@ class Job:
 
     def _trainer(self, sampler: PatchSampler | None, signature: str, validate) -> Trainer:
         cfg, recipe = self.cfg, self.cfg.recipe
-        optimizer, scheduler = optimization(recipe, self.network)
+        optimizer, scheduler = parts.optimization(recipe, self.network)
         torch.manual_seed(cfg.seed)  # for losses that draw (shuffled weights)
-        criterion = make(cfg.loss.criterion).to(self.device)
-        black = self.black_label()
+        criterion = config.make(cfg.loss.criterion).to(self.device)
+        _, black = parts.black_patches(self.task, recipe.patch, self.device)
         distributed.check(recipe.batch, lambda: criterion(black, black))
         return Trainer(
             self.network,
@@ -314,7 +244,7 @@ class Job:
         checkpoint.save(run.weights, {"network": weights, "config": config.to_yaml(self.cfg)})
         if profile is not None:
             profiles.save(profile, run.file("profiles.csv"))
-        text = to_csv(rows, COLUMNS)
+        text = results.to_csv(rows)
         provenance.finish(
             run,
             config=config.identity(self.cfg),
@@ -339,11 +269,11 @@ class Job:
             "config": config.identity(cfg),
             "iterations": cfg.recipe.steps,
             "device": devices.name_of(self.device),
-            "versions": versions(),
+            "versions": provenance.decisive_versions(),
         }
         rows, sums, tested = [], [], {}
         for name, table in wanted:
-            testset = catalogue.test_set(name, **self.task.reading(), **where(cfg))
+            testset = catalogue.test_set(name, **self.task.reading(), **parts.where(cfg))
             tested[f"test {testset.name}"] = testset.fingerprint
             about = {"table": table, **common, "loss": cfg.loss.name, "seed": cfg.seed}
             for image, output, label in self._outputs(network, testset):
@@ -373,117 +303,12 @@ class Job:
 
         ``again``: also where the file is there, which may be of other images of your own.
         """
-        path = self.run.study / "baselines" / f"{self.run.row}_{testset.name}.csv"
+        path = self.run.baseline(testset.name)
         if path.is_file() and not again:
             return
-        about |= {"loss": self.task.baseline, "versions": versions()}
-        write_rows(path, [about | row for row in evaluation.evaluate_baseline(testset, self.task)])
-
-
-# ------------------------------------------------------------------------------------- its parts
-
-
-def build(cfg: DictConfig, device: torch.device | str) -> tuple[nn.Module, Task]:
-    """The network with the initial weights of ``cfg.seed``, and its task."""
-    task = make(cfg.task)
-    torch.manual_seed(cfg.seed)
-    network = make(cfg.model.network).to(device)
-    if cfg.channels_last:
-        network = network.to(memory_format=torch.channels_last)
-    return network, task
-
-
-def black_input(
-    task: Task, patch: int, device: torch.device | str = "cpu", batch: int = 1
-) -> Tensor:
-    """What a network is given for black patches of so many label pixels a side."""
-    side = patch // task.scale + 2 * task.margin
-    stored = torch.zeros(batch, _channels(task), side, side, device=device)
-    return task.inputs(stored, torch.Generator(device).manual_seed(0))
-
-
-def _channels(task: Task) -> int:
-    return 3 if task.mode == "rgb" else 1
-
-
-def load(path: Path | str, device: torch.device | str = "cpu", trusted: Collection[str] = ()):
-    """A trained network from its weights file.
-
-    Args:
-        path: the file.
-        device: where the network goes.
-        trusted: see :func:`asyrepro.training.checkpoint.configuration`.
-
-    Returns:
-        (network in evaluation mode, task, configuration).
-
-    Raises:
-        CheckpointError: see :func:`asyrepro.training.checkpoint.load`.
-    """
-    state = checkpoint.load(path, device)
-    cfg = checkpoint.configuration(state, path, trusted)
-    weights = state.get("network")
-    try:
-        with torch.device("meta"):  # without memory, which a stranger's file may ask for at will
-            checkpoint.check_weights(make(cfg.model.network), weights, path)
-        network, task = build(cfg, device)
-    except ConfigError as error:
-        raise CheckpointError(f"{path} holds a configuration that cannot be: {error}") from error
-    network.load_state_dict(weights)
-    return network.eval(), task, cfg
-
-
-def _device(cfg: DictConfig) -> torch.device:
-    if cfg.runtime.threads:
-        torch.set_num_threads(cfg.runtime.threads)
-    device = devices.choose(cfg.runtime.device)
-    if device.type == "cuda" and (device.index is None or distributed.size() > 1):
-        device = torch.device("cuda", distributed.gpu())
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    return device
-
-
-def where(cfg: DictConfig) -> dict:
-    """Where data sets are looked for, whether they may be downloaded, and what is white."""
-    white = cfg.dataset.get("white")
-    return {"root": cfg.runtime.data, "download": cfg.runtime.download, "white": white}
-
-
-def optimization(recipe: DictConfig, network: nn.Module):
-    """The recipe's optimiser and its schedule; ConfigError if they refuse their options."""
-    optimizer_of, scheduler_of = make(recipe.optimizer), make(recipe.scheduler)
-    name = "recipe.lr_scale"
-    try:
-        groups = parameter_groups(network, recipe.optimizer.lr, recipe.get("lr_scale"))
-        peaks = {}
-        if len(groups) > 1 and "max_lr" in recipe.scheduler:  # one number would be every group's
-            shares = [group["lr"] / recipe.optimizer.lr for group in groups]
-            peaks["max_lr"] = [recipe.scheduler.max_lr * share for share in shares]
-        name = "recipe.optimizer"
-        optimizer = optimizer_of(groups)
-        name = "recipe.scheduler"
-        scheduler = scheduler_of(optimizer, **peaks)
-        steps = getattr(scheduler, "total_steps", recipe.steps)  # a OneCycleLR's
-        if steps < recipe.steps:
-            raise ValueError(f"it ends after {steps} of the {recipe.steps} steps")
-        return optimizer, scheduler
-    except (ValueError, TypeError, ZeroDivisionError) as error:
-        others = isinstance(error, TypeError) and name == "recipe.optimizer"
-        advice = "; ~recipe.optimizer.NAME removes an option, recipe=adam has Adam's own" * others
-        raise ConfigError(f"{name} cannot be used: {error}{advice}") from error
-
-
-def _whiten(network: nn.Module, name: str, sampler: PatchSampler) -> None:
-    """Whiten the layer ``name``, which the network's input goes into, on the first patches."""
-    before = sampler.state_dict()
-    batches = math.ceil(PATCHES_WHITENED / sampler.batch)
-    inputs = torch.cat([next(sampler)[0] for _ in range(batches)])
-    sampler.load_state_dict(before)
-    try:
-        whitening.whiten(network.get_submodule(name), inputs)
-    except (AttributeError, ValueError) as error:
-        raise ConfigError(f"recipe.whiten is {name!r}: {error}") from error
+        about |= {"loss": self.task.baseline, "versions": provenance.decisive_versions()}
+        rows = evaluation.evaluate_baseline(testset, self.task)
+        files.write_text(path, results.to_csv(about | row for row in rows))
 
 
 def _centre(image: Tensor, step: int) -> Tensor:
@@ -492,39 +317,3 @@ def _centre(image: Tensor, step: int) -> Tensor:
     top, left = (image.shape[-2] - height) // 2, (image.shape[-1] - width) // 2
     top, left = top // step * step, left // step * step
     return image[:, top : top + height, left : left + width]
-
-
-# ------------------------------------------------------------------------------------------ rows
-
-
-def versions() -> str:
-    """The versions that numbers depend on, in one line."""
-    names = ("torch", "scikit-image", "numpy")
-    return "; ".join([f"python {platform.python_version()}", *(f"{n} {version(n)}" for n in names)])
-
-
-def write_rows(path: Path, rows: list[dict]) -> None:
-    """Write rows of the tidy table atomically."""
-    files.write_text(path, to_csv(rows, COLUMNS))
-
-
-def read_rows(path: Path) -> list[dict]:
-    """Read what :func:`write_rows` wrote (values as text)."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def to_csv(rows: list[dict], columns: list[str]) -> str:
-    """Rows as CSV text; floats with seven decimals, None and NaN as an empty field."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: _written(v) for k, v in row.items()})
-    return text.getvalue()
-
-
-def _written(value: object) -> object:
-    if not isinstance(value, float):
-        return value
-    return "" if math.isnan(value) else f"{value:.7f}"

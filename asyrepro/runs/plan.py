@@ -9,14 +9,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from asyrepro.runs import config, results
-from asyrepro.runs.resolve import (
-    begun_with,
-    check_folder,
-    check_row,
-    resolve,
-    resolved,
-    what_is_shared,
-)
+from asyrepro.runs.checks import check_folder, check_row, what_is_shared
+from asyrepro.runs.resolve import begun_with, resolve, resolved
 from asyrepro.runs.run import Run
 from asyrepro.system.errors import DataError
 

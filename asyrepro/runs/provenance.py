@@ -12,7 +12,6 @@ same runs give the same bytes. (The path of a folder of your own images is in co
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import platform
@@ -125,6 +124,12 @@ def versions() -> dict[str, str | None]:
     return found
 
 
+def decisive_versions() -> str:
+    """The versions that numbers depend on, in one line, as every row has it."""
+    found = versions()
+    return "; ".join(f"{k} {found[k]}" for k in ("python", "torch", "scikit-image", "numpy"))
+
+
 @cache
 def code() -> dict[str, str | bool | None]:
     """The commit that the code is at, and whether the code differs from it; None without git."""
@@ -233,8 +238,7 @@ def _earlier(before: dict, run: Run) -> dict | None:
 def _reconstructed(run: Run) -> dict:
     """What can be told of a run that has no provenance.json."""
     settings = run.settings or {}
-    with open(run.rows, newline="", encoding="utf-8") as file:
-        row = next(csv.DictReader(file), {})
+    row = next(iter(files.read_csv(run.rows)), {})
     told = dict(item.rsplit(" ", 1) for item in row.get("versions", "").split("; ") if item)
     weights = run.kept_weights
     environment = {

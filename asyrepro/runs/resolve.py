@@ -1,8 +1,4 @@
-"""What a run's settings leave open: every choice that depends on the machine and on what is there.
-
-:func:`resolve` makes these choices; :func:`check_folder` and :func:`check_row` hold the result
-against the run's folder and against the runs that it will be averaged with.
-"""
+"""What a run's settings leave open: each choice that depends on the machine and what is there."""
 
 from __future__ import annotations
 
@@ -17,7 +13,7 @@ from asyrepro.data import catalogue
 from asyrepro.runs import config, results
 from asyrepro.runs.run import Run
 from asyrepro.system import devices
-from asyrepro.system.errors import ConfigError, DataError
+from asyrepro.system.errors import DataError
 from asyrepro.training import checkpoint, foreign
 
 INTERVALS = ("log_every", "validate_every")  # of a recipe, in steps
@@ -89,7 +85,7 @@ def begun_with(run: Run | None) -> dict | None:
     if run is None:
         return None
     for begun in chain([run], run.mates()):
-        with suppress(DataError):  # of which check_folder tells
+        with suppress(DataError):  # of which checks.check_folder tells
             if begun.settings is not None:
                 return begun.settings
     return None
@@ -165,40 +161,3 @@ def have(name: str, runtime: DictConfig) -> None:
         if not runtime.download:
             raise catalogue.NotAvailable(f"{name} is not here, and runtime.download is false")
         catalogue.provide(name, runtime.data)
-
-
-# ---------------------------------------------------------------------------- what may stand there
-
-
-def check_folder(cfg: DictConfig | dict, run: Run) -> bool:
-    """Whether a run's folder holds it already; ConfigError if it holds another one."""
-    if run.settings is None:
-        return False
-    if run.identity != config.identity(cfg):
-        found = config.difference(config.decisive(run.settings), config.decisive(cfg))
-        raise ConfigError(
-            f"{run} holds a run with another configuration ({found}); "
-            "choose another study=..., or delete the folder"
-        )
-    return True
-
-
-def check_row(cfg: DictConfig | dict, run: Run) -> None:
-    """ConfigError unless a new run has all but its loss and seed in common with its row.
-
-    The report averages the runs of a row, and takes differences between its losses.
-    """
-    ours = what_is_shared(cfg)
-    for mate in run.mates():
-        if not (mate.finished or mate.checkpoint.is_file()):
-            continue  # it failed, or is about to begin
-        if found := config.difference(what_is_shared(mate.settings), ours):
-            raise ConfigError(
-                f"{run} would be averaged or compared with {mate}, and may differ from it in loss "
-                f"and seed alone ({found}); choose another study=..., or delete that folder"
-            )
-
-
-def what_is_shared(cfg: DictConfig | dict) -> dict:
-    """The settings that all runs of a row must have in common."""
-    return {k: v for k, v in config.decisive(cfg).items() if k not in ("loss", "seed")}

@@ -5,6 +5,9 @@ Its schema, reading and writing. Every table, figure and page is made from this 
 """
 
 import csv
+import io
+import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -73,6 +76,22 @@ def read_rows(path, may_be_empty: bool = False) -> pd.DataFrame:
         DataError: see :func:`load`.
     """
     return _validated(_raw(Path(path), may_be_empty))
+
+
+def to_csv(rows: Iterable[dict]) -> str:
+    """Rows as CSV text; floats with seven decimals, None and NaN as an empty field."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: _written(v) for k, v in row.items()})
+    return text.getvalue()
+
+
+def _written(value: object) -> object:
+    if not isinstance(value, float):
+        return value
+    return "" if math.isnan(value) else f"{value:.7f}"
 
 
 def _raw(path: Path, may_be_empty: bool) -> pd.DataFrame:

@@ -87,6 +87,10 @@ class Run:
     failure = property(lambda self: self.file("failed.txt"))
     provenance = property(lambda self: self.file("provenance.json"))
 
+    def baseline(self, testset: str) -> Path:
+        """The rows of a test set's degraded images, once for all losses and seeds."""
+        return self.study / "baselines" / f"{self.row}_{testset}.csv"
+
     @property
     def finished(self) -> bool:
         """Whether the folder holds the run's metrics."""

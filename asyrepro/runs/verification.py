@@ -19,7 +19,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from asyrepro.data import catalogue
-from asyrepro.runs import config, evaluation, execution, provenance, resolve, results
+from asyrepro.runs import config, evaluation, parts, provenance, resolve, results
 from asyrepro.runs.run import Run, finished
 from asyrepro.system import devices
 from asyrepro.system.errors import ConfigError, DataError, UserError
@@ -180,7 +180,7 @@ class _Check:
         path = self.study / name / "config.yaml"
         if not path.is_file():
             path = Run(self.study / name).kept_weights
-            return path and execution.load(path, trusted=self.trust)[2]
+            return path and parts.load(path, trusted=self.trust)[2]
         try:
             cfg = OmegaConf.load(path)
             config.identity(cfg)
@@ -210,7 +210,7 @@ class _Check:
         if path is None:
             outcome.unchecked.append(NO_WEIGHTS)
             return
-        network, task, cfg = execution.load(path, self.device, self.trust)
+        network, task, cfg = parts.load(path, self.device, self.trust)
         weights = checkpoint.load(path)["network"]
         half = any(tensor.dtype == torch.float16 for tensor in weights.values())
         key = "weights_half_sha256" if half else "weights_sha256"

@@ -6,6 +6,7 @@ a process that is killed at any moment leaves the old file or the new one.
 
 from __future__ import annotations
 
+import csv
 import errno
 import os
 from contextlib import contextmanager
@@ -70,6 +71,12 @@ def write_bytes(path: Path | str, content: bytes) -> Path:
 def write_text(path: Path | str, content: str) -> Path:
     """Write a UTF-8 text file atomically. Returns the path."""
     return write_bytes(path, content.encode())
+
+
+def read_csv(path: Path | str) -> list[dict[str, str]]:
+    """The rows of a CSV file as they are written."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def write_csv(path: Path | str, frame: pd.DataFrame, numbers: str | None = "%.6g") -> Path:

@@ -43,7 +43,7 @@ from asyrepro.commands import report as report
 from asyrepro.data import catalogue, decoding, download, images
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.models import SRCNN, DnCNN
-from asyrepro.runs import config, evaluation, execution
+from asyrepro.runs import config, evaluation, parts
 from asyrepro.runs.execution import carry_out
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run
@@ -780,7 +780,7 @@ def test_checkpoint(tmp_path, name):
     path = tmp_path / "weights.pt"
     make(path)
     with pytest.raises(CheckpointError) as caught:
-        execution.load(path)
+        parts.load(path)
     says(str(caught.value), message, path)
     assert not (tmp_path / "evil").exists()
 
@@ -804,7 +804,7 @@ def test_the_code_in_these_files_does_run_elsewhere(tmp_path):
 
 def test_good_weights_are_read(tmp_path):
     weights(tmp_path / "weights.pt")
-    network, task, _ = execution.load(tmp_path / "weights.pt")
+    network, task, _ = parts.load(tmp_path / "weights.pt")
     assert isinstance(network, SRCNN) and isinstance(task, SuperResolution)
 
 

@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from asyrepro.losses import AsymmetricLoss
-from asyrepro.runs import config, execution
+from asyrepro.runs import config
 from asyrepro.runs.execution import carry_out
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run
+from asyrepro.system import files
 from asyrepro.system.errors import ConfigError
 from asyrepro.training import checkpoint, distributed, stopping
 from asyrepro.training.loop import CHECKPOINT, HISTORY, Trainer
@@ -196,7 +197,7 @@ def test_torchrun_trains_a_cell_like_one_process(network, tmp_path):
     carry_out(resolve(cfg), Run(one))
     two = tmp_path / "two" / one.relative_to(tmp_path / "one")
     assert {path.name for path in two.iterdir()} == {path.name for path in one.iterdir()}
-    for a, b in zip(*(execution.read_rows(f / "rows.csv") for f in (one, two)), strict=True):
+    for a, b in zip(*(files.read_csv(f / "rows.csv") for f in (one, two)), strict=True):
         assert a["config"] == b["config"]
         assert float(a["psnr"]) == pytest.approx(float(b["psnr"]), abs=1e-4)
 

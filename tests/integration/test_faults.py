@@ -18,7 +18,7 @@ import torch
 from omegaconf import OmegaConf
 
 from asyrepro.commands import reproduce, train
-from asyrepro.runs import config, execution, results
+from asyrepro.runs import config, execution, parts, results
 from asyrepro.runs.execution import carry_out
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run
@@ -583,7 +583,7 @@ def test_out_of_memory_on_a_gpu(tmp_path, monkeypatch, where, batch, message, er
 
     cfg = soak.training(1)
     cfg.recipe.batch, cfg.runtime.threads = batch, None
-    owner = execution if where in ("build", "PatchSampler") else execution.Job
+    owner = {"build": parts, "PatchSampler": execution}.get(where, execution.Job)
     monkeypatch.setattr(owner, where, allocate)
     if where == "evaluate":
         monkeypatch.setattr(execution.Job, "train", lambda job: (job.network, {}))

@@ -8,7 +8,8 @@ sys.path.append(str(Path(__file__).parents[2] / "scripts"))
 import guards
 
 from asyrepro.runs import config
-from asyrepro.runs.resolve import check_folder, resolve
+from asyrepro.runs.checks import check_folder
+from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run
 
 SAMPLE = {"mae", "asy_mse", "asy_mae_table1"}

@@ -14,7 +14,7 @@ from PIL import Image
 from asyrepro.commands import evaluate, restore, verify
 from asyrepro.data import catalogue
 from asyrepro.report import study as studies
-from asyrepro.runs import config, execution, provenance, results
+from asyrepro.runs import config, parts, provenance, results
 from asyrepro.runs.execution import carry_out
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run
@@ -159,7 +159,7 @@ def test_half_precision_is_that_of_the_file_not_of_the_network(study, script):
     assert all(kept[name].dtype == torch.float16 for name in kept.keys() - set(counts))
     whole = checkpoint.load(study / DENOISER / "weights.pt")["network"]
     assert any(name.endswith("running_var") for name in whole)
-    for name, tensor in execution.load(path)[0].state_dict().items():
+    for name, tensor in parts.load(path)[0].state_dict().items():
         assert tensor.dtype == whole[name].dtype
         assert torch.equal(tensor, whole[name].to(kept[name].dtype).to(whole[name].dtype))
 

@@ -16,6 +16,7 @@ from asyrepro.runs import config, evaluation, execution, results
 from asyrepro.runs.execution import carry_out
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run
+from asyrepro.system import files
 from asyrepro.system.errors import CheckpointError, ConfigError, DataError
 from asyrepro.tasks import Pairs, SuperResolution
 
@@ -168,7 +169,7 @@ def test_a_run_on_folders_and_its_verification(photos, tmp_path, capsys):
     output = tmp_path / "again.csv"
     arguments = [f"checkpoint={folder / 'weights.pt'}", f"testset={photos / 'Urban2'}"]
     assert evaluate.main([*arguments, "device=cpu", f"output={output}"]) == 0
-    again = execution.read_rows(output)
+    again = files.read_csv(output)
     assert [row["psnr_y"] for row in again[:2]] == [f"{row['psnr_y']:.7f}" for row in rows]
     picture(photos / "Urban2" / "a.bmp", 99, (60, 48))
     assert verify.main(check) == 1
@@ -354,7 +355,7 @@ def test_a_run_on_pairs_learns_what_lies_between_them(scans, capsys):
     rows = carry_out(cfg, run)[0]
     assert [row["image"] for row in rows] == ["t0", "t1", "t2"]
     [baseline] = (scans / "results" / "own" / "baselines").glob("*.csv")
-    darker = execution.read_rows(baseline)
+    darker = files.read_csv(baseline)
     for row in darker:
         clean = catalogue.test_set(f"{scans}/test", **Pairs(1, "luma").reading())
         image = clean.images[clean.names.index(row["image"])].double() / 255
@@ -371,7 +372,7 @@ def test_a_run_on_pairs_learns_what_lies_between_them(scans, capsys):
     np.testing.assert_allclose(images["t1-error.png"], (error * 10).clip(0, 255), atol=11)
     assert evaluate.main([*arguments, "ensemble=true", f"save={scans}/mean"]) == 0
     assert (scans / "mean/t1-output.png").read_bytes() != (saved / "t1-output.png").read_bytes()
-    again = execution.read_rows(scans / "again.csv")
+    again = files.read_csv(scans / "again.csv")
     assert [row["psnr"] for row in again[:3]] == [f"{row['psnr']:.7f}" for row in rows]
     results.collect(scans / "results" / "own")
     assert verify.main([str(scans / "results" / "own"), "device=cpu"]) == 0

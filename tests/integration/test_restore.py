@@ -25,7 +25,7 @@ from asyrepro.data.decoding import Picture
 from asyrepro.models import EDSR, SRCNN, DnCNN, GRUNet
 from asyrepro.restoration import pictures
 from asyrepro.restoration import restoring as restoration
-from asyrepro.runs import evaluation, execution
+from asyrepro.runs import evaluation, parts
 from asyrepro.system.errors import ConfigError, DataError
 from asyrepro.tasks import Denoising, SuperResolution
 from asyrepro.training import checkpoint
@@ -651,7 +651,7 @@ def test_weights_in_half_precision(tmp_path):
     path = tmp_path / "small.bmp"
     Image.fromarray(random_pixels(3)).save(path)
     assert main([str(path), setting, f"output={tmp_path}/large.jpg", "task=enlarge"]) == 0
-    loaded, _, _ = execution.load(tmp_path / "half.pt")
+    loaded, _, _ = parts.load(tmp_path / "half.pt")
     expected = restoration.restore(random_pixels(3), loaded, task)
     full = restoration.restore(random_pixels(3), network, task)
     assert np.abs(expected.astype(int) - full).max() <= 2

@@ -14,11 +14,11 @@ from omegaconf import OmegaConf
 
 from asyrepro.commands import evaluate, train
 from asyrepro.data import catalogue
-from asyrepro.runs import config, evaluation, execution, provenance, results
+from asyrepro.runs import config, evaluation, execution, parts, provenance, results
 from asyrepro.runs.execution import carry_out
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run
-from asyrepro.system import devices, locks
+from asyrepro.system import devices, files, locks
 from asyrepro.system.errors import CheckpointError, ConfigError, DataError
 from asyrepro.training import checkpoint
 from asyrepro.training.loop import Diverged
@@ -49,7 +49,7 @@ def test_a_cell_leaves_its_files_and_the_baseline(finished):
     assert names >= {"config.yaml", "history.csv", "rows.csv", "profiles.csv", "weights.pt"}
     assert "checkpoint.pt" not in names
     assert len(rows) == 10
-    baseline = execution.read_rows(folder.parents[2] / "baselines" / "table2_bundled.csv")
+    baseline = files.read_csv(folder.parents[2] / "baselines" / "table2_bundled.csv")
     assert [row["image"] for row in baseline] == [row["image"] for row in rows]
     assert {row["loss"] for row in baseline} == {"bicubic"}
 
@@ -70,8 +70,8 @@ def test_a_base_that_is_declared_afterwards_is_noted_and_trains_nothing(finished
 
 def test_rows_say_what_they_are(finished):
     folder, _, _ = finished
-    row = execution.read_rows(folder / "rows.csv")[0]
-    assert list(row) == execution.COLUMNS
+    row = files.read_csv(folder / "rows.csv")[0]
+    assert list(row) == list(results.COLUMNS)
     expected = {"table": "2", "model": "srcnn", "dataset": "bundled", "loss": "mae", "seed": "3"}
     assert {key: row[key] for key in expected} == expected
     assert row["testset"] == "bundled" and row["iterations"] == "2" and row["device"] == "cpu"
@@ -124,7 +124,7 @@ def test_weights_are_read_back_and_score_the_same(finished, capsys):
     arguments = [f"checkpoint={folder / 'weights.pt'}", "testset=bundled", "device=cpu"]
     output = folder.parent / "rows.csv"
     assert evaluate.main([*arguments, f"output={output}"]) == 0
-    again = execution.read_rows(output)
+    again = files.read_csv(output)
     assert [r["psnr"] for r in again[:10]] == [f"{row['psnr']:.7f}" for row in rows]
     assert {r["loss"] for r in again[10:]} == {"bicubic"}
     assert "astronaut_face" in capsys.readouterr().out
@@ -170,11 +170,11 @@ def test_a_folder_in_use_is_left_alone(finished):
 
 def test_one_seed_gives_one_initialisation_for_all_losses():
     digests = {
-        checkpoint.digest(execution.build(configured(f"loss={loss}"), "cpu")[0].state_dict())
+        checkpoint.digest(parts.build(configured(f"loss={loss}"), "cpu")[0].state_dict())
         for loss in ("mae", "mse", "asy_mae", "asy_mse_shuffled")
     }
     assert len(digests) == 1
-    other = execution.build(configured("seed=4"), "cpu")[0].state_dict()
+    other = parts.build(configured("seed=4"), "cpu")[0].state_dict()
     assert checkpoint.digest(other) not in digests
 
 
@@ -190,7 +190,7 @@ def test_a_schedule_may_be_of_any_length(steps):
     # OneCycleLR itself divides by zero if its warm-up is one step long: a tenth of ten.
     cfg = configured("experiment=table4_dncnn", "profile=cpu", f"recipe.steps={steps}")
     recipe = resolve(cfg).recipe
-    optimizer, scheduler = execution.optimization(recipe, torch.nn.Conv2d(16, 16, 1))
+    optimizer, scheduler = parts.optimization(recipe, torch.nn.Conv2d(16, 16, 1))
     rates = []
     for _ in range(steps):
         rates.append(optimizer.param_groups[0]["lr"])
@@ -299,8 +299,8 @@ def test_a_benchmark_that_cannot_be_had_is_told_before_the_training(tmp_path, ab
 
 def test_lr_scale_holds_under_a_one_cycle_schedule():
     recipe = resolve(configured("+recipe.lr_scale={reconstruct: 0.1}")).recipe
-    network, _ = execution.build(configured(), "cpu")
-    optimizer, scheduler = execution.optimization(recipe, network)
+    network, _ = parts.build(configured(), "cpu")
+    optimizer, scheduler = parts.optimization(recipe, network)
     for _ in range(recipe.steps - 1):
         plain, scaled = (group["lr"] for group in optimizer.param_groups)
         assert scaled == pytest.approx(plain / 10)
@@ -382,7 +382,7 @@ def test_every_experiment_profile_and_loss_composes():
         for experiment in listed.experiment:
             overrides = [f"experiment={experiment}", f"profile={profile}"]
             cfg = resolve(config.compose(overrides))
-            _, task = execution.build(cfg, "cpu")
+            _, task = parts.build(cfg, "cpu")
             assert cfg.recipe.patch % task.scale == 0
             assert cfg.cell == f"table{cfg.table}" and cfg.testset == cfg.cell
 
@@ -438,7 +438,7 @@ def test_train_exits_with_one_sentence(tmp_path):
 def test_an_all_black_test_image_has_no_nrmse_and_can_be_read(tmp_path):
     row = {"model": "srcnn", "loss": "mae", "seed": 0, "image": "black", "psnr": 40.0}
     row |= {"ssim": 0.5, "rmse": 0.01, "nrmse": float("nan"), "testset": "own", "table": None}
-    execution.write_rows(tmp_path / "rows.csv", [row])
+    files.write_text(tmp_path / "rows.csv", results.to_csv([row]))
     assert ",black,40.0000000,0.5000000,0.0100000,,own," in (tmp_path / "rows.csv").read_text()
     [read] = results.read_rows(tmp_path / "rows.csv").to_dict("records")
     assert read["psnr"] == 40 and math.isnan(read["nrmse"])

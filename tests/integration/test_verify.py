@@ -14,11 +14,11 @@ from PIL import Image
 
 from asyrepro.commands import verify
 from asyrepro.data import catalogue, sources
-from asyrepro.runs import config, execution, provenance, results, verification
+from asyrepro.runs import config, provenance, results, verification
 from asyrepro.runs.execution import carry_out
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run
-from asyrepro.system import devices
+from asyrepro.system import devices, files
 from asyrepro.system.errors import DataError
 from asyrepro.training import checkpoint
 
@@ -95,7 +95,7 @@ def test_a_cell_records_what_it_was_made_with(made):
     assert environment["device"] == "cpu" and environment["cpu"]
     assert environment["flags"]["threads"] == torch.get_num_threads()
     assert environment["flags"]["channels_last"] is True
-    assert record["config"] == execution.read_rows(made / CELLS[0] / "rows.csv")[0]["config"]
+    assert record["config"] == files.read_csv(made / CELLS[0] / "rows.csv")[0]["config"]
     training = catalogue.training_set("bundled", mode="luma")
     tests = catalogue.test_set("bundled_validation", mode="luma")
     assert record["data"] == {

@@ -14,7 +14,7 @@ from torch import nn
 
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
-from asyrepro.runs import config, evaluation, execution
+from asyrepro.runs import config, evaluation, parts
 from asyrepro.runs.resolve import resolve
 from asyrepro.system import devices
 from asyrepro.training.loop import Trainer
@@ -56,7 +56,7 @@ class Setup:
         overrides += ["profile=quick", f"runtime.device={DEVICE}"]
         self.name, self.cfg = name, resolve(config.compose(overrides))
         self.cfg.amp = False
-        self.here, self.task = execution.build(self.cfg, "cpu")
+        self.here, self.task = parts.build(self.cfg, "cpu")
         self.there = copy.deepcopy(self.here).to(DEVICE)
         self.images = catalogue.training_set("bundled", mode=self.task.mode).images
         self.x, self.y = next(self.sampler("cpu"))
@@ -73,10 +73,10 @@ class Setup:
 
     def trainer(self, folder, steps, total=None, **options):
         torch.manual_seed(0)
-        network = execution.build(self.cfg, DEVICE)[0]
+        network = parts.build(self.cfg, DEVICE)[0]
         recipe = copy.deepcopy(self.cfg.recipe)
         recipe.steps = recipe.scheduler.total_steps = total or steps
-        optimizer, scheduler = execution.optimization(recipe, network)
+        optimizer, scheduler = parts.optimization(recipe, network)
         return Trainer(
             network, config.make(self.cfg.loss.criterion), self.sampler(DEVICE), optimizer,
             scheduler, steps=steps, folder=folder, device=DEVICE, log_every=10**6, label=None,
@@ -118,7 +118,7 @@ def test_the_optimisers_step_on_the_same_gradients(setup):
     for p, q in zip(*(network.parameters() for network in networks), strict=True):
         q.grad = None if p.grad is None else p.grad.to(DEVICE)
     for network in networks:
-        made = execution.optimization(setup.cfg.recipe, network)
+        made = parts.optimization(setup.cfg.recipe, network)
         made[0].step()
     here, there = (
         [p.detach().cpu() - b for p, b in zip(network.parameters(), before, strict=True)]
@@ -239,7 +239,7 @@ def test_stored_weights_score_what_they_scored():
     weights = STORED / "weights" / "table4" / "mse" / "seed0.pt"
     if not weights.is_file() or catalogue.available("set12") is None:
         pytest.skip("the stored weights or Set12 are not here")
-    network, task, cfg = execution.load(weights, DEVICE)
+    network, task, cfg = parts.load(weights, DEVICE)
     testset = catalogue.test_set("set12", mode=task.mode, download=False)
     found = {
         row["image"]: row["psnr"]

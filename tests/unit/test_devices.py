@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.muon import Muon
-from asyrepro.runs import config, execution
+from asyrepro.runs import config, parts
 from asyrepro.system import devices
 from asyrepro.training.loop import Trainer
 
@@ -53,11 +53,11 @@ def trainer(fake, folder, experiment, loss, overrides, device=GPU):
             vars(stack).update({k: faked(tensor, device) for k, tensor in vars(stack).items()})
         sampler._cumulative, sampler.device = faked(sampler._cumulative, device), device
         with device:
-            network, _ = execution.build(cfg, device)
+            network, _ = parts.build(cfg, device)
             criterion = config.make(cfg.loss.criterion)
         criterion._validated_once = True  # the first call looks at the label's values
         criterion.validate = False  # as every call does on the CPU
-        optimizer, scheduler = execution.optimization(cfg.recipe, network)
+        optimizer, scheduler = parts.optimization(cfg.recipe, network)
         return Trainer(
             network, criterion, sampler, optimizer, scheduler, steps=2, folder=folder, label=None,
             device=device, clip=cfg.recipe.clip, ema=cfg.recipe.ema,

@@ -1,0 +1,122 @@
+"""What the settings describe, made: device, network, task and optimiser; and trained networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from asyrepro import whitening
+from asyrepro.data.sampler import PatchSampler
+from asyrepro.runs.config import make
+from asyrepro.system import devices
+from asyrepro.system.errors import CheckpointError, ConfigError
+from asyrepro.tasks import Task
+from asyrepro.training import checkpoint, distributed
+from asyrepro.training.loop import parameter_groups
+
+PATCHES_WHITENED = 120  # patches that a layer's input is whitened on
+
+
+def build(cfg: DictConfig, device: torch.device | str) -> tuple[nn.Module, Task]:
+    """The network with the initial weights of ``cfg.seed``, and its task."""
+    task = make(cfg.task)
+    torch.manual_seed(cfg.seed)
+    network = make(cfg.model.network).to(device)
+    if cfg.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    return network, task
+
+
+def black_patches(
+    task: Task, patch: int, device: torch.device | str = "cpu", batch: int = 1
+) -> tuple[Tensor, Tensor]:
+    """What a network is given for black patches of so many label pixels a side, and the labels."""
+    side, channels = patch // task.scale + 2 * task.margin, 3 if task.mode == "rgb" else 1
+    stored = torch.zeros(batch, channels, side, side, device=device)
+    inputs = task.inputs(stored, torch.Generator(device).manual_seed(0))
+    return inputs, torch.zeros(batch, channels, patch, patch, device=device)
+
+
+def load(path: Path | str, device: torch.device | str = "cpu", trusted: Collection[str] = ()):
+    """A trained network from its weights file.
+
+    Args:
+        path: the file.
+        device: where the network goes.
+        trusted: see :func:`asyrepro.training.checkpoint.configuration`.
+
+    Returns:
+        (network in evaluation mode, task, configuration).
+
+    Raises:
+        CheckpointError: see :func:`asyrepro.training.checkpoint.load`.
+    """
+    state = checkpoint.load(path, device)
+    cfg = checkpoint.configuration(state, path, trusted)
+    weights = state.get("network")
+    try:
+        with torch.device("meta"):  # without memory, which a stranger's file may ask for at will
+            checkpoint.check_weights(make(cfg.model.network), weights, path)
+        network, task = build(cfg, device)
+    except ConfigError as error:
+        raise CheckpointError(f"{path} holds a configuration that cannot be: {error}") from error
+    network.load_state_dict(weights)
+    return network.eval(), task, cfg
+
+
+def device_of(cfg: DictConfig) -> torch.device:
+    if cfg.runtime.threads:
+        torch.set_num_threads(cfg.runtime.threads)
+    device = devices.choose(cfg.runtime.device)
+    if device.type == "cuda" and (device.index is None or distributed.size() > 1):
+        device = torch.device("cuda", distributed.gpu())
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def where(cfg: DictConfig) -> dict:
+    """Where data sets are looked for, whether they may be downloaded, and what is white."""
+    white = cfg.dataset.get("white")
+    return {"root": cfg.runtime.data, "download": cfg.runtime.download, "white": white}
+
+
+def optimization(recipe: DictConfig, network: nn.Module):
+    """The recipe's optimiser and its schedule; ConfigError if they refuse their options."""
+    optimizer_of, scheduler_of = make(recipe.optimizer), make(recipe.scheduler)
+    name = "recipe.lr_scale"
+    try:
+        groups = parameter_groups(network, recipe.optimizer.lr, recipe.get("lr_scale"))
+        peaks = {}
+        if len(groups) > 1 and "max_lr" in recipe.scheduler:  # one number would be every group's
+            shares = [group["lr"] / recipe.optimizer.lr for group in groups]
+            peaks["max_lr"] = [recipe.scheduler.max_lr * share for share in shares]
+        name = "recipe.optimizer"
+        optimizer = optimizer_of(groups)
+        name = "recipe.scheduler"
+        scheduler = scheduler_of(optimizer, **peaks)
+        steps = getattr(scheduler, "total_steps", recipe.steps)  # a OneCycleLR's
+        if steps < recipe.steps:
+            raise ValueError(f"it ends after {steps} of the {recipe.steps} steps")
+        return optimizer, scheduler
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        others = isinstance(error, TypeError) and name == "recipe.optimizer"
+        advice = "; ~recipe.optimizer.NAME removes an option, recipe=adam has Adam's own" * others
+        raise ConfigError(f"{name} cannot be used: {error}{advice}") from error
+
+
+def whiten(network: nn.Module, name: str, sampler: PatchSampler) -> None:
+    """Whiten the layer ``name``, which the network's input goes into, on the first patches."""
+    before = sampler.state_dict()
+    batches = math.ceil(PATCHES_WHITENED / sampler.batch)
+    inputs = torch.cat([next(sampler)[0] for _ in range(batches)])
+    sampler.load_state_dict(before)
+    try:
+        whitening.whiten(network.get_submodule(name), inputs)
+    except (AttributeError, ValueError) as error:
+        raise ConfigError(f"recipe.whiten is {name!r}: {error}") from error
