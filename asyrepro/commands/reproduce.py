@@ -20,10 +20,10 @@ the rest); 143 SIGTERM, 130 Ctrl-C.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import torch
 
@@ -38,7 +38,7 @@ from asyrepro.training import distributed, stopping
 
 # The first varies slowest: a study that is cut off has whole seeds, which can be compared.
 JOBS = "hydra.launcher.n_jobs="
-REPORT = 30  # seconds that the report is taken to need
+FEW = 50  # steps: shorter runs are over before processes for them have started
 LISTS = ("seed", "experiment", "loss")
 
 
@@ -56,13 +56,14 @@ def _reproduce(arguments: list[str]) -> int:
     started = time.time()
     distributed.check_launcher(arguments)
     lists, overrides = _split(arguments)
-    sweep = {name: _values(name, lists, overrides) for name in LISTS}
     with config.explained(*LISTS):
+        sweep = _sweep(lists, overrides)
         plan = Plan.of(sweep["experiment"], sweep["loss"], sweep["seed"], overrides)
     stopping.limit(plan.cfg.runtime.max_minutes)
-    _print_plan(plan)
+    launcher, at_once = _launcher(overrides, plan)
+    _print_plan(plan, at_once)
     if plan.todo():
-        overrides = _shared_out(overrides, plan, started)
+        overrides = [*_shared_out(overrides, plan, at_once, started), *launcher]
         multirun = [f"{name}={','.join(sweep[name])}" for name in LISTS]
         status = _train(["--multirun", *multirun, *overrides, f"study={plan.cfg.study}"])
         if status not in (0, 1):
@@ -75,16 +76,36 @@ def _reproduce(arguments: list[str]) -> int:
     return status
 
 
-def _shared_out(overrides: list[str], plan: Plan, started: float) -> list[str]:
+def _launcher(overrides: list[str], plan: Plan) -> tuple[list[str], int]:
+    """What to add to the command line, and how many runs are carried out at once.
+
+    On a CPU the runs of a study go side by side, each on an equal share of the cores, which is the
+    faster way. The number depends on the study and not on what is left of it, so that all of its
+    runs compute with the same number of threads.
+    """
+    if find_spec("hydra_plugins.hydra_joblib_launcher") is None:
+        return [], 1
+    from joblib import cpu_count
+
+    chosen = [item for item in overrides if item.startswith("hydra/launcher=")]
+    if chosen:
+        jobs = [int(item.partition("=")[2]) for item in overrides if item.startswith(JOBS)]
+        many = jobs[-1] if jobs else torch.cuda.device_count()
+        many = many if many > 0 else cpu_count()
+        return [], many if chosen[-1] == "hydra/launcher=processes" else 1
+    runtime, many = plan.cfg.runtime, min(cpu_count(), len(plan.runs))
+    long = all(item.values["recipe"]["steps"] >= FEW for item in plan.runs)
+    if devices.choose(runtime.device).type != "cpu" or runtime.threads or many == 1 or not long:
+        return [], 1
+    return ["hydra/launcher=processes", f"{JOBS}{many}"], many
+
+
+def _shared_out(overrides: list[str], plan: Plan, at_once: int, started: float) -> list[str]:
     """The command line with the time that it gives to the study as a time for each run."""
     if plan.cfg.minutes is None:
         return overrides
-    jobs = [item.partition("=")[2] for item in overrides if item.startswith(JOBS)]
-    side_by_side = 1
-    if "hydra/launcher=processes" in overrides:
-        side_by_side = int(jobs[-1]) if jobs else torch.cuda.device_count() or os.cpu_count()
-    turns = -(-len(plan.todo()) // side_by_side)
-    left = plan.cfg.minutes - (time.time() - started + REPORT) / 60
+    turns = -(-len(plan.todo()) // at_once)
+    left = plan.cfg.minutes - (time.time() - started + estimate.REPORT) / 60
     if left <= 0:
         raise ConfigError(
             f"minutes={plan.cfg.minutes:g} is too short for {turns} runs and a report"
@@ -162,15 +183,14 @@ def _split(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
     return lists, [*overrides, *searched]
 
 
-def _values(name: str, lists: dict[str, list[str]], overrides: list[str]) -> list[str]:
-    if name in lists:
-        return lists[name]
-    plain = [item for item in overrides if item.startswith("profile=")]
-    profile = plain[-1].removeprefix("profile=")
-    return [str(value) for value in config.option("profile", profile)[name]]
+def _sweep(lists: dict[str, list[str]], overrides: list[str]) -> dict[str, list[str]]:
+    """The experiments, losses and seeds: those given, else the profile's."""
+    about = ("profile", "hydra.searchpath=")
+    profile = config.compose([item for item in overrides if item.startswith(about)]).profile
+    return {name: lists.get(name) or [str(value) for value in profile[name]] for name in LISTS}
 
 
-def _print_plan(plan: Plan) -> None:
+def _print_plan(plan: Plan, at_once: int) -> None:
     todo, device = plan.todo(), devices.choose(plan.cfg.runtime.device)
     kinds = {item.values["amp"] for item in todo or plan.runs}
     names = [name for amp, name in ((True, "bfloat16"), (False, "float32")) if amp in kinds]
@@ -186,7 +206,7 @@ def _print_plan(plan: Plan) -> None:
         if plan.cfg.minutes:
             time_needed = f"{plan.cfg.minutes:g} minutes, to each run an equal share"
         else:
-            time_needed = estimate.sentence([(item.cfg, item.run) for item in todo])
+            time_needed = estimate.sentence([(item.cfg, item.run) for item in todo], at_once)
         say(f"time     {time_needed}")
     say()
 

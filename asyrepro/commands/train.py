@@ -218,12 +218,24 @@ def _samples(overrides: list[str]) -> list[list[str]]:
 
 
 def summary(rows: list[dict], run: Run) -> str:
-    """Mean PSNR of each test set, in a line; without one, how far the training came."""
+    """Mean PSNR of each test set, in a line, with a warning where that of the degraded images is
+    higher; without a test set, how far the training came."""
+    baselines = {name: run.baseline(name) for name in {row["testset"] for row in rows}}
+    known = [row for path in baselines.values() if path.is_file() for row in files.read_csv(path)]
+    degraded = _means(known)
+    means = []
+    for name, mean in _means(rows).items():
+        low = f", WARNING: below the degraded images' {degraded.get(name, 0.0):.2f} dB"
+        means.append(f"{name} {mean:.2f} dB" + low * (mean < degraded.get(name, mean)))
+    return ", ".join(means) or f"{_course(run)}; not evaluated (give testset=)"
+
+
+def _means(rows: list[dict]) -> dict[str, float]:
+    """The mean PSNR of each test set."""
     found: dict[str, list[float]] = {}
     for row in rows:
         found.setdefault(row["testset"], []).append(float(row["psnr"]))
-    means = ", ".join(f"{k} {sum(v) / len(v):.2f} dB" for k, v in found.items())
-    return means or f"{_course(run)}; not evaluated (give testset=)"
+    return {name: sum(values) / len(values) for name, values in found.items()}
 
 
 def _course(run: Run) -> str:

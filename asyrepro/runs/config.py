@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 import hydra
 import yaml
 from hydra import initialize_config_dir
-from hydra._internal.utils import get_args as hydra_arguments
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
@@ -230,7 +230,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
 
 def search_path(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The overrides of a command line, and the one that stands for its ``--config-dir``."""
-    given = hydra_arguments(list(arguments))
+    given = get_args_parser().parse_intermixed_args(list(arguments))
     if given.config_dir is None:
         return given.overrides, []
     return given.overrides, [f"hydra.searchpath=['file://{Path(given.config_dir).absolute()}']"]

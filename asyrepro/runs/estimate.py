@@ -1,16 +1,17 @@
 """How long runs will take, and how many steps fit into a time.
 
-By the speed of finished runs, else by some steps of each network.
+By the times of finished runs, else by measurements here: steps on black patches, and the first
+image of each test set.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from statistics import median
 
-import pandas as pd
 import torch
 from omegaconf import DictConfig
 
@@ -19,46 +20,69 @@ from asyrepro.runs import evaluation, parts
 from asyrepro.runs.execution import Job
 from asyrepro.runs.resolve import INTERVALS
 from asyrepro.runs.run import Run
+from asyrepro.system import files
 from asyrepro.system.errors import ConfigError
 from asyrepro.training import distributed, speed
 from asyrepro.training.loop import HISTORY
 
-MEASURED = 2  # steps, for an estimate
-SHARE = 0.9  # of a time is given to steps: patches, validation and checkpoints take the rest
+REPORT = 30  # seconds that the report is taken to need
+BRIEF = 0.4  # seconds of a measurement for an estimate
+SHARE = 0.9  # of a time is given to steps: patches and checkpoints take the rest
 
 
-def sentence(runs: Iterable[tuple[DictConfig, Run]]) -> str:
-    """The time that the training of runs will take one after the other, and how that is known."""
+def sentence(runs: Iterable[tuple[DictConfig, Run]], at_once: int = 1) -> str:
+    """The time that runs and their report will take, ``at_once`` together, and how it is known."""
     seconds, recorded, measured, known = 0.0, 0, 0, {}
-    for cfg, run in runs:
-        key = (run.row, cfg.amp)
-        if key not in known:
-            before = _recorded(run)
-            known[key] = (before, True) if before else (_measured(cfg, run), False)
-            recorded, measured = recorded + bool(before), measured + (not before)
-        seconds += known[key][0] * cfg.recipe.steps
-    basis = [f"{measured} measured here, {MEASURED} steps each"] * bool(measured)
+    with _threads(torch.get_num_threads() // at_once):
+        for cfg, run in runs:
+            key = (run.row, cfg.amp)
+            if key not in known:
+                before = _recorded(run)
+                known[key] = (before, 0.0) if before else _measured(cfg, run)
+                recorded, measured = recorded + bool(before), measured + (not before)
+            a_step, evaluating = known[key]
+            seconds += a_step * cfg.recipe.steps + evaluating
+    basis = [f"{measured} by {BRIEF} s of steps here"] * bool(measured)
     basis += [f"{recorded} by finished runs"] * bool(recorded)
+    side = f", {at_once} runs at once" if at_once > 1 else ""
     return (
-        f"about {_in_words(seconds)} of training (networks: {'; '.join(basis)}), evaluation besides"
+        f"about {_in_words(seconds / at_once + REPORT)} with evaluation and report{side} "
+        f"(networks: {'; '.join(basis)})"
     )
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, number))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _recorded(run: Run) -> float | None:
     """Seconds a step of the row's finished runs."""
-    found = []
-    for mate in run.mates():
-        if mate.finished and mate.file(HISTORY).is_file():
-            last = pd.read_csv(mate.file(HISTORY)).iloc[-1]
-            found.append(last["seconds"] / last["step"])
-    return median(found) if found else None
+    ends = [
+        files.read_csv(mate.file(HISTORY))[-1]
+        for mate in run.mates()
+        if mate.finished and mate.file(HISTORY).is_file()
+    ]
+    return median(float(end["seconds"]) / float(end["step"]) for end in ends) if ends else None
 
 
-def _measured(cfg: DictConfig, run: Run) -> float:
-    """Seconds a step takes here, without the making of patches."""
+def _measured(cfg: DictConfig, run: Run) -> tuple[float, float]:
+    """Seconds a step and the evaluation take here, from about a second of each.
+
+    A step is measured on as many patches as take BRIEF seconds, and taken to be proportional.
+    """
     with torch.random.fork_rng():
         job = Job.prepared(cfg, run)
-        return speed.measure(job.bare_step(), job.device, seconds=0, least=MEASURED)
+        batch = cfg.recipe.batch
+        a_patch = speed.measure(job.bare_step(1), job.device, seconds=0, least=1)
+        fit = min(batch, max(1, int(BRIEF / a_patch)))
+        a_step = speed.measure(job.bare_step(fit), job.device, seconds=BRIEF, least=1)
+        return a_step * batch / fit, _evaluating(job, only_here=True)
 
 
 def fit(cfg: DictConfig, chosen: DictConfig, run: Run, since: float) -> str:
@@ -82,7 +106,7 @@ def fit(cfg: DictConfig, chosen: DictConfig, run: Run, since: float) -> str:
 
 
 def steps_within(minutes: float, cfg: DictConfig, run: Run, since: float) -> int:
-    """The number of steps that train and evaluate a run within a time.
+    """The number of steps that train, validate and evaluate a run within a time.
 
     Args:
         minutes: from ``since`` on.
@@ -95,7 +119,7 @@ def steps_within(minutes: float, cfg: DictConfig, run: Run, since: float) -> int
     with torch.random.fork_rng():
         job = Job.prepared(cfg, run)
         a_step = speed.measure(job.bare_step(), job.device, seconds=min(10.0, 3 * minutes))
-        evaluating = _evaluating(job)
+        evaluating = _evaluating(job) + _validating(job)
     spent = time.monotonic() - since
     left = 60 * minutes - spent - evaluating
     if left < a_step:
@@ -106,19 +130,36 @@ def steps_within(minutes: float, cfg: DictConfig, run: Run, since: float) -> int
     return max(1, int(SHARE * left / a_step))
 
 
-def _evaluating(job: Job) -> float:
-    """Seconds that the evaluation takes, by the first image of each test set."""
-    found = 0.0
-    cfg = job.cfg
+def _evaluating(job: Job, only_here: bool = False) -> float:
+    """Seconds that the evaluation takes, by the first image of each test set.
+
+    ``only_here``: leave out test sets that would have to be downloaded first.
+    """
+    found, cfg = 0.0, job.cfg
     for name in {*filter(None, [cfg.testset]), *cfg.benchmarks}:
+        if only_here and catalogue.available(name, cfg.runtime.data) is None:
+            continue
         testset = catalogue.test_set(name, **job.task.reading(), **parts.where(cfg))
         first = replace(testset, names=testset.names[:1], images=testset.images[:1])
         started = time.perf_counter()
         evaluation.evaluate(job.network.eval(), first, job.task, device=job.device)
-        evaluation.evaluate_baseline(first, job.task)
+        if not job.run.baseline(testset.name).is_file():
+            evaluation.evaluate_baseline(first, job.task)
         pixels = sum(image.numel() for image in testset.images) / first.images[0].numel()
         found += (time.perf_counter() - started) * pixels
     return found
+
+
+def _validating(job: Job) -> float:
+    """Seconds that all validations while training take."""
+    validate, _ = job.validation()
+    if validate is None:
+        return 0.0
+    validate(job.network.eval())  # kernels are chosen
+    started = time.perf_counter()
+    validate(job.network)
+    times = job.cfg.recipe.steps // job.cfg.recipe.validate_every + 1
+    return (time.perf_counter() - started) * times
 
 
 def _in_words(seconds: float) -> str:

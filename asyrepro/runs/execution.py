@@ -128,9 +128,9 @@ class Job:
 
     # ------------------------------------------------------------------------------- training
 
-    def bare_step(self) -> Callable[[], None]:
-        """One training step on black patches as a function, to measure its time."""
-        batch = self.cfg.recipe.batch
+    def bare_step(self, batch: int | None = None) -> Callable[[], None]:
+        """A training step on so many black patches (the recipe's batch), to measure its time."""
+        batch = batch or self.cfg.recipe.batch
         inputs, label = parts.black_patches(self.task, self.cfg.recipe.patch, self.device, batch)
         if self.cfg.channels_last and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
@@ -163,13 +163,13 @@ class Job:
         with devices.memory(self._smaller_batch()):
             if cfg.recipe.get("whiten"):
                 parts.whiten(self.network, cfg.recipe.whiten, sampler)
-            validate, validated = self._validation()
+            validate, validated = self.validation()
             trainer = self._trainer(sampler, signature, validate)
             log = cfg.runtime.logger
             with logger.opened(log.name, self.run.folder, log.get("options")) as trainer.logger:
                 return whitening.fold(trainer.run()), seen | validated
 
-    def _validation(self):
+    def validation(self):
         """The PSNR of a network on the validation images as a function, and their fingerprint."""
         cfg = self.cfg
         if not cfg.recipe.validate_every:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import contextmanager, suppress
-from functools import cache
 from itertools import chain
 
 from omegaconf import DictConfig
@@ -16,6 +16,7 @@ from asyrepro.system import devices
 from asyrepro.system.errors import DataError
 from asyrepro.training import checkpoint, foreign
 
+SAID = "ASYREPRO_SAID"  # the environment variable that holds the notes that have been printed
 INTERVALS = ("log_every", "validate_every")  # of a recipe, in steps
 
 
@@ -129,9 +130,12 @@ def _have_all(cfg: DictConfig) -> None:
         have(name, cfg.runtime)
 
 
-@cache
 def _say_once(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    """Print a note, once in this process and those that it starts."""
+    said = os.environ.get(SAID, "")
+    if text not in said:
+        os.environ[SAID] = f"{said}{text}\n"
+        print(text, file=sys.stderr, flush=True)
 
 
 def data_sets(cfg: DictConfig) -> list[str]:

@@ -149,3 +149,37 @@ def test_a_new_run_takes_the_precision_of_its_row(planned):
     first.run.rows.touch()
     with pytest.raises(ConfigError, match="amp"):
         planned(f"amp={str(not other).lower()}", real=True)
+
+
+def test_a_profile_of_your_own_is_found(tmp_path, monkeypatch, capfd):
+    profile = tmp_path / "own" / "profile" / "mine.yaml"
+    profile.parent.mkdir(parents=True)
+    profile.write_text(
+        "defaults: [override /budget@_global_.budget: smoke]\n"
+        "name: mine\nexperiment: [table2_srcnn]\nloss: [mae, mse]\nseed: [4]\nbenchmarks: []\n"
+    )
+    started = mock.Mock(return_value=75)
+    monkeypatch.setattr(reproduce, "_train", started)
+    arguments = ["profile=mine", "--config-dir", f"{tmp_path / 'own'}", f"results={tmp_path}"]
+    assert reproduce.main([*arguments, "runtime.device=cpu", "runtime.download=false"]) == 75
+    assert {"experiment=table2_srcnn", "loss=mae,mse", "seed=4"} <= set(started.call_args.args[0])
+
+
+def test_a_plan_names_the_stand_in_once_for_all_processes(planned, monkeypatch, capfd):
+    monkeypatch.delenv(resolve.SAID, raising=False)
+    planned()
+    assert capfd.readouterr().err.count("bsd300 is not here") == 1
+    planned()  # as a process that it starts does: the environment is handed on
+    assert "bsd300" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "at_once"),
+    [(["runtime.device=cpu"], 2), (["runtime.threads=1"], 1), (["hydra/launcher=basic"], 1)],
+)
+def test_runs_go_side_by_side_on_a_cpu(planned, monkeypatch, overrides, at_once):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    launcher, found = reproduce._launcher(overrides, planned("recipe.steps=60", *overrides))
+    assert found == at_once and bool(launcher) == (at_once > 1)
+    assert reproduce._launcher([], planned("recipe.steps=6")) == ([], 1)

@@ -475,3 +475,12 @@ def test_a_sweep_is_sampled_value_by_value_beforehand(arguments, sampled):
 def test_a_sweep_without_values_is_refused():
     with config.composing(), pytest.raises(ConfigError):
         train._samples(["seed=range(0,0)", "loss=mae"])
+
+
+@pytest.mark.parametrize(("psnr", "warned"), [(-577.0, True), (31.0, False)])
+def test_a_run_below_its_baseline_says_so(tmp_path, psnr, warned):
+    run = Run(tmp_path / "s/table2/mae/seed0")
+    row = {"testset": "set5", "image": "bird"}
+    files.write_text(run.baseline("set5"), results.to_csv([row | {"psnr": 30.25}]))
+    said = train.summary([row | {"psnr": psnr}], run)
+    assert f"{psnr:.2f}" in said and ("30.25" in said) == warned
