@@ -2,12 +2,15 @@
 
 import io
 import itertools
+import re
+import shlex
 import struct
 import tarfile
 import threading
 import zipfile
 import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,6 +20,27 @@ from torch import nn
 
 from asyrepro.paper import tables
 from asyrepro.training.loop import Trainer
+
+# -- what pages tell to run
+
+ROOT = Path(__file__).parents[1]
+LAUNCHERS = ("asyrepro", "make", "python", "torchrun", "while", "srun")
+
+
+def commands(text):
+    """The words of every ``asyrepro ...`` and ``make ...`` in a Markdown page's blocks of code."""
+    found, fenced = [], False
+    for line in text.replace("\\\n", " ").splitlines():
+        fenced ^= line.startswith("```")
+        if not (fenced or line.startswith("    ")):
+            continue
+        line = re.sub(r"^([A-Z_]+=\S+ )+", "", line.strip()).partition("; ")[0]
+        if line.startswith(LAUNCHERS):
+            words = shlex.split(line, comments=True)
+            starts = [i for i, word in enumerate(words) if word in ("asyrepro", "make")]
+            found += [words[starts[0] :]] if starts else []
+    return found
+
 
 # -- images and files
 
