@@ -1,7 +1,7 @@
 """The study behind ``make reproduce``: all tables, from data to figures, in one command.
 
     asyrepro reproduce                               # quick, or full with CUDA
-    asyrepro reproduce profile=cpu study=overnight seed=0,1,2
+    asyrepro reproduce profile=cpu study=overnight seed=0,1,2    # or seed=range(0,3)
     asyrepro reproduce profile=quick hydra/launcher=processes
     asyrepro reproduce minutes=25                    # as many steps as fit into that time
 
@@ -23,9 +23,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 from asyrepro.commands.train import failure
 from asyrepro.data import catalogue
@@ -167,7 +170,7 @@ def _split(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
     for item in given:
         key, _, value = item.partition("=")
         if key in LISTS:
-            lists[key] = [part for part in value.split(",") if part]
+            lists[key] = _listed(item)
             if not lists[key]:
                 raise ConfigError(f"{key}= needs at least one value")
             if twice := [part for part in lists[key] if lists[key].count(part) > 1]:
@@ -181,6 +184,18 @@ def _split(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
         cuda = devices.choose(device[-1] if device else "auto").type == "cuda"
         overrides.append(f"profile={'full' if cuda else 'quick'}")
     return lists, [*overrides, *searched]
+
+
+def _listed(item: str) -> list[str]:
+    """["0", "1", "2"] of seed=0,1,2 and of seed=range(0,3)."""
+    value = item.partition("=")[2]
+    if "(" not in value:
+        return [part for part in value.split(",") if part]
+    with suppress(HydraException):
+        given = OverridesParser.create().parse_override(item)
+        if given.is_range_sweep() or given.is_choice_sweep():
+            return list(given.sweep_string_iterator())
+    raise ConfigError(f"{item} is not understood; give several as a,b,c, seeds also as range(0,6)")
 
 
 def _sweep(lists: dict[str, list[str]], overrides: list[str]) -> dict[str, list[str]]:

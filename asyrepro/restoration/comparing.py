@@ -72,7 +72,7 @@ def compare(
     for name, first, second in bar(pairs, leave=False):
         try:
             with reaching():
-                one, two = read_pair(first, second, white)
+                one, two = read_pair(first, second, white, notes)
             rows = measure(one, two, scale=scale, border=border)
         except DataError as error:
             failed.append(str(error))
@@ -128,13 +128,15 @@ def _by_name(folder: Path) -> dict[str, Path]:
     return found
 
 
-def read_pair(reference: Path, output: Path, white: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """Two images as float64 (C, H, W) of the same shape, white = 1.
+def read_pair(
+    reference: Path, output: Path, white: float | None, notes: list[str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two images as float64 (C, H, W) of the same shape, white = 1; ``notes`` as of read_full.
 
     Raises:
         DataError: an image cannot be read, their sizes differ, or one is grey and one is colour.
     """
-    one, two = read_full(reference, white), read_full(output, white)
+    one, two = (read_full(path, white, notes) for path in (reference, output))
     if one.shape[1:] != two.shape[1:]:
         raise DataError(
             f"{reference} is {_size(one)}, {output} is {_size(two)} (height x width): "
@@ -174,11 +176,12 @@ def _why_sizes_differ(one: tuple[int, int], two: tuple[int, int]) -> str:
     return "they must be equal; are these the same picture?"
 
 
-def read_full(path: Path, white: float | None = None) -> np.ndarray:
+def read_full(path: Path, white: float | None = None, notes: list[str] | None = None) -> np.ndarray:
     """An image file as float64 (1, H, W) if it is grey, else (3, H, W), with white = 1.
 
     Nothing is rounded or clipped. ``white`` is the value of white in files of 16 bits or floating
-    point; None stands for 65535 and 1.
+    point; None stands for 65535 and 1. What is left out, as all pages but the first, is added to
+    ``notes``.
 
     Raises:
         DataError: the file cannot be read, has transparent pixels or another number of channels, or
@@ -187,7 +190,10 @@ def read_full(path: Path, white: float | None = None) -> np.ndarray:
     data = decoding.read_bytes(path)
     pixels = _decode_float(data, path) if data.startswith(decoding.TIFF) else None
     if pixels is None:
-        pixels = decoding.decode(data, path)[0].pixels
+        picture = decoding.decode(data, path)[0]
+        pixels = picture.pixels
+        if notes is not None:
+            notes += [f"{shown(path)}: {note}." for note in picture.notes]
     if pixels.dtype == np.uint8:
         pixels = pixels / 255
     else:

@@ -140,8 +140,7 @@ class Settings(Part):
     fallback: bool
     max_steps: PositiveInt | None = None
     minutes: PositiveFloat | None = None
-    benchmarks: list | None
-    literature: list
+    benchmarks: list
     loss: Loss
     task: Described
     recipe: Recipe
@@ -163,9 +162,6 @@ def check(cfg: DictConfig) -> None:
         raise ConfigError(_refusal(error)) from error
     if cfg.loss.get("base") == cfg.loss.name:
         raise ConfigError(f"loss.base is {_shown(cfg.loss.base)}; name another loss")
-    if not isinstance(cfg.profile.benchmarks, Sequence):
-        shown = _shown(cfg.profile.benchmarks)
-        raise ConfigError(f"profile.benchmarks is {shown}; write a list, such as [set5]")
     if cfg.runtime.data is not None and not Path(str(cfg.runtime.data)).expanduser().is_dir():
         raise ConfigError(
             f"runtime.data is {_shown(cfg.runtime.data)}, which is no folder: name one that holds "
@@ -175,7 +171,7 @@ def check(cfg: DictConfig) -> None:
         raise ConfigError("which folder of images? dataset=folder dataset.name=/path/to/images")
     from asyrepro.data import catalogue  # not to load it for a misspelt setting
 
-    tests = [cfg.testset, cfg.validation, *(cfg.benchmarks or [])]
+    tests = [cfg.testset, cfg.validation, *cfg.benchmarks]
     catalogue.check_names(cfg.dataset.name, [name for name in tests if name is not None])
     make(cfg.loss.criterion)
     task = make(cfg.task)

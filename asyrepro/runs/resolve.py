@@ -42,8 +42,6 @@ def resolve(cfg: DictConfig, run: Run | None = None) -> DictConfig:
 def resolved(cfg: DictConfig, run: Run | None = None) -> DictConfig:
     """:func:`resolve` of a configuration that is checked already, in place."""
     device = devices.choose(cfg.runtime.device)
-    if cfg.benchmarks is None:
-        cfg.benchmarks = [name for name in cfg.literature if name in cfg.profile.benchmarks]
     done = run is not None and run.finished
     if not done:
         for name in filter(catalogue.is_folder, data_sets(cfg)):

@@ -304,7 +304,7 @@ VALUES = [  # what is wrong, and what the sentence must name beside setting and 
     (SR, "cell", 5),
     (SR, "loss.name", ["mae"]),
     (SR, "loss.name", None),
-    (SR, "profile.benchmarks", None, "[set5]"),
+    (SR, "profile.benchmarks", None, "benchmarks"),
     (SR, "recipe.scheduler", None),
     (SR, "recipe.whiten", ["layers"]),
     (SR, "testset", "set13", "set14"),

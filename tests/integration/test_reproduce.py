@@ -114,6 +114,18 @@ def begin(item):
     item.run.config.write_text(config.to_yaml(item.cfg))
 
 
+@pytest.mark.parametrize("given", ["0,2,4", "range(0,5,2)", "choice(0,2,4)"])
+def test_seeds_are_a_list_or_a_range(given):
+    lists, _ = reproduce._split([f"seed={given}", "profile=smoke"])
+    assert lists["seed"] == ["0", "2", "4"]
+
+
+@pytest.mark.parametrize("given", ["seed=glob(1)", "seed=range(", "seed=cast(1)"])
+def test_other_lists_of_seeds_are_refused(given):
+    with pytest.raises(ConfigError, match="seed="):
+        reproduce._split([given, "profile=smoke"])
+
+
 def test_stand_in_images_have_a_study_of_their_own(tmp_path, planned):
     assert planned().study == tmp_path / "smoke-bundled"
     assert {item.cfg.dataset.name for item in planned().runs} == {"bundled"}

@@ -383,3 +383,12 @@ def test_bicubic_on_set5_has_the_published_numbers(tmp_path, capsys):
     assert row["pairs"] == 5
     assert row["psnr"] == pytest.approx(30.39, abs=0.01)
     assert row["ssim_11"] == pytest.approx(0.8682, abs=0.0005)
+
+
+def test_pages_that_are_not_compared_are_named(tmp_path, grey, capsys):
+    first, second = (Image.fromarray(image) for image in grey)
+    first.save(tmp_path / "a.tif", save_all=True, append_images=[second, second])
+    second.save(tmp_path / "b.png")
+    assert main([str(tmp_path / "a.tif"), str(tmp_path / "b.png")]) == 0
+    said = capsys.readouterr().out
+    assert "a.tif: only the first of 3 pages" in said and "b.png: only" not in said
