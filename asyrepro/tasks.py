@@ -104,6 +104,10 @@ class Task:
         """The task as it is posed on a test set, which may have a protocol of its own."""
         return self
 
+    def protocol(self, testset: str) -> str:
+        """Which test noise an image of a test set has ("name", "kair"); "" where none is added."""
+        return ""
+
     def prepared(self, degraded: Tensor) -> Tensor:
         """A batch as stored and degraded (N, C, h, w), float32 in [0, 1] -> the network's input."""
         return degraded
@@ -208,8 +212,11 @@ class Denoising(Task):
         self.normalize = check_choice("normalize", normalize, NORMALIZATIONS)
         self._test_noise = degradation.test_noise
 
+    def protocol(self, testset: str) -> str:
+        return "kair" if self.noise == "kair" and testset in KAIR_SETS else "name"
+
     def on(self, testset: str) -> Denoising:
-        if self.noise != "kair" or testset not in KAIR_SETS:
+        if self.protocol(testset) != "kair":
             return self
         posed = copy.copy(self)
         posed._test_noise = degradation.kair_noise

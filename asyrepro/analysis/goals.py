@@ -26,6 +26,8 @@ LITERATURE = "psnr_y"  # luma, borders cut, 8 bits, as published for super-resol
 # as a fraction.
 MARGINS = {"psnr": 0.05, "ssim": 0.003, "nrmse": 0.01}
 
+NOISES = {"kair": "KAIR's noise", "name": "noise by name"}  # of test images
+
 
 @dataclass(frozen=True)
 class Goal:
@@ -70,9 +72,9 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
         frame: the tidy table (:func:`asyrepro.runs.results.load`).
 
     Returns:
-        Columns network, test, goal, anchor (dB), reached (mean over images and seeds), loss (the
-        base loss that reached it), met ("yes" or "no"). Networks whose benchmarks were not
-        evaluated have no rows.
+        Columns network, test (with its noise where the rows name it), goal, anchor (dB), reached
+        (mean over images and seeds), loss (the base loss that reached it), met ("yes" or "no").
+        Networks whose benchmarks were not evaluated have no rows.
     """
     rows = results.plain(frame)
     rows = rows[rows["loss"].isin(BASES) & rows["dataset"].isin(titles.DATASET_TITLES)]
@@ -91,7 +93,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
         made.append(
             {
                 "network": f"{titles.model_title(goal.model)}, {_trained(mine)}",
-                "test": goal.title,
+                "test": ", ".join([goal.title, *noise(mine)]),
                 "goal": f"{goal.psnr:.2f}",
                 "anchor": goal.anchor,
                 "reached": f"{means[best]:.2f}",
@@ -100,6 +102,12 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(made)
+
+
+def noise(rows: pd.DataFrame) -> list[str]:
+    """The test noise of rows that name it; published numbers have KAIR's."""
+    named = rows["protocol"] if "protocol" in rows.columns else []
+    return [NOISES[name] for name in sorted(set(named) & set(NOISES))]
 
 
 def _trained(rows: pd.DataFrame) -> str:

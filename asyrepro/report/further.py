@@ -8,7 +8,7 @@ import pandas as pd
 
 from asyrepro import paper
 from asyrepro.analysis import changes as analysis
-from asyrepro.analysis import titles
+from asyrepro.analysis import goals, titles
 from asyrepro.analysis.summary import published_psnr
 from asyrepro.analysis.titles import model_title
 from asyrepro.report import wording
@@ -46,6 +46,7 @@ def benchmarks(frame: pd.DataFrame) -> list[Grid]:
         head = [f"{titles.TEST_SETS.get(x, x)} {m}" for x in sets for m in ("PSNR", "SSIM")]
         title = f"{model_title(model)}, trained on {titles.DATASET_TITLES.get(dataset, dataset)}"
         title += ": luma, border cut, 8 bits" if luma else ""
+        title += "".join(f", {noise}" for noise in goals.noise(group))
         made.append(Grid(title, ["Loss", *head], body, text_columns=1))
     return made
 

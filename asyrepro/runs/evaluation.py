@@ -79,6 +79,8 @@ def check_sizes(testset, task: Task) -> None:
 def row(name: str, restored: Tensor, label: Tensor, task: Task, testset: str) -> dict:
     """The metrics of one restored image (C, H, W) as a row of the tidy table."""
     found = {"testset": testset, "image": name, **metrics.all_metrics(label, restored)}
+    if protocol := task.protocol(testset):
+        found["protocol"] = protocol
     if _literature(task, testset):
         found |= metrics.literature(label, restored, border=task.scale)
     return found
@@ -98,8 +100,8 @@ def evaluate(
 
     Returns:
         A list of dictionaries with testset, image, psnr (dB), ssim, rmse (eq. 9), nrmse (what
-        the paper printed as RMSE), and psnr_y, ssim_y for super-resolution but on the tables'
-        own images.
+        the paper printed as RMSE), psnr_y, ssim_y for super-resolution but on the tables' own
+        images, and protocol, the test noise of denoising.
 
     Raises:
         DataError: an image is too small to be measured; found before any is restored.

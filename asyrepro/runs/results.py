@@ -79,9 +79,14 @@ def read_rows(path, may_be_empty: bool = False) -> pd.DataFrame:
 
 
 def to_csv(rows: Iterable[dict]) -> str:
-    """Rows as CSV text; floats with seven decimals, None and NaN as an empty field."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    """Rows as CSV text; floats with seven decimals, None and NaN as an empty field.
+
+    Denoising has a further column, ``protocol``: the test noise ("kair", "name"), see
+    :meth:`asyrepro.tasks.Task.protocol`. Rows without it are older; theirs is "name".
+    """
+    rows, text = list(rows), io.StringIO()
+    further = sorted({name for row in rows for name in row} - set(COLUMNS))
+    writer = csv.DictWriter(text, [*COLUMNS, *further], lineterminator="\n")
     writer.writeheader()
     for row in rows:
         writer.writerow({k: _written(v) for k, v in row.items()})

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from asyrepro.runs import results
 from asyrepro.runs.evaluation import evaluate, evaluate_baseline, mean_psnr
 from asyrepro.tasks import Denoising, SuperResolution
 
@@ -47,6 +48,23 @@ def test_a_constant_error_of_a_tenth_is_20_db():
 def test_the_identity_scores_as_the_baseline():
     for task in (Denoising(25), SuperResolution(3, "luma")):
         assert evaluate(nn.Identity(), Two(), task) == evaluate_baseline(Two(), task)
+
+
+def test_rows_of_denoising_name_their_test_noise(tmp_path):
+    task, network = Denoising(25, noise="kair"), nn.Identity()
+    made = [
+        *evaluate(network, Two("set12"), task),
+        *evaluate(network, Two("table4"), task),
+        *evaluate(network, Two("set12"), Denoising(25)),
+        *evaluate(network, Two(), SuperResolution(3, "luma")),
+    ]
+    about = {"model": "m", "dataset": "d", "loss": "mae", "seed": 0}
+    path = tmp_path / "rows.csv"
+    path.write_text(results.to_csv(about | row | {"table": k // 2} for k, row in enumerate(made)))
+    read = results.read_rows(path)["protocol"]
+    assert read.tolist() == ["kair"] * 2 + ["name"] * 4 + [""] * 2
+    path.write_text(results.to_csv(about | row for row in made[-2:]))
+    assert "protocol" not in path.read_text()
 
 
 def test_literature_metrics_but_on_the_tables_images():

@@ -39,6 +39,13 @@ def test_the_better_base_loss_counts_and_no_asymmetric_one():
     assert set12["network"] == "DnCNN, BSD400"
 
 
+def test_the_test_noise_is_named_where_the_rows_name_it():
+    made = frame(rows("dncnn", None, "set12", "mse", [31.0]))
+    assert goals.table(made)["test"].tolist() == ["Set12, sigma 25"]
+    named = goals.table(made.assign(protocol="kair"))["test"]
+    assert named.tolist() == ["Set12, sigma 25, KAIR's noise"]
+
+
 def test_super_resolution_counts_in_the_literatures_metric():
     plain = rows("srcnn", None, "set5", "mse", [39.0], dataset="bsd300")
     plain[0]["psnr_y"] = 32.1
