@@ -3,7 +3,7 @@
     asyrepro report                       # the front page, results/index.html, alone
     asyrepro report study=quick
     asyrepro report study=quick,seeds results=FOLDER pdf=true
-    asyrepro report between=short,long    # each loss of one study against itself in another
+    asyrepro report between=short,long    # side by side, results/long/against_short.html
 
 Everything is made from the study's metrics.csv (rebuilt from its run folders where these are
 there) and from its kept crops and learning curves. New crops also need the trained weights and the
@@ -23,7 +23,7 @@ from asyrepro.system.options import command, setting
 class Options:
     study: list[str] = setting([], "one or more studies, by name", shown="NAME,NAME")
     results: Path = setting(Path("results"), "folder of all studies", shown="FOLDER")
-    between: list[str] = setting([], "two studies to compare, loss by loss", shown="NAME,NAME")
+    between: list[str] = setting([], "two studies to set side by side", shown="NAME,NAME")
     pdf: bool = setting(False, "write each figure as PDF, too")
 
 
@@ -33,12 +33,12 @@ def main(arguments: list[str]) -> int:
 
 
 def _build(options: Options) -> None:
-    from asyrepro.report import changes, front, study
+    from asyrepro.report import between, front, study
 
     if options.between:
         if len(options.between) != 2:
             raise DataError(f"between= takes two studies, not {','.join(options.between)}")
-        print(changes.between(*(options.results / name for name in options.between)))
+        print(between.write(*(options.results / name for name in options.between)))
         return
     for name in options.study:
         study.build(options.results / name, pdf=options.pdf)

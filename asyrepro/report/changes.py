@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 
 from asyrepro.analysis import titles
-from asyrepro.analysis.changes import place, shown, told
-from asyrepro.analysis.comparisons import across
+from asyrepro.analysis.changes import shown, told
 from asyrepro.metrics import METRICS
 from asyrepro.report import wording
 from asyrepro.runs import results
-from asyrepro.system.errors import DataError
-from asyrepro.system.files import write_csv
 
 DECIMALS = METRICS["psnr"].decimals  # PSNR alone is shown
 
@@ -67,34 +62,3 @@ def _cells(row) -> list[str]:
         f"{row.images_better:.0f} of {row.images}",
         told(row),
     ]
-
-
-def between(first: Path, second: Path) -> str:
-    """What a second study changes against a first, loss by loss, as text.
-
-    All metrics are written to ``<second>/against_<first>.csv``.
-
-    Raises:
-        DataError: one is missing, or they share no loss, seed and image.
-    """
-    table = across(results.load(first), results.load(second))
-    table = table[table["seeds"] > 0]
-    if table.empty:
-        raise DataError(f"{first} and {second} share no network, loss, seed and test image")
-    path = write_csv(second / f"against_{first.name}.csv", table.dropna(axis="columns", how="all"))
-    head = ["network", "test set", "loss", f"PSNR (dB), {first.name}", "change [95 %]"]
-    rows = [
-        [
-            titles.model_title(row.model),
-            place(row.variant, row.table, row.testset),
-            titles.loss_title(row.loss),
-            wording.number(row.against_mean, DECIMALS),
-            f"{wording.number(row.change, DECIMALS, sign=True)} "
-            + wording.interval(row.lower, row.upper, DECIMALS),
-            f"{row.seeds_better:.0f} of {row.seeds}",
-            row.direction,
-        ]
-        for row in table[table["metric"] == "psnr"].itertuples()
-    ]
-    lines = wording.grid([*head, "seeds better", "result"], rows, names=3)
-    return "\n".join([*lines, f"All metrics: {path}"])

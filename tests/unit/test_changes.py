@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from asyrepro.analysis import changes, statistics
+from asyrepro.report import between, forest, further, study
 from asyrepro.report import changes as report
-from asyrepro.report import forest, further, study
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
 
@@ -254,10 +254,11 @@ def test_trainings_that_differ_in_more_than_the_loss_are_not_compared(tmp_path):
 def test_two_studies_side_by_side(tmp_path):
     tidy(tmp_path / "short", rows("mae", MAE), rows("asy_mae", ASY))
     tidy(tmp_path / "long", rows("mae", [[31.0, 29.0], [31.2, 29.4]], iterations=900))
-    text = report.between(tmp_path / "short", tmp_path / "long")
+    text = between.write(tmp_path / "short", tmp_path / "long")
     assert "29.150" in text and "+1.000" in text and "Asy_MAE" not in text
+    assert "29.150" in (tmp_path / "long" / "against_short.html").read_text()
     kept = pd.read_csv(tmp_path / "long" / "against_short.csv")
     assert kept["metric"].tolist() == ["psnr", "ssim", "nrmse"]
     tidy(tmp_path / "other", rows("mse", MAE))
     with pytest.raises(DataError, match="other"):
-        report.between(tmp_path / "short", tmp_path / "other")
+        between.write(tmp_path / "short", tmp_path / "other")

@@ -1,0 +1,118 @@
+"""Two studies side by side: each loss against itself, and what it changes in each."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from asyrepro.analysis import titles
+from asyrepro.analysis.changes import WHERE, changes, shown, told
+from asyrepro.analysis.comparisons import across
+from asyrepro.metrics import METRICS
+from asyrepro.report import answers, page, wording
+from asyrepro.report.tables import Grid
+from asyrepro.runs import results
+from asyrepro.system.errors import DataError
+from asyrepro.system.files import write_csv, write_text
+
+DECIMALS = METRICS["psnr"].decimals  # PSNR alone is shown
+ABOUT = (
+    "PSNR in dB; on luma with the border cut where a test set has it so in the literature. Changes "
+    "are means within a seed and an image, with intervals of 95 % over seeds and images."
+)
+
+
+def write(first: Path, second: Path) -> str:
+    """Compare two studies; returns the text of the page.
+
+    Written beside the second study's report: ``against_<first>.html`` and ``.md``, and all metrics
+    as ``against_<first>.csv``.
+
+    Raises:
+        DataError: one is missing, or they share no loss, seed and image.
+    """
+    frames = [results.load(study) for study in (first, second)]
+    table = across(*frames)
+    table = table[table["seeds"] > 0]
+    if table.empty:
+        raise DataError(f"{first} and {second} share no network, loss, seed and test image")
+    names = [first.name, second.name]
+    file = second / f"against_{first.name}"
+    numbers = write_csv(f"{file}.csv", table.dropna(axis="columns", how="all"))
+    grids = [_losses(shown(table), names), _changes(frames, names)]
+    about = {
+        "title": f"{names[0]} and {names[1]}, side by side",
+        "about": ABOUT,
+        "grids": [grid for grid in grids if grid.rows],
+        "numbers": numbers.name,
+        "studies": [
+            {
+                "name": study.name,
+                "title": answers.title(frame),
+                "page": f"{os.path.relpath(study, second)}/index.html",
+            }
+            for study, frame in zip((first, second), frames, strict=True)
+        ],
+    }
+    write_text(f"{file}.html", page.render("between.html.j2", about))
+    text = _markdown(about)
+    write_text(f"{file}.md", text)
+    return f"{text}\nPage: {file}.html; all metrics: {numbers}"
+
+
+def _losses(rows: pd.DataFrame, names: list[str]) -> Grid:
+    """Each loss of the second study minus the same of the first."""
+    head = ["Network", "Test set", "Loss", *names, "Change [95 %]", "Seeds better", "Result"]
+    body = [
+        [
+            titles.model_title(row.model),
+            row.place,
+            titles.loss_title(row.loss),
+            wording.number(row.against_mean, DECIMALS),
+            wording.number(row.loss_mean, DECIMALS),
+            _change(row.change, row.lower, row.upper),
+            f"{row.seeds_better:.0f} of {row.seeds}",
+            row.direction,
+        ]
+        for row in rows.itertuples()
+    ]
+    return Grid(f"Each loss: {names[1]} minus {names[0]}", head, body, text_columns=3)
+
+
+def _changes(frames: list[pd.DataFrame], names: list[str]) -> Grid:
+    """What each loss changes against its base loss, in the one and in the other."""
+    pairs = [*WHERE, "loss", "against"]
+    one, two = (shown(changes(frame)) for frame in frames)
+    both = one[one["seeds"] > 0].merge(two[two["seeds"] > 0], on=pairs, suffixes=("_1", "_2"))
+    body = []
+    for row in both.to_dict("records"):
+        losses = titles.loss_title(row["loss"]), titles.loss_title(row["against"])
+        cells = [titles.model_title(row["model"]), row["place_1"], " against ".join(losses)]
+        for k in (1, 2):
+            numbers = (row[f"{name}_{k}"] for name in ("change", "lower", "upper"))
+            study = pd.Series({name: row[f"{name}_{k}"] for name in SAID})
+            cells += [_change(*numbers), str(row[f"seeds_{k}"]), told(study)]
+        body.append(cells)
+    head = ["Network", "Test set", "Losses"]
+    for name in names:
+        head += [f"{name}: change [95 %]", "Seeds", "Result"]
+    return Grid("Each loss against its base loss, in both", head, body, text_columns=3)
+
+
+SAID = ("result", "reason", "notes", "seeds", "lower")  # of a change, in its result
+
+
+def _change(change: float, lower: float, upper: float) -> str:
+    shown = wording.number(change, DECIMALS, sign=True)
+    return f"{shown} {wording.interval(lower, upper, DECIMALS)}".strip()
+
+
+def _markdown(about: dict) -> str:
+    lines = [f"# {about['title']}", ""]
+    lines += [f"- {study['name']}: {study['title']}" for study in about["studies"]]
+    lines += ["", about["about"], ""]
+    for grid in about["grids"]:
+        lines += [f"## {grid.title}", "", *wording.grid(grid.head, grid.rows, names=3)]
+    return "\n".join(lines).rstrip() + "\n"
