@@ -26,7 +26,6 @@ import time
 from contextlib import suppress
 from importlib.util import find_spec
 
-import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
@@ -93,9 +92,11 @@ def _launcher(overrides: list[str], plan: Plan) -> tuple[list[str], int]:
     chosen = [item for item in overrides if item.startswith("hydra/launcher=")]
     if chosen:
         jobs = [int(item.partition("=")[2]) for item in overrides if item.startswith(JOBS)]
-        many = jobs[-1] if jobs else torch.cuda.device_count()
-        many = many if many > 0 else cpu_count()
-        return [], many if chosen[-1] == "hydra/launcher=processes" else 1
+        launcher = chosen[-1].partition("=")[2]
+        if launcher not in distributed.EACH:
+            return [], 1
+        many = jobs[-1] if jobs else distributed.at_once(launcher)
+        return [], many if many > 0 else cpu_count()
     runtime, many = plan.cfg.runtime, min(cpu_count(), len(plan.runs))
     long = all(item.values["recipe"]["steps"] >= FEW for item in plan.runs)
     if devices.choose(runtime.device).type != "cpu" or runtime.threads or many == 1 or not long:

@@ -99,6 +99,7 @@ def environment(device: torch.device, name: str, **settings) -> dict:
         "cudnn_tf32": torch.backends.cudnn.allow_tf32,
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "matmul_tf32": torch.backends.cuda.matmul.allow_tf32,
         "threads": torch.get_num_threads(),
     }
     found = versions()

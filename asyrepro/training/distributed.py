@@ -33,15 +33,22 @@ from asyrepro.system.errors import ConfigError, UserError
 from asyrepro.training import stopping
 
 LAUNCHERS = {  # hydra/launcher=... -> the package that it needs
-    **dict.fromkeys(("joblib", "processes"), "hydra-joblib-launcher"),
+    **dict.fromkeys(("joblib", "processes", "gpu"), "hydra-joblib-launcher"),
     **dict.fromkeys(
         ("slurm", "slurm_local", "submitit_local", "submitit_slurm"), "hydra-submitit-launcher"
     ),
 }
+EACH = {"processes": 1, "gpu": 4}  # launchers of processes -> how many work on each GPU at once
 TIMEOUT = timedelta(hours=12)  # the others wait while the first process evaluates
 ASKED_EVERY = 10  # steps between two questions whether one of the processes has to end
 
-OmegaConf.register_new_resolver("processes", lambda: torch.cuda.device_count() or -1, replace=True)
+
+def at_once(launcher: str) -> int:
+    """How many processes a preset of the joblib launcher starts; -1, one a core, without a GPU."""
+    return EACH[launcher] * torch.cuda.device_count() or -1
+
+
+OmegaConf.register_new_resolver("processes", at_once, replace=True)
 
 
 def check_launcher(arguments: list[str]) -> None:
@@ -87,7 +94,8 @@ def _free_gpu() -> int:
         return 0
     folder = Path(tempfile.gettempdir()) / f"asyrepro-{os.getuid()}"
     folder.mkdir(exist_ok=True)
-    for place, index in itertools.product(itertools.count(), range(count)):
+    places = ((place, index) for place in itertools.count() for index in range(count))
+    for place, index in places:
         name = getattr(torch.cuda.get_device_properties(index), "uuid", index)
         lock = os.open(folder / f"gpu-{name}.{place}.lock", os.O_CREAT | os.O_RDWR)
         try:

@@ -89,6 +89,16 @@ def test_processes_spread_over_the_gpus(tmp_path, monkeypatch):
     assert [take(), take(), take(), take()] == [0, 1, 0, 1]
 
 
+@pytest.mark.parametrize(
+    ("launcher", "gpus", "expected"),
+    [("processes", 2, 2), ("gpu", 2, 8), ("processes", 0, -1), ("gpu", 0, -1)],
+)
+def test_runs_at_once_follow_the_gpus(monkeypatch, launcher, gpus, expected):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    cfg = config.compose([f"hydra/launcher={launcher}"])
+    assert cfg.hydra.launcher.n_jobs == expected
+
+
 def test_a_launcher_that_is_not_installed_is_named(monkeypatch, capsys):
     def missing(name):
         raise distributed.PackageNotFoundError(name)
@@ -105,6 +115,7 @@ def test_a_launcher_that_is_not_installed_is_named(monkeypatch, capsys):
 def test_presets_compose_with_what_the_documentation_names():
     for launcher, chosen in {
         "processes": ["n_jobs=4"],
+        "gpu": ["n_jobs=3"],
         "slurm": ["partition=gpu", "timeout_min=60", "gpus_per_node=2", "array_parallelism=8"],
         "slurm_local": ["gpus_per_node=1"],
     }.items():
