@@ -110,6 +110,8 @@ def one_run(cfg: DictConfig) -> None:
     try:
         with stopping.handled():
             stopping.limit(cfg.runtime.max_minutes)
+            with files.storing(run.folder):
+                run.folder.exists()  # an OSError if its name is too long
             with reaching():
                 chosen = resolve(cfg, run)
                 if cfg.minutes and begun_with(run) is None:

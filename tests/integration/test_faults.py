@@ -212,7 +212,7 @@ def test_sigterm_to_a_study_ends_its_training_too(tmp_path):
     process.join()
     log = (tmp_path / "log").read_text()
     assert process.exitcode == 143, log
-    [step] = re.findall(r"stopped at step (\d+) of 100000; the same command continues it", log)
+    [step] = re.findall(r"stopped at step (\d+) of 100000", log)
     [folder] = [path.parent for path in tmp_path.rglob(CHECKPOINT)]
     assert checkpoint.load(folder / CHECKPOINT)["step"] == int(step)
     assert not locks.in_use(folder)
@@ -431,7 +431,7 @@ def _train_overtaken(*arguments):
     def overtaken(cfg, run):
         train.resolve = resolve
         carry_out(resolve(cfg.copy()), run)
-        return resolve(cfg, Run(run))
+        return resolve(cfg, run)
 
     train.resolve = overtaken
     return _train(*arguments)
@@ -479,7 +479,7 @@ def test_a_study_does_not_call_the_cells_of_another_process_failed(taken, monkey
     output = capsys.readouterr()
     assert f"not finished: {folder}: another process is working on it" in output.err
     assert "failed" not in output.err
-    assert "0 of 1 cells" in output.out
+    assert "0 of 1 runs" in output.out
 
 
 # ------------------------------------------------------------------------------- cells that fail
@@ -495,10 +495,10 @@ def test_a_cell_that_fails_is_named_with_the_command_for_just_this_cell(tmp_path
     end = log[log.index("failed: ") :].splitlines()
     assert re.match(rf"failed: {re.escape(str(bad.parent))}: the loss is no longer finite", end[0])
     python, *rest = shlex.split(end[1])
-    assert "python" in python and rest[:2] == ["-m", "asyrepro", "train"] and len(end) == 2
+    assert "python" in python and rest[:3] == ["-m", "asyrepro", "train"] and len(end) == 2
 
     good.unlink()  # the command is for the other cell
-    assert soak.run(tmp_path / "again", _train, *rest[2:]) == 2
+    assert soak.run(tmp_path / "again", _train, *rest[3:]) == 2
     assert re.match(r"error: the loss is no longer finite at", (tmp_path / "again").read_text())
     assert not good.exists()
 
@@ -578,7 +578,7 @@ def test_too_large_a_batch_names_the_one_to_try(tmp_path):
     ],
 )
 def test_out_of_memory_on_a_gpu(tmp_path, monkeypatch, where, batch, message, error):
-    def allocate(*_):
+    def allocate(*_, **__):
         raise error
 
     cfg = soak.training(1)

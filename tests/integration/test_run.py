@@ -375,7 +375,6 @@ def test_every_experiment_profile_and_loss_composes():
         group: sorted(p.stem for p in (config.CONFIGS / group).glob("*.yaml"))
         for group in ("experiment", "profile", "loss")
     }
-    assert len(groups["loss"]) == 12
     for profile in groups["profile"]:
         listed = OmegaConf.load(config.CONFIGS / "profile" / f"{profile}.yaml")
         assert set(listed.loss) <= set(groups["loss"])
@@ -390,7 +389,7 @@ def test_every_experiment_profile_and_loss_composes():
 @pytest.mark.parametrize(
     ("overrides", "recipe", "steps"),
     [
-        (["model=edsr"], "edsr_quick", 160),
+        (["model=edsr"], "edsr_quick", 320),
         (["model=edsr", "budget=cpu"], "edsr", 28000),
         (["experiment=table5_dphsir", "profile=seeds"], "dphsir_seeds", 600),
         (["experiment=table5_dphsir", "profile=seeds", "budget=cpu"], "dphsir", 25000),
