@@ -47,6 +47,7 @@ CONFIGS = next((path for path in PLACES if path.is_dir()), PLACES[-1])  # of a w
 ADDED = {  # settings of a task or data set that older configurations lack, and what that means
     "border": "renormalise", "noise": "name", "normalize": None, "test_sigma": None, "white": None,
 }  # fmt: skip
+INPUT = {"enlarged": True, "noise_map": False}  # what a network is given, unless it says otherwise
 IDENTITY = (  # the settings that make a run what it is: two runs that agree in them are the same
     "model", "dataset", "task", "loss", "recipe", "seed", "testset", "validation", "amp",
     "channels_last",
@@ -367,6 +368,7 @@ def decisive(cfg: DictConfig | dict) -> dict:
     if isinstance(cfg, DictConfig):
         cfg = OmegaConf.to_container(cfg, resolve=True)
     found = {key: cfg[key] for key in IDENTITY}
+    found["model"] = cfg["model"] | {"input": INPUT | (cfg["model"].get("input") or {})}
     # What the report compares the loss with belongs to the report.
     found["loss"] = {k: v for k, v in cfg["loss"].items() if k != "base"}
     added = ADDED.items()  # the same run as before there was a choice

@@ -43,7 +43,7 @@ class Blur(Task):
 MODEL = """
 name: mine
 network: {_target_: ownpkg.Net, width: 4}
-input: {mode: grey, enlarged: true, noise_map: false}
+input: {mode: grey}
 """
 SETTINGS = [
     "--config-dir", "conf", "model=mine", "task=blur", "recipe=dncnn", "dataset=bundled",
