@@ -1,7 +1,7 @@
 """Store trained weights with a study: python scripts/keep_weights.py results/paper-cpu table2
 
 The weights.pt of the run folders stay out of git. This stores those of every finished run, or of
-the cells that are named (as table2 or table2/mae/seed0, with * for anything), as
+the runs that are named (as table2 or table2/mae/seed0, with * for anything), as
 results/<study>/weights/<cell>/<loss>/seed<k>.pt: in half precision if every metric of rows.csv
 stays the same (PSNR to 0.001 dB, SSIM to 0.0001, and errors to what changes PSNR by 0.001 dB), and
 else in float32.
@@ -63,7 +63,7 @@ def keep(study: Path, patterns: list[str]) -> None:
             if total > LIMIT:
                 raise ConfigError(
                     f"{folder} would come to more than {LIMIT / 1e6:g} MB with {name}, "
-                    f"run {len(told)} of {len(targets)}: name fewer cells; nothing was written"
+                    f"run {len(told)} of {len(targets)}: name fewer runs; nothing was written"
                 )
         for name, target in targets.items():
             content = Path(staging, f"{name}.pt").read_bytes()
@@ -88,8 +88,7 @@ def chosen(study: Path, patterns: list[str]) -> list[str]:
     for name in sorted(found):
         if not (study / name / "weights.pt").is_file():
             raise CheckpointError(
-                f"{study / name} has no weights.pt here: name the cells that have, or train it "
-                "again"
+                f"{study / name} has no weights.pt here: name the runs that have, or train it again"
             )
     return sorted(found)
 

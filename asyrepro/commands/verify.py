@@ -1,7 +1,7 @@
 """Check a study: do the stored weights give its numbers, and is everything what it was?
 
     asyrepro verify results/quick
-    asyrepro verify results/quick cells=table2,table3/mae/seed0 data=FOLDER
+    asyrepro verify results/quick runs=table2,table3/mae/seed0 data=FOLDER
 
 Each run's weights are evaluated again and compared with metrics.csv; weights, rows, configurations
 and data are compared with the hashes in reproducibility.json, and metrics.csv with the runs' rows.
@@ -21,7 +21,7 @@ from asyrepro.system.options import TRUST, argument, command, setting
 @dataclass(kw_only=True)
 class Options:
     study: Path = argument("the folder of a study")
-    cells: list[str] = setting(
+    runs: list[str] = setting(
         [], "only these runs, as table2 or table2/mae/seed0, with * for anything", shown="PATTERN"
     )
     data: str | None = setting(

@@ -1,8 +1,8 @@
-"""The settings of a run: their schema, and the way from a command line to what will be run.
+"""The settings of a run: from a command line to a configuration that can be run.
 
-Hydra composes the YAML files of configs/ (:func:`compose`), :func:`resolve` makes every choice that
-depends on the machine, and :class:`Settings` says which values there may be. Two configurations
-with one :func:`identity` are the same run.
+Hydra composes the YAML files of configs/ (:func:`compose`); :func:`check` refuses wrong values;
+:mod:`asyrepro.runs.resolve` chooses what depends on the machine. Two configurations with one
+:func:`identity` are the same run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 import hydra
 import yaml
@@ -26,18 +25,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-)
 
+from asyrepro.runs import schema
 from asyrepro.system.errors import ConfigError
 from asyrepro.system.options import no_such_choice
 
@@ -52,101 +41,6 @@ IDENTITY = (  # the settings that make a run what it is: two runs that agree in 
     "model", "dataset", "task", "loss", "recipe", "seed", "testset", "validation", "amp",
     "channels_last",
 )  # fmt: skip
-# --------------------------------------------------------------------------------------- schema
-
-
-def _word(value: str) -> str:
-    if "/" in value or value in ("", ".", ".."):
-        raise ValueError("it must be a word, without a slash")
-    return value
-
-
-def _study(value: str | int) -> str | int:
-    """A study may be a folder in a folder, and a number."""
-    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise ValueError("it must be a name; write \"study='...'\" to have it as it stands")
-    if ".." in Path(str(value)).parts:
-        raise ValueError("to keep studies elsewhere give results=FOLDER")
-    return value
-
-
-def _described(value: dict) -> dict:
-    if "_target_" not in value:
-        raise ValueError("it needs a _target_ and its options")
-    return value
-
-
-def _loss_name(value: str) -> str:
-    if not re.fullmatch(r"[\w.-]+", value):
-        raise ValueError("name a loss, in a word")
-    return value
-
-
-Word = Annotated[str, AfterValidator(_word)]
-Described = Annotated[dict, AfterValidator(_described)]  # an object that Hydra makes
-
-
-class Part(BaseModel):
-    """Some settings, whose kinds are taken literally; further ones may stand beside them."""
-
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
-
-
-class Optimizer(Part):
-    target: str = Field(alias="_target_")
-    lr: PositiveFloat
-
-
-class Recipe(Part):
-    steps: PositiveInt
-    batch: PositiveInt  # patches a step
-    patch: PositiveInt  # pixels of a label's side
-    optimizer: Optimizer
-    scheduler: Described
-    clip: PositiveFloat | None = None  # largest norm of the gradient
-    ema: Annotated[float, Field(ge=0, lt=1)] | None = None  # decay of the weights' running average
-    whiten: str | None = None  # the layer whose input is whitened
-    log_every: PositiveInt
-    validate_every: NonNegativeInt
-
-
-class Runtime(Part):
-    threads: PositiveInt | None = None
-    checkpoint_seconds: NonNegativeFloat
-    compile: bool
-    progress: bool
-    download: bool
-
-
-class Loss(Part):
-    name: Word
-    criterion: Described
-    base: Annotated[Word, AfterValidator(_loss_name)] | None = None  # what it is compared with
-
-
-class DataSet(Part):
-    name: str | None  # of a folder its path, with a slash
-    white: PositiveInt | None = None  # in the files of your own folders
-
-
-class Settings(Part):
-    """All settings of a run, resolved."""
-
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
-    study: Annotated[Any, AfterValidator(_study)]
-    cell: Word
-    table: Literal[None, 2, 3, 4, 5]
-    amp: Literal["auto", True, False]
-    channels_last: bool
-    fallback: bool
-    max_steps: PositiveInt | None = None
-    minutes: PositiveFloat | None = None
-    benchmarks: list
-    loss: Loss
-    task: Described
-    recipe: Recipe
-    runtime: Runtime
-    dataset: DataSet
 
 
 def check(cfg: DictConfig) -> None:
@@ -156,17 +50,13 @@ def check(cfg: DictConfig) -> None:
         ConfigError: a value is of the wrong kind or out of range, a data set is unknown, or the
             task or the loss refuses its options.
     """
-    plain = OmegaConf.to_container(cfg)
-    try:
-        Settings.model_validate(plain)
-    except ValidationError as error:
-        raise ConfigError(_refusal(error)) from error
+    schema.check(OmegaConf.to_container(cfg))
     if cfg.loss.get("base") == cfg.loss.name:
-        raise ConfigError(f"loss.base is {_shown(cfg.loss.base)}; name another loss")
+        raise ConfigError(f"loss.base is {schema.shown(cfg.loss.base)}; name another loss")
     if cfg.runtime.data is not None and not Path(str(cfg.runtime.data)).expanduser().is_dir():
         raise ConfigError(
-            f"runtime.data is {_shown(cfg.runtime.data)}, which is no folder: name one that holds "
-            "data sets, or make it"
+            f"runtime.data is {schema.shown(cfg.runtime.data)}, which is no folder: name one that "
+            "holds data sets, or make it"
         )
     if cfg.dataset.name is None:
         raise ConfigError("which folder of images? dataset=folder dataset.name=/path/to/images")
@@ -180,23 +70,6 @@ def check(cfg: DictConfig) -> None:
         raise ConfigError(
             f"recipe.patch is {cfg.recipe.patch}; it must be a multiple of the scale {task.scale}"
         )
-
-
-def _refusal(error: ValidationError) -> str:
-    """The first thing that the schema refuses, in a sentence with the setting's name and value."""
-    found = error.errors()[0]
-    name = ".".join(part for part in map(str, found["loc"]) if part not in ("float", "int", "bool"))
-    if found["type"] == "missing":
-        return f"{name} is missing; give it a value"
-    reason = found["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
-    return f"{name} is {_shown(found['input'])}; {reason}"
-
-
-def _shown(value: object) -> str:
-    """A value as it is written in a configuration."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return repr(value)
 
 
 # -------------------------------------------------------------------------------- from Hydra to us
@@ -389,7 +262,7 @@ def difference(old: dict, new: dict) -> str:
     old, new = flat(old), flat(new)
     for key in [*new, *old]:
         if old.get(key) != new.get(key) or (key in old) != (key in new):
-            return f"{key} was {_shown(old.get(key))}, now {_shown(new.get(key))}"
+            return f"{key} was {schema.shown(old.get(key))}, now {schema.shown(new.get(key))}"
     return ""
 
 

@@ -130,7 +130,7 @@ def test_a_clone_can_evaluate_restore_and_verify(study, script, tmp_path, capsys
     capsys.readouterr()
     assert verify.main([str(clone), "device=cpu"]) == 0
     told = capsys.readouterr().out
-    assert "2 cells, 2 evaluated again" in told and told.count(", weights\n") == 2
+    assert "2 runs, 2 evaluated again" in told and told.count(", weights\n") == 2
 
 
 def test_figures_are_made_from_kept_weights(study, script, tmp_path, monkeypatch):

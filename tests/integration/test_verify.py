@@ -16,6 +16,7 @@ from asyrepro.commands import verify
 from asyrepro.data import catalogue, sources
 from asyrepro.runs import config, provenance, results, verification
 from asyrepro.runs.execution import carry_out
+from asyrepro.runs.outcome import Outcome
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run
 from asyrepro.system import devices, files
@@ -43,7 +44,7 @@ def small_images():
 
 @pytest.fixture(scope="module")
 def made(small_images, tmp_path_factory):
-    """A study of two cells, each on two images."""
+    """A study of two runs, each on two images."""
     root = tmp_path_factory.mktemp("results")
     for loss in ("mae", "asy_mae"):
         cfg = config.compose([*TINY, f"loss={loss}", f"results={root}"])
@@ -152,7 +153,7 @@ def test_a_cell_without_provenance_tells_what_its_files_tell(study):
     assert environment["versions"]["pandas"] is None
     amp = devices.fast_bfloat16(torch.device("cpu"))  # as amp=auto chose it
     assert environment["flags"] == {"amp": amp, "channels_last": True}
-    assert verify.main([str(study), "cells=table2/mae", "device=cpu"]) == 0
+    assert verify.main([str(study), "runs=table2/mae", "device=cpu"]) == 0
 
 
 def test_a_run_that_is_continued_elsewhere_has_both_environments(tmp_path):
@@ -220,7 +221,7 @@ def test_an_untouched_study_agrees_to_the_printed_digits(made, capsys):
         assert f"{name}: evaluated again, {zero}; {same}\n" in text
     assert f"baselines/table2_bundled_validation.csv: evaluated again, {zero}" in text
     assert "data sets: same test bundled_validation, training bundled" in text
-    assert f"2 cells, 2 evaluated again ({zero})\nnothing differs" in text
+    assert f"2 runs, 2 evaluated again ({zero})\nnothing differs" in text
 
 
 def weight(study):
@@ -327,22 +328,22 @@ def test_what_differs_is_found_and_named(study, capsys, damage):
 def test_metrics_of_8_bits_may_differ_by_a_pixel(changes, differs):
     row = {"image": "a", "testset": "set5", "psnr": 30.0, "psnr_y": 32.0}
     again = row | {name: row[name] + change for name, change in changes.items()}
-    outcome = verification.Outcome("table2/mae/seed0")
-    verification._evaluated(outcome, [again], pd.DataFrame([row]), verification.TOLERANCE)
+    outcome = Outcome("table2/mae/seed0")
+    outcome.evaluated([again], pd.DataFrame([row]), verification.TOLERANCE)
     assert len(outcome.differs) == bool(differs)
     assert all(text.startswith(differs) for text in outcome.differs)
 
 
 def test_a_large_tolerance_lets_a_changed_metric_pass(study, capsys):
     weight_and_its_hash(study)
-    assert checked(study, capsys, "cells=table2/mae")[0] == 1
-    assert checked(study, capsys, "cells=table2/mae", "tolerance=99")[0] == 0
+    assert checked(study, capsys, "runs=table2/mae")[0] == 1
+    assert checked(study, capsys, "runs=table2/mae", "tolerance=99")[0] == 0
 
 
 def test_only_the_chosen_cells_are_checked(study, capsys):
     weight(study)
-    status, text = checked(study, capsys, "cells=table2/asy_*/seed0")
-    assert status == 0 and "1 cells, 1 evaluated again" in text
+    status, text = checked(study, capsys, "runs=table2/asy_*/seed0")
+    assert status == 0 and "1 runs, 1 evaluated again" in text
 
 
 def test_without_weights_the_rest_is_checked(study, capsys):
@@ -351,7 +352,7 @@ def test_without_weights_the_rest_is_checked(study, capsys):
     status, text = checked(study, capsys)
     assert status == 0
     assert "table2/mae/seed0: same configuration, rows, metrics.csv; no weights here\n" in text
-    assert "2 cells, 0 evaluated again\nno weights here: 2 cells not evaluated again" in text
+    assert "2 runs, 0 evaluated again\nno weights here: 2 runs not evaluated again" in text
     digit_of_the_rows(study)
     assert checked(study, capsys)[0] == 1
 
@@ -361,7 +362,7 @@ def test_of_a_study_of_which_only_metrics_csv_is_kept_its_hash_is_checked(study,
     shutil.rmtree(study / "baselines")
     status, text = checked(study, capsys)
     assert status == 0 and "metrics.csv: same hash" in text
-    assert "no weights here, nor its folder: 2 cells not evaluated again" in text
+    assert "no weights here, nor its folder: 2 runs not evaluated again" in text
     edit(study / "metrics.csv", psnr(study / "metrics.csv", "mae"), "30.000000")
     assert checked(study, capsys)[0] == 1
 
@@ -373,7 +374,7 @@ def test_data_that_is_not_here_is_said(study, capsys, monkeypatch):
     monkeypatch.setattr(catalogue, "test_set", absent)
     status, text = checked(study, capsys)
     assert status == 0
-    assert "bundled_validation is not here: 2 cells not evaluated again" in text
+    assert "bundled_validation is not here: 2 runs not evaluated again" in text
 
 
 @pytest.mark.parametrize("run_folders", [True, False])
@@ -387,7 +388,7 @@ def test_weights_kept_in_half_precision(study, capsys, run_folders):
         shutil.rmtree(study / "table2")
     status, text = checked(study, capsys)
     assert status == 0, text
-    assert "2 cells, 2 evaluated again" in text and "weights\n" in text
+    assert "2 runs, 2 evaluated again" in text and "weights\n" in text
     path = study / "weights" / f"{CELLS[1]}.pt"
     state = checkpoint.load(path)
     state["network"]["reconstruct.weight"][0, 0, 1, 1] += 0.1
@@ -428,12 +429,12 @@ def test_weights_that_are_none_differ_and_do_not_end_the_check(study, capsys):
     [
         (["none"], "there is no study at none"),
         ([], "Check a study"),
-        (["cells=table2"], "STUDY"),
-        (["{study}", "cells=table9"], "no cell of {study} is called 'table9'; there is table2/asy"),
+        (["runs=table2"], "STUDY"),
+        (["{study}", "runs=table9"], "no run of {study} is called 'table9'; there is table2/asy"),
         (["{study}", "tolerance=low"], "tolerance=low"),
         (["{study}", "tolerance=nan"], "tolerance=nan"),
         (["{study}", "tolerance=-1"], "tolerance=-1"),
-        (["{study}", "cell=table2"], "'cells'"),
+        (["{study}", "rus=table2"], "'runs'"),
         (["{study}", "{study}"], "STUDY"),
         (["{study}", "device=gpu9"], "there is no device 'gpu9'"),
     ],
