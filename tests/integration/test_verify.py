@@ -289,7 +289,7 @@ def lost_row(study):
 
 def row_of_no_cell(study):
     shutil.rmtree(study / CELLS[1])
-    return "metrics.csv", "2 of its rows belong to no cell"
+    return "metrics.csv", "2 of its rows belong to no run"
 
 
 def other_images(study):
