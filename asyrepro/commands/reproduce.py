@@ -2,7 +2,7 @@
 
     asyrepro reproduce                               # quick, or full with CUDA
     asyrepro reproduce profile=cpu study=overnight seed=0,1,2    # or seed=range(0,3)
-    asyrepro reproduce profile=quick hydra/launcher=processes
+    asyrepro reproduce profile=quick hydra/launcher=basic    # one run after the other
     asyrepro reproduce minutes=25                    # as many steps as fit into that time
 
 It prints what it is going to do and how long that will take, carries out the profile's runs (its
@@ -11,6 +11,9 @@ and the front page over all studies, results/index.html.
 ``experiment=``, ``loss=`` and ``seed=``, each one or several, replace the profile's lists; every
 other setting is one of ``asyrepro train``. The study is called as the profile; with "-bundled"
 behind it where the real images cannot be had and the bundled stand-in images are taken.
+
+On a CPU the runs go side by side, each on an equal share of the cores, unless a launcher or
+runtime.threads is given.
 
 SIGTERM, Ctrl-C and runtime.max_minutes end the study after a checkpoint. Several processes may work
 on one study, and share its runs. Exit status: 0 the study is complete; 1 runs failed; 2 wrong

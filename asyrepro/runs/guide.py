@@ -44,8 +44,9 @@ Train and evaluate a whole study, and make its tables, figures, verdicts and pag
 
 A profile names the experiments, losses and seeds, and how long to train. experiment=, loss= and
 seed=, each one or several, replace its lists; every other setting is one of asyrepro train. Runs
-that are finished are skipped, others continued. SIGTERM, Ctrl-C and runtime.max_minutes end the
-study after a checkpoint. Several processes may work on one study, and share its runs.
+that are finished are skipped, others continued. On a CPU they go side by side, each on an equal
+share of the cores; hydra/launcher=basic has them one after the other. SIGTERM, Ctrl-C and
+runtime.max_minutes end the study after a checkpoint. Several processes may work on one study.
 
 Exit status: 0 the study is complete; 1 runs failed; 2 wrong settings, or results cannot be written;
 75 not finished (the time limit, or other processes work on the rest); 143 SIGTERM, 130 Ctrl-C."""
