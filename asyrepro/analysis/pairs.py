@@ -51,10 +51,11 @@ def paired(values: pd.DataFrame, runs: pd.DataFrame, loss: str, against: str):
     both = first.dropna().index.intersection(second.dropna().index)
     if len(both) < len(either):
         notes.append(f"left out, not complete for both losses: seeds {_list(either, both)}")
+    ours, theirs = (runs.loc[name].reindex(both) for name in (loss, against))
+    same = ours == theirs
     for column, what in OF_RUNS.items():
         if column in runs:
-            ours, theirs = (runs[column].xs(name).reindex(both) for name in (loss, against))
-            alike = both[(ours == theirs).to_numpy()]
+            alike = both[same.loc[both, column].to_numpy()]
             if len(alike) < len(both):
                 notes.append(f"left out, trained {what}: seeds {_list(both, alike)}")
             both = alike
