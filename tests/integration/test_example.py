@@ -45,12 +45,3 @@ def test_the_lines_that_matter_are_marked_and_few():
     marked = [line for line in lines if line.rstrip().endswith(("# (1)", "# (2)", "# (3)"))]
     assert len(marked) == 3
     assert all("AsymmetricLoss" in line or "criterion(output, label)" in line for line in marked)
-
-
-def test_types_are_shipped():
-    assert (ROOT / "asyrepro" / "py.typed").is_file()
-    text = (ROOT / "pyproject.toml").read_text()
-    packed = re.search(
-        r"^\[tool\.setuptools\.package-data\]\nasyrepro = \[(.*?)\]", text, re.M | re.S
-    )[1]
-    assert '"py.typed"' in packed

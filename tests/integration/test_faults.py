@@ -649,7 +649,11 @@ def test_weights_and_biases_gets_the_history_offline(tmp_path):
     with logger.opened("wandb", folder, {"mode": "offline", "project": "p"}) as run.logger:
         run.run()
     [log] = folder.glob("wandb/offline-run-*/*.wandb")
-    assert b"patches_per_second" in log.read_bytes() and b"s-table2-mae-seed0" in log.read_bytes()
+    names = (b"patches_per_second", b"s-table2-mae-seed0")
+    until = time.monotonic() + 60  # a process of its own writes it
+    while not all(name in log.read_bytes() for name in names) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert all(name in log.read_bytes() for name in names)
 
 
 def test_loggers_that_cannot_be(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from torch import nn
 
 from asyrepro.models import EDSR, SRCNN, DnCNN, GRUNet
 from asyrepro.models.dphsir import QuasiRecurrent, SlicedConv3d
+from asyrepro.runs.config import compose
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "model").glob("*.yaml"))
 
@@ -481,8 +482,7 @@ def test_grunet_is_exported_with_dynamic_sizes(bands):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_model_config_builds(path):
-    config = OmegaConf.merge({"task": {"scale": 3}}, OmegaConf.load(path))
-    assert {"name", "network"} <= set(config)
+    config = compose([f"model={path.stem}"]).model
     with torch.device("meta"):
         network = instantiate(config.network)
     classes = {"srcnn": SRCNN, "edsr": EDSR, "dncnn": DnCNN, "dphsir": GRUNet}
