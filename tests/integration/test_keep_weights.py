@@ -137,7 +137,7 @@ def test_figures_are_made_from_kept_weights(study, script, tmp_path, monkeypatch
     assert script.main([str(study)]) == 0
     clone = cloned(study, tmp_path / "clone")
     images = catalogue.test_set("bundled_validation", mode="grey")
-    monkeypatch.setattr(studies, "_test_images", lambda *_: images)
+    monkeypatch.setattr(studies, "_test_set", lambda *_: images)
     for ours, theirs in zip(*(_trio(folder) for folder in (study, clone)), strict=True):
         assert ours.shape == theirs.shape == (40, 40)
         np.testing.assert_allclose(ours, theirs, atol=1e-3)
@@ -146,7 +146,7 @@ def test_figures_are_made_from_kept_weights(study, script, tmp_path, monkeypatch
 
 
 def _trio(folder):
-    return studies._restored(folder, 4, "mse", 0, "grass")
+    return studies.Restorer(folder)(DENOISER.split("/")[0], "mse", 0, "grass")
 
 
 def test_half_precision_is_that_of_the_file_not_of_the_network(study, script):
@@ -238,8 +238,8 @@ def no_test_images(study, monkeypatch, tmp_path, **_):
     path = study / DENOISER / "rows.csv"
     path.write_text(path.read_text().replace("bundled_validation", "set14"))
     monkeypatch.delenv("ASYREPRO_DATA", raising=False)
-    monkeypatch.setattr(catalogue, "home", lambda: tmp_path / "data")
-    return [], "set14 was not found"
+    monkeypatch.setattr("asyrepro.data.sources.home", lambda: tmp_path / "data")
+    return [], "set14"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ QUICK = {  # what makes a command short, or independent of what the committed re
     "evaluate": ["testset=./FOLDER", "device=cpu"],
     "restore": ["device=cpu"],
     "report": ["study=edsr-failing"],
-    "verify": ["cells=table2/mae/seed0"],
+    "verify": ["runs=table2/mae/seed0"],
 }
 MINE = """
 name: mine
