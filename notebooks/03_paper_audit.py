@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pandas as pd
-from IPython.display import Image, Markdown
+from IPython.display import SVG, Markdown
 from skimage.filters import gaussian
 from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio
 
@@ -78,7 +78,7 @@ Markdown(
 )
 
 # %%
-Image(audit_figures.constants_figure(k, folder / "constants")[0], width=800)
+SVG(str(audit_figures.constants_figure(k, folder / "constants")[0]))
 
 # %% [markdown]
 # ## 3. What divides by something that belongs to the image
@@ -142,7 +142,7 @@ shown = ["table", "no", "value", "low", "high", "image", "rms", "error", "second
 recovered[shown].round(6)
 
 # %%
-Image(audit_figures.matches_figure(recovered, folder / "matches")[0], width=800)
+SVG(str(audit_figures.matches_figure(recovered, folder / "matches")[0]))
 
 # %%
 Markdown(
@@ -208,7 +208,7 @@ pd.DataFrame(rows).T.rename_axis("sigma").round(2)
 
 # %%
 noise = pd.read_csv(AUDIT / "noise_images.csv", dtype={"image": str})
-Image(audit_figures.noise_figure(noise, folder / "noise")[0], width=800)
+SVG(str(audit_figures.noise_figure(noise, folder / "noise")[0]))
 
 # %%
 levels = noise_level(noise)
@@ -231,7 +231,7 @@ shown = ["table", "model", "base", "psnr_base", "psnr_asy", "psnr_change", "ssim
 claims[[*shown, "psnr_change_min", "psnr_change_max", "rmse_fall_max"]].round(4)
 
 # %%
-Image(audit_figures.changes_figure(audit.changes(), folder / "changes")[0], width=800)
+SVG(str(audit_figures.changes_figure(audit.changes(), folder / "changes")[0]))
 
 # %% [markdown]
 # ## 9. The abstract's percentages
@@ -272,7 +272,7 @@ lost
 
 # %%
 bicubic = pd.read_csv(AUDIT / "bicubic.csv", dtype={"image": str})
-Image(audit_figures.spread_figure(printed, bicubic, folder / "spread")[0], width=800)
+SVG(str(audit_figures.spread_figure(printed, bicubic, folder / "spread")[0]))
 
 # %%
 spread = failed_column.column_spread()
