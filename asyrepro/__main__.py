@@ -21,7 +21,7 @@ GROUPS = {
         "convert": "take over the weights of another program",
     },
     "Your own pictures": {
-        "restore": "denoise or enlarge pictures",
+        "restore": "denoise or upsample pictures",
         "compare": "PSNR and SSIM of two images or folders under every convention",
         "radar": "draw a radar chart of your own numbers",
     },

@@ -1,4 +1,4 @@
-"""Muon: gradient descent with orthogonalised momentum, for trainings that must be short.
+"""Muon: gradient descent with orthogonalised momentum, for short training runs.
 
 Adam divides every coordinate of the gradient by its own size; a convolution's update then has a
 few large singular values and many small ones, and most directions of the kernel are learnt late.
@@ -9,7 +9,7 @@ arXiv 2502.16982, 2025).
 
 torch.optim.Muon takes matrices only, and computes in bfloat16, which most CPUs emulate. This one
 takes kernels of convolutions, computes in float32, and trains what is no hidden layer (biases,
-normalisation, the first and the last layer) with Adam, so that it is one optimiser to a training.
+normalisation, the first and the last layer) with Adam, so that training sees one optimiser.
 """
 
 from __future__ import annotations

@@ -185,7 +185,7 @@ same = np.allclose(written[numbers], comparisons[numbers], rtol=1e-4, atol=1e-8,
 print("verdicts.csv has the intervals worked out above:", same)
 
 # %% [markdown]
-# All four networks, with six seeds and shorter trainings: the changes of PSNR.
+# All four networks, with six seeds and shorter runs: the changes of PSNR.
 
 # %%
 every = verdicts.verdicts(studies["seeds"], published).query("metric == 'psnr'")

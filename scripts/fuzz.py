@@ -95,7 +95,7 @@ def _deep_png(noise: np.ndarray) -> bytes:
 
 
 def checkpoint_files() -> list[bytes]:
-    """Trained weights of two small networks, and a training's checkpoint."""
+    """Trained weights of two small networks, and a run's checkpoint."""
 
     def saved(state: dict) -> bytes:
         file = io.BytesIO()
@@ -249,7 +249,7 @@ def read_image(path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> None:
-    """Weights, or where it is none a training's checkpoint."""
+    """Weights, or where it is none a run's checkpoint."""
     try:
         parts.load(path)
     except CheckpointError as error:

@@ -1,11 +1,11 @@
-"""Kill a training at random moments, and compare what comes out: python scripts/soak.py kills=20
+"""Kill a run at random moments, and compare what comes out: python scripts/soak.py kills=20
 
-A small training runs undisturbed. Then it runs again and is killed (SIGKILL) at a random time,
+A small run is trained undisturbed. Then it runs again and is killed (SIGKILL) at a random time,
 continued, killed again, until it is through; then from the beginning, until there were so many
 kills. It writes a checkpoint after every step, so some kills fall into a checkpoint's writing. Each
-training that is through must have the weights, the history (but for its times), the configuration
+run that is through must have the weights, the history (but for its times), the configuration
 and the rows of metrics of the undisturbed one, bit for bit. ``seed=`` chooses other random times,
-``steps=`` a longer training.
+``steps=`` a longer run.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ def run(log: Path, function: Callable, *arguments) -> int:
 
 
 def training(steps: int) -> DictConfig:
-    """The configuration of the training that is killed."""
+    """The configuration of the run that is killed."""
     return resolve(config.compose([*TRAINING, f"recipe.steps={steps}"]))
 
 
 def outcome(folder: Path) -> dict:
-    """What must not depend on how a training was interrupted."""
+    """What must not depend on how a run was interrupted."""
     history = (folder / HISTORY).read_text().splitlines()
     weights = checkpoint.load(folder / "weights.pt")["network"]
     return {
@@ -113,14 +113,14 @@ def soak(root: Path, kills: int, seed: int, steps: int, log=print) -> list[str]:
             log(f"{killed:4}  {wait:5.2f} s  {_found(cut)}")
             continue
         if process.exitcode != 0:
-            raise SystemExit(f"a training failed:\n{output.read_text()}")
+            raise SystemExit(f"a run failed:\n{output.read_text()}")
         found = outcome(cut)
         wrong = [name for name in expected if found[name] != expected[name]]
         through += 1
-        log(f"training {through} is through: {'other ' + ', '.join(wrong) if wrong else 'equal'}")
-        differences += [f"training {through}: other {name}" for name in wrong]
+        log(f"run {through} is through: {'other ' + ', '.join(wrong) if wrong else 'equal'}")
+        differences += [f"run {through}: other {name}" for name in wrong]
         shutil.rmtree(root / "cut")
-    log(f"{killed} kills, {through} trainings, {len(differences)} differences")
+    log(f"{killed} kills, {through} runs, {len(differences)} differences")
     return differences
 
 

@@ -1,8 +1,8 @@
 """What every loss changes against its base loss, on every test set: a view of the comparisons.
 
 The verdicts (:mod:`asyrepro.analysis.verdicts`) judge the paper's claims on its tables. Here
-is the same comparison of whatever a study holds: a loss of one's own, the variants of a sweep,
-images of one's own, the literature's test sets. The paper plays no part.
+is the same comparison of whatever a study holds: your own loss, the variants of a sweep,
+your own images, the literature's test sets. The paper plays no part.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ NUMBERS = (
     *("images_better", "seed_out_lower", "seed_out_upper", "image_out_lower", "image_out_upper"),
     *("result", "reason", "notes"),
 )
-TEXTS = (*WHERE, "loss", "against", "metric", "result", "reason", "notes")
 COLUMNS = (*WHERE, "loss", "against", "metric", *NUMBERS)
 
 

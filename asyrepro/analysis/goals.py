@@ -116,13 +116,13 @@ def _trained(rows: pd.DataFrame) -> str:
 
 
 def matches(summary: Summary) -> dict[str, tuple[int, int, int]] | None:
-    """How many of a table's (image, loss) cells match the paper's, and how many are no worse.
+    """How many of a table's (image, loss) entries match the paper's, and how many are no worse.
 
-    A cell matches if it is worse by no more than ``MARGINS``; it beats the paper's if it is at
+    An entry matches if it is worse by no more than ``MARGINS``; it beats the paper's if it is at
     least as good.
 
     Returns:
-        psnr, ssim, nrmse and all (the three at once) -> (matching, no worse, cells); None if the
+        psnr, ssim, nrmse and all (the three at once) -> (matching, no worse, entries); None if the
         images are not the paper's.
     """
     if summary.paper is None or not summary.same_images:
@@ -149,11 +149,11 @@ def matches_text(summary: Summary) -> str | None:
     found = matches(summary)
     if found is None:
         return None
-    cells = found["all"][2]
+    entries = found["all"][2]
     close, beaten = ({name: counts[kind] for name, counts in found.items()} for kind in (0, 1))
     percent = f"{MARGINS['nrmse']:.0%}".replace("%", " %")
     return (
-        f"Of {cells} cells (image, loss), {close['psnr']} match or beat the paper's PSNR (to "
+        f"Of {entries} entries (image, loss), {close['psnr']} match or beat the paper's PSNR (to "
         f"{MARGINS['psnr']} dB), {close['ssim']} its SSIM (to {MARGINS['ssim']}), "
         f"{close['nrmse']} its NRMSE (to {percent}), and {close['all']} all three. Without these "
         f"margins it is {beaten['psnr']}, {beaten['ssim']}, {beaten['nrmse']}, and "

@@ -26,8 +26,8 @@ from asyrepro.runs import results
 from asyrepro.runs.profiles import GRADIENT_EDGES, SUMS, WHERE
 
 STRONGEST = len(GRADIENT_EDGES) - 2  # number of the last bin of gradient strength
-LARGEST_CHANGE = 1000  # percent; a training whose error changes by more has failed: no chart
-MINIMUM_PIXELS = 100  # an image with fewer pixels in a bin or region plays no part there
+LARGEST_CHANGE = 1000  # percent; a run whose error changes by more has failed: no chart
+MINIMUM_PIXELS = 100  # an image with fewer pixels in a bin or region is left out there
 TABLE = ["table", "model", "dataset"]
 RUN = ["loss", "seed"]
 

@@ -3,7 +3,7 @@
 Design. The losses of one seed share initial weights, patches and noise, and the change
 ``y[s, i]`` (one loss minus another, seed s, image i) is taken within them. How much of either run's
 noise that removes is a matter of the training: nearly all in 600 steps of SRCNN, little or nothing
-in long trainings and for the denoisers. The intervals, made of the changes themselves, hold either
+in long runs and for the denoisers. The intervals, made of the changes themselves, hold either
 way. Every seed is evaluated on the same images: the design is crossed,
 
     y[s, i] = mean + seed effect[s] + image effect[i] + residual[s, i],

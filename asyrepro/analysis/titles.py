@@ -21,7 +21,7 @@ TEST_SETS = {"set5": "Set5", "set14": "Set14", "set12": "Set12", "bsd68": "BSD68
 
 
 def model_title(model: str) -> str:
-    """``edsr`` -> ``EDSR``, as the paper writes it; a network of one's own keeps its name."""
+    """``edsr`` -> ``EDSR``, as the paper writes it; any other network keeps its name."""
     return MODEL_TITLES.get(model, model)
 
 

@@ -10,7 +10,7 @@ experiments, losses and seeds; finished ones are skipped, others continued), and
 and the front page over all studies, results/index.html.
 ``experiment=``, ``loss=`` and ``seed=``, each one or several, replace the profile's lists; every
 other setting is one of ``asyrepro train``. The study is called as the profile; with "-bundled"
-behind it where the real images cannot be had and the bundled stand-in images are taken.
+behind it where the real images are not available and the bundled stand-in images are taken.
 
 On a CPU the runs go side by side, each on an equal share of the cores, unless a launcher or
 runtime.threads is given.

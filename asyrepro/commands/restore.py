@@ -1,4 +1,4 @@
-"""Denoise or enlarge pictures of your own with a trained network.
+"""Denoise or upsample pictures of your own with a trained network.
 
     asyrepro restore photo.jpg checkpoint=results/quick/table4/mse/seed0/weights.pt
     asyrepro restore scans/ checkpoint=WEIGHTS output=clean/ sigma=15 recursive=true
@@ -23,7 +23,7 @@ from asyrepro.system.options import TRUST, argument, command, setting
 class Options:
     input: str = argument("a picture, or a folder of pictures", shown="IMAGE_OR_FOLDER")
     checkpoint: str = setting(
-        about="weights.pt of a run; it also says whether to denoise or enlarge, and how much",
+        about="weights.pt of a run; it also says whether to denoise or upsample, and how much",
         shown="FILE",
     )
     output: str | None = setting(

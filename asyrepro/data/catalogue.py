@@ -1,6 +1,6 @@
 """The data sets: :func:`training_set` and :func:`test_set` find images by a set's name.
 
-What there is stands in ``datasets.yaml``. A set asked for by name that cannot be had is a
+What there is stands in ``datasets.yaml``. A set asked for by name that is not available is a
 :class:`NotAvailable` error that says what to download to where. Downloads are always checked. Local
 copies are compared, file by file as they are read, with ``SHA256SUMS``, and a difference is a
 warning: such images can still be used, but the results are not comparable. DIV2K has no list of its

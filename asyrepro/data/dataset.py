@@ -21,7 +21,7 @@ class DataSet:
     """Images in memory (or mapped from the disk), ready to be sampled or tested on.
 
     Attributes:
-        name: as it was asked for; of one's own folder, the last part of its path.
+        name: as it was asked for; of your own folder, the last part of its path.
         title: for people; says "stand-in" where the images are.
         names: the images' names, which are their files' without ending.
         images: uint8 tensors (C, H, W), not to be written to.

@@ -177,7 +177,7 @@ _TABLES = {
         "3.2.1",
         "adding the weights proposed in this paper, the asymmetric loss optimization improves "
         "the super-resolution of the network",
-        "The paper's test images stand in its Fig. 3, which was not at hand; ours are others.",
+        "The paper shows its test images in Fig. 3, which was not available; ours are others.",
     ),
     3: (
         "edsr",
@@ -187,7 +187,7 @@ _TABLES = {
         "evaluated better",
         "The paper's EDSR with MSE scores 13 dB, where bicubic upsampling scores above 25 dB. Its "
         "error has a part that all ten images share, and the gains lie in that part (audit, "
-        "section 9). The test images stand in its Fig. 3, which was not at hand; ours are others.",
+        "section 9). It shows its test images in Fig. 3, which was not available; ours are others.",
     ),
     4: (
         "dncnn",

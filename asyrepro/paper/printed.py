@@ -17,7 +17,7 @@ ABSTRACT = {"psnr": 0.5, "ssim": 0.3, "rmse": 1.7}
 
 
 def rmse_column() -> pd.DataFrame:
-    """The printed RMSE against eq. (9), cell by cell.
+    """The printed RMSE against eq. (9), entry by entry.
 
     The columns of :func:`asyrepro.paper.tables.ratios`, and ``agrees``: whether eq. (9), worked
     from the printed PSNR with MAX = 1, gives the printed RMSE within rounding (k = 1).

@@ -29,7 +29,7 @@ def _read() -> pd.DataFrame:
 
 
 def tables() -> pd.DataFrame:
-    """Tables 2-5 of the paper, one row a printed cell: 160 rows.
+    """Tables 2-5 of the paper, one row a printed entry: 160 rows.
 
     Returns:
         A frame with columns ``table`` (2-5), ``model``, ``image`` (1-10, the paper's "No."),
@@ -65,7 +65,7 @@ def known_images() -> dict[int, tuple[str, ...]]:
 
 
 def ratios(frame: pd.DataFrame | None = None) -> pd.DataFrame:
-    """The ratio 1/k of every printed cell, with the interval that rounding leaves it.
+    """The ratio 1/k of every printed entry, with the interval that rounding leaves it.
 
     All printed values have five decimals, but for three RMSE of Table 2 that have six.
 

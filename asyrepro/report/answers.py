@@ -48,7 +48,7 @@ def mean_gains(claims: pd.DataFrame) -> pd.DataFrame:
 
 
 def answer(claims: pd.DataFrame, changes: pd.DataFrame) -> dict | None:
-    """What became of the paper's mean gains of PSNR, and what losses of one's own change.
+    """What became of the paper's mean gains of PSNR, and what other losses change.
 
     None if the study compares nothing.
     """

@@ -128,7 +128,7 @@ def markdown(lines: pd.DataFrame, mark: str = "", without: list[str] | None = No
         "",
         "Percentage change of the squared error (and of the gradient energy) against the base "
         "loss, mean over seeds and images; section 2 expects the dark pixels' error to fall most. "
-        f"An image with fewer than {MINIMUM_PIXELS} pixels in a region plays no part in it. "
+        f"An image with fewer than {MINIMUM_PIXELS} pixels in a region is left out of it. "
         "The figures mechanism_table*.svg show all ten bins.",
         "",
     ]

@@ -49,7 +49,7 @@ def runs(study_dir: Path, summary: Summary) -> dict:
 
 
 def other_runs(frame: pd.DataFrame) -> list[dict]:
-    """The same of runs outside the paper's tables: sweeps, and data or networks of one's own."""
+    """The same of runs outside the paper's tables: sweeps, and your own data or networks."""
     rows = results.of_runs(frame)
     rows = rows[(rows["variant"].fillna("") != "") | rows["table"].isna()]
     tabled = frame[frame["table"].notna() & (frame["variant"].fillna("") == "")]

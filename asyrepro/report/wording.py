@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 MINUS = "\u2212"  # a true minus sign
 NOTHING = "\u2013"  # an en dash, where a number is missing
-LARGE = 1e5  # from here on, as in trainings that failed, three digits and a power of ten say it
+LARGE = 1e5  # from here on, as in runs that failed, three digits and a power of ten say it
 
 
 def number(value: float, decimals: int, sign: bool = False) -> str:

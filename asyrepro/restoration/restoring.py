@@ -1,4 +1,4 @@
-"""Restoring a picture of one's own: nothing is degraded, nothing is compared.
+"""Restoring your own pictures: nothing is degraded, nothing is compared.
 
 A network restores what it was trained on: three channels together ("rgb"), one channel ("grey":
 each colour by itself), or luma alone ("luma": the other two components are enlarged bicubically,

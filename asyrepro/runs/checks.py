@@ -75,14 +75,14 @@ def check_fit(cfg: DictConfig, network: nn.Module, task: Task, device: torch.dev
         ) from error
     if loss.ndim:
         raise ConfigError(
-            f"the loss {cfg.loss.name} returns {tuple(loss.shape)} where a training needs one "
+            f"the loss {cfg.loss.name} returns {tuple(loss.shape)} where training needs one "
             "number; check loss.criterion (its reduction?)"
         )
     parts.optimization(cfg.recipe, network)
 
 
 def check_tests(cfg: DictConfig, run: Run, task: Task) -> None:
-    """DataError, before the training, if benchmarks cannot be had, or test images of your own are
+    """DataError, before training, if benchmarks are not available, or test images of your own are
     damaged, too small or new."""
     with or_give("benchmarks=[] to do without"):
         for name in cfg.benchmarks:

@@ -30,7 +30,7 @@ Fingerprints = dict[str, str]  # of data sets, as {"training bsd300": SHA-256}
 def carry_out(cfg: DictConfig, run: Run) -> tuple[list[dict], bool]:
     """The rows of a run, and whether it was finished already; else it is trained or continued.
 
-    A training that is finished but lacks its rows (somebody removed rows.csv, to evaluate it again)
+    A run that is trained but lacks its rows (somebody removed rows.csv, to evaluate it again)
     is not repeated: its weights.pt is evaluated.
 
     Args:
@@ -100,7 +100,7 @@ class Job:
         return cls(cfg, run, device, network, task)
 
     def trained_before(self) -> tuple[nn.Module, Fingerprints] | None:
-        """The network of a training that is finished, and what it was trained and validated on."""
+        """The network of a run that is trained, and what it was trained and validated on."""
         path = self.run.weights
         recorded = provenance.fingerprints(self.run)
         if self.run.checkpoint.is_file() or not path.is_file() or not recorded:

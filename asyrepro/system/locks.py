@@ -1,4 +1,4 @@
-"""Locks: one process at a time works in a cell's folder."""
+"""Locks: one process at a time works in a run's folder."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def locked(folder: Path):
         except OSError as error:
             raise ConfigError(
                 f"{folder} is on a file system without locks ({error.strerror}), where two "
-                "processes could train the same cell; choose another folder (results=...)"
+                "processes could train the same run; choose another folder (results=...)"
             ) from error
         yield
 
 
 def in_use(folder: Path | str) -> bool:
-    """Whether a process, this one included, is working in a cell's folder."""
+    """Whether a process, this one included, is working in a run's folder."""
     try:
         with open(Path(folder) / ".lock") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -47,4 +47,4 @@ def in_use(folder: Path | str) -> bool:
 
 
 class InUse(ConfigError):
-    """A cell that another process is working on."""
+    """A run that another process is working on."""

@@ -116,7 +116,7 @@ def test_margins_and_ties(published):
     assert found["all"] == (36, 0, 40)
     text = goals.matches_text(summarise(worse, 4, paper.tables()))
     assert text == (
-        "Of 40 cells (image, loss), 36 match or beat the paper's PSNR (to 0.05 dB), 40 its SSIM "
+        "Of 40 entries (image, loss), 36 match or beat the paper's PSNR (to 0.05 dB), 40 its SSIM "
         "(to 0.003), 38 its NRMSE (to 1 %), and 36 all three. Without these margins it is 34, 0, "
         "38, and 0 all three."
     )
