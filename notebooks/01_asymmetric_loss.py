@@ -3,7 +3,7 @@
 #
 # Zhu et al. (2023) multiply the loss of each pixel by a weight that depends on the grey value of
 # the *label*, the high-quality image: dark pixels count more, bright ones less. This notebook
-# looks at that weight: how large it is, what it does to the gradients, what a training can feel
+# looks at that weight: how large it is, what it does to the gradients, what training can feel
 # of it.
 #
 # The photographs are those inside the scikit-image package, so nothing is downloaded.

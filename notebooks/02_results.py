@@ -7,7 +7,6 @@
 # names in capitals at the top of a cell are there to be changed.
 
 # %%
-
 import matplotlib
 import numpy as np
 import pandas as pd

@@ -2,7 +2,7 @@
 
 The weights.pt of the run folders stay out of git. This stores those of every finished run, or of
 the runs that are named (as table2 or table2/mae/seed0, with * for anything), as
-results/<study>/weights/<cell>/<loss>/seed<k>.pt: in half precision if every metric of rows.csv
+results/<study>/weights/<row>/<loss>/seed<k>.pt: in half precision if every metric of rows.csv
 stays the same (PSNR to 0.001 dB, SSIM to 0.0001, and errors to what changes PSNR by 0.001 dB), and
 else in float32.
 

@@ -1,7 +1,7 @@
 """Stand-in data: photographs that scikit-image's wheel itself contains.
 
 They are the embedded default for a machine that has neither the real data sets nor a way to get
-them. Each photograph is cut into rectangles that are at least ``GAP`` pixels apart, so that no test
+them. Each photograph is cut into rectangles that are at least 16 pixels apart, so that no test
 pixel, nor one of the same JPEG block, is trained on; of the stereo pair ``motorcycle_*`` both views
 are in the training set. Files are read by path: nothing is ever downloaded.
 """
@@ -18,8 +18,6 @@ from asyrepro.system.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-GAP = 16
 
 # name of the region: (file, left, top, width, height), in pixels
 TRAINING = {

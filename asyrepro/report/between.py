@@ -18,6 +18,7 @@ from asyrepro.system.errors import DataError
 from asyrepro.system.files import write_csv, write_text
 
 DECIMALS = METRICS["psnr"].decimals  # PSNR alone is shown
+SAID = ("result", "reason", "notes", "seeds", "lower")  # of a change, in its result
 ABOUT = (
     "PSNR in dB; on luma with the border cut where a test set has it so in the literature. Changes "
     "are means within a seed and an image, with intervals of 95 % over seeds and images."
@@ -99,9 +100,6 @@ def _changes(frames: list[pd.DataFrame], names: list[str]) -> Grid:
     for name in names:
         head += [f"{name}: change [95 %]", "Seeds", "Result"]
     return Grid("Each loss against its base loss, in both", head, body, text_columns=3)
-
-
-SAID = ("result", "reason", "notes", "seeds", "lower")  # of a change, in its result
 
 
 def _change(change: float, lower: float, upper: float) -> str:

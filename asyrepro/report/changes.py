@@ -26,10 +26,10 @@ def markdown(title: str, table: pd.DataFrame, stand_in: bool = False) -> str:
     lines += [
         "Mean PSNR (dB) of each loss minus that of its base loss, within a seed and an image, with "
         "intervals of 95 % over seeds and images. Where a test set has the literature's PSNR "
-        "(luma, border cut) it is that one. SSIM, NRMSE, p and the other numbers are in "
-        "changes.csv; neither p nor the results are corrected for the number of comparisons. How "
-        "the intervals are made is said in asyrepro/analysis/statistics.py; fewer than six seeds "
-        "are not judged.",
+        "(luma, border cut), that one is shown. SSIM, NRMSE, p and the other numbers are in "
+        "changes.csv; neither p nor the results are corrected for the number of comparisons. "
+        "asyrepro/analysis/statistics.py describes the intervals; fewer than six seeds are not "
+        "judged.",
         "",
     ]
     rows = shown(table)

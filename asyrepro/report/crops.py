@@ -246,6 +246,6 @@ def suffix(folder: str) -> str:
     return "" if name == "srcnn" else f"_{name}"
 
 
-def described(crop: Crop, kind: str) -> str:
+def described(kind: str) -> str:
     """``Asy_MAE``, ``Input``, ``Label``."""
     return kind.capitalize() if kind in ("input", "label") else loss_title(kind)

@@ -284,7 +284,7 @@ def _gallery(crop: crops.Crop, place, position: int) -> dict:
         "other": kinds.index(pair[1]),
         "views": [
             {
-                "title": crops.described(crop, kind),
+                "title": crops.described(kind),
                 "file": f"crops/{path.name}",
                 "psnr": number(crop.psnr(kind), 2),
                 "is_label": kind == "label",

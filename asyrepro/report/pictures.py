@@ -92,7 +92,7 @@ def outputs(crops: list[Crop]) -> Figure:
                 x = 0.05 + step * column
                 show(axes(fig, x, y - 0.14 - side, side, side), crop.arrays[kind], "nearest")
                 psnr = crop.psnr(kind)
-                text = described(crop, kind)
+                text = described(kind)
                 text += "" if np.isnan(psnr) else f"\n{wording.number(psnr, 2)} dB"
                 below_panel(fig, x + side / 2, y - 0.14 - side, text)
     return fig
@@ -145,19 +145,19 @@ def magnified(crop: Crop) -> Figure:
             ax, below = place(row, 0)
             show(ax, crop.arrays[kind], "nearest")
             _box(ax, left, top, side, style.VERMILLION, 1.4)
-            below(f"{described(crop, kind)}, region marked")
+            below(f"{described(kind)}, region marked")
             ax, below = place(row, 1)
             _region(ax, crop.arrays[kind][cut], marks)
-            below(described(crop, kind))
+            below(described(kind))
         for row, (loss, base) in enumerate(subject.pairs):
             for column, kind in ((2, base), (3, loss)):
                 ax, below = place(row, column)
                 _region(ax, crop.arrays[kind][cut], marks)
-                below(f"{described(crop, kind)}\n{_mean_error(error[kind][cut])}")
+                below(f"{described(kind)}\n{_mean_error(error[kind][cut])}")
             ax, below = place(row, 4)
             drawn = show(ax, maps[row], "nearest", cmap="RdBu_r", limits=(-limit, limit))
             _marks(ax, marks, style.BLACK)
-            below(f"|error| of {described(crop, loss)}\nminus that of {described(crop, base)}")
+            below(f"|error| of {described(loss)}\nminus that of {described(base)}")
         bar = axes(fig, style.WIDTH - 0.4, height - 0.36 - panel, 0.08, panel, frame=True)
         colour_bar(fig, drawn, bar)
         foot = "Map: % of white; blue, the error is smaller with the first; red, it is larger."

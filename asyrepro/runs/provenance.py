@@ -183,12 +183,12 @@ def collect(study: Path | str) -> Path | None:
     if not found:
         return None
     before = read(study / STUDY) or {"cells": {}}
-    environments, data, cells = {}, {}, {}
+    environments, data, runs = {}, {}, {}
     for run in found:
         record = read(run.provenance)
         if record is None or "config" not in record:
             record = _earlier(before, run) or _reconstructed(run)
-        cells[run.name] = {
+        runs[run.name] = {
             **{key: record[key] for key in PLAIN},
             "data": record["data"] and _shared(data, record["data"]),
             "environments": [_shared(environments, each) for each in record["environments"]],
@@ -197,7 +197,7 @@ def collect(study: Path | str) -> Path | None:
         study / STUDY,
         {
             "baselines": {path.name: sha256(path) for path in study.glob("baselines/*.csv")},
-            "cells": cells,
+            "cells": runs,
             "data": data,
             "environments": environments,
             "metrics_sha256": sha256(study / "metrics.csv"),
@@ -217,7 +217,7 @@ def up_to_date(study: Path) -> bool:
         return False
     return (
         {run.name: sha256(run.rows) for run in found}
-        == {name: cell["rows_sha256"] for name, cell in known["cells"].items()}
+        == {name: entry["rows_sha256"] for name, entry in known["cells"].items()}
         and {path.name: sha256(path) for path in study.glob("baselines/*.csv")}
         == known["baselines"]
         and sha256(study / "metrics.csv") == known["metrics_sha256"]

@@ -150,7 +150,7 @@ def _needed(cfg: DictConfig) -> list[str]:
 
 @contextmanager
 def or_give(advice: str):
-    """Within this, the message about a data set that is not available ends in what to give instead."""
+    """Within this, the message about a missing data set ends in what to give instead."""
     try:
         yield
     except catalogue.NotAvailable as error:

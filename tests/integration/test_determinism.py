@@ -40,7 +40,7 @@ def configured(experiment):
 
 
 def weights(experiment, folder):
-    """The digest of the weights that an experiment's cell ends with."""
+    """The digest of the weights that an experiment's run ends with."""
     folder = Path(folder) / "study" / experiment / "loss" / "seed3"
     before = torch.get_num_threads()
     try:
@@ -53,14 +53,14 @@ def weights(experiment, folder):
 
 @pytest.fixture(scope="module")
 def in_order(tmp_path_factory):
-    """Digests of the four cells, trained one after the other in this process."""
+    """Digests of the four runs, trained one after the other in this process."""
     root = tmp_path_factory.mktemp("order")
     return {experiment: weights(experiment, root) for experiment in SMALL}
 
 
 @pytest.fixture(scope="module")
 def reversed_order(tmp_path_factory):
-    """The same from a fresh process, the last cell first."""
+    """The same from a fresh process, the last run first."""
     root = tmp_path_factory.mktemp("reversed")
     code = "import json, sys, test_determinism as t; print(json.dumps(t.reverse(sys.argv[1])))"
     command = [sys.executable, "-c", code, str(root)]

@@ -1,4 +1,4 @@
-"""Faults that are really injected: signals, kills, full disks, two processes, cells that fail."""
+"""Faults that are really injected: signals, kills, full disks, two processes, runs that fail."""
 
 import fcntl
 import math
@@ -426,7 +426,7 @@ def test_two_processes_share_a_study_and_its_table_can_be_made_again_at_any_time
 
 
 def _train_overtaken(*arguments):
-    """Another process finishes the cell just before this one opens its folder."""
+    """Another process finishes the run just before this one opens its folder."""
 
     def overtaken(cfg, run):
         train.resolve = resolve
@@ -445,7 +445,7 @@ def test_who_comes_too_late_does_not_say_that_it_trained(tmp_path):
 
 @pytest.fixture
 def taken(tmp_path, monkeypatch):
-    """A study whose only cell another process is working on: (its command line, the folder)."""
+    """A study whose only run another process is working on: (its command line, the folder)."""
     settings = ["loss=mae", "seed=0", "experiment=table2_srcnn", "profile=smoke", "study=s"]
     settings += ["dataset=bundled", "runtime.device=cpu", f"results={tmp_path}"]
     folder = tmp_path / "s/table2,dataset=bundled/mae/seed0"
@@ -474,7 +474,7 @@ def test_who_only_looks_whether_a_cell_is_in_use_keeps_nobody_out(tmp_path):
 
 def test_a_study_does_not_call_the_cells_of_another_process_failed(taken, monkeypatch, capsys):
     settings, folder = taken
-    monkeypatch.setattr(reproduce, "_train", lambda arguments: 0)  # it skips the cell
+    monkeypatch.setattr(reproduce, "_train", lambda arguments: 0)  # it skips the run
     assert reproduce.main(settings) == 75
     output = capsys.readouterr()
     assert f"not finished: {folder}: another process is working on it" in output.err
@@ -482,7 +482,7 @@ def test_a_study_does_not_call_the_cells_of_another_process_failed(taken, monkey
     assert "0 of 1 runs" in output.out
 
 
-# ------------------------------------------------------------------------------- cells that fail
+# -------------------------------------------------------------------------------- runs that fail
 
 
 def test_a_cell_that_fails_is_named_with_the_command_for_just_this_cell(tmp_path):
@@ -497,7 +497,7 @@ def test_a_cell_that_fails_is_named_with_the_command_for_just_this_cell(tmp_path
     python, *rest = shlex.split(end[1])
     assert "python" in python and rest[:3] == ["-m", "asyrepro", "train"] and len(end) == 2
 
-    good.unlink()  # the command is for the other cell
+    good.unlink()  # the command is for the other run
     assert soak.run(tmp_path / "again", _train, *rest[3:]) == 2
     assert re.match(r"error: the loss is no longer finite at", (tmp_path / "again").read_text())
     assert not good.exists()

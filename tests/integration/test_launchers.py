@@ -25,7 +25,7 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def serial(tmp_path_factory):
-    """What the cells' folders hold after they were run one by one: {folder: rows.csv}."""
+    """What the runs' folders hold after they were made one by one: {folder: rows.csv}."""
     root, threads = tmp_path_factory.mktemp("serial"), torch.get_num_threads()
     for loss, seed in SWEEP:
         overrides = [*TINY, f"loss={loss}", f"seed={seed}", "runtime.progress=false"]
@@ -55,7 +55,7 @@ def sweep(root, *arguments):
 
 
 def test_joblib_gives_the_rows_of_the_serial_sweep_bit_for_bit(serial, tmp_path):
-    # Two cells are asked for twice, at the same time: one of the two is to leave it to the other.
+    # Two runs are asked for twice, at the same time: one of the two is to leave it to the other.
     arguments = ["loss=mae,asy_mae_shuffled", "seed=0,0,1", "hydra/launcher=processes"]
     done = sweep(tmp_path, *arguments, "hydra.launcher.n_jobs=2")
     assert done.returncode == 0, done.stderr
@@ -68,7 +68,7 @@ def test_joblib_gives_the_rows_of_the_serial_sweep_bit_for_bit(serial, tmp_path)
 
 
 def test_submitit_gives_the_rows_of_the_serial_sweep_and_a_failure_leaves_a_note(serial, tmp_path):
-    # The second cell cannot run: its folder holds something else.
+    # The second run cannot start: its folder holds something else.
     taken = tmp_path / next(iter(serial)).parents[1] / "mse" / "seed0"
     taken.mkdir(parents=True)
     (taken / "config.yaml").write_text("seed: 7\n")
