@@ -1,7 +1,7 @@
 """Download data sets, or list those that are known.
 
-asyrepro data                   # each data set, where it is, its size and source
-asyrepro data bsd300 set12      # download what is not here
+    asyrepro data                   # each data set, where it is, its size and source
+    asyrepro data bsd300 set12      # download what is not here
 
 They are looked for in ASYREPRO_DATA, then in data/.
 """

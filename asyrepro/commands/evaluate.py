@@ -1,6 +1,6 @@
 """Evaluate trained weights on a test set.
 
-asyrepro evaluate checkpoint=results/quick/table4/mse/seed0/weights.pt testset=set12
+    asyrepro evaluate checkpoint=results/quick/table4/mse/seed0/weights.pt testset=set12
 
 Prints the metrics of each image, beside those of the degraded image itself (bicubic or noisy).
 """
@@ -24,8 +24,8 @@ class Options:
     )
     task: dict[str, str] = setting(
         {},
-        "evaluate under another degradation than the training's; task.scale= is for networks that "
-        "take an enlarged image, as SRCNN",
+        "evaluate under another degradation than in training; task.scale= is for networks that "
+        "take an upsampled image, as SRCNN does",
         shown="task.sigma=X, task.scale=N",
     )
     output: str | None = setting(None, "save the rows of the table there", shown="FILE.csv")

@@ -2,7 +2,6 @@
 
     asyrepro train experiment=table4_dncnn loss=asy_mse seed=0
     asyrepro train -m experiment=table2_srcnn loss=mae,asy_mae seed=0,1,2
-
     asyrepro train experiment=table4_dncnn loss=asy_mse minutes=8   # as many steps as fit into it
 
 A run's folder is results/<study>/<row>/<loss>/seed<k>/; without study= it is in results/runs. A run

@@ -5,7 +5,7 @@
 
 Each run's weights are evaluated again and compared with metrics.csv; weights, rows, configurations
 and data are compared with the hashes in reproducibility.json, and metrics.csv with the runs' rows.
-What cannot be checked (no weights kept, data not here) is said.
+Whatever cannot be checked (no weights kept, data not here) is listed.
 
 The exit status is 0 if all that could be checked agrees, 1 if something differs, 2 for bad usage.
 """

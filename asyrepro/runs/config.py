@@ -189,7 +189,7 @@ def _names(node: object, start: str) -> Iterator[str]:
 
 
 def _no_such_file(path: str, options: Sequence[str] | None) -> str:
-    """A file of a group that there is not: "loss/asymae", "recipe/quick/srcn"."""
+    """A file of a group that there is not: "loss/asymae", "recipe/srcn"."""
     group, _, name = path.partition("/")
     if group == "dataset" and "/" in name:
         return f"there is no dataset {name!r}; of a folder: dataset=folder dataset.name={name}"

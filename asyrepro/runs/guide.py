@@ -20,6 +20,7 @@ Train one network with one loss, and evaluate it.
 
     asyrepro train experiment=table4_dncnn loss=asy_mse seed=0
     asyrepro train -m experiment=table2_srcnn loss=mae,asy_mae seed=0,1,2
+    asyrepro train experiment=table4_dncnn loss=asy_mse minutes=8   # as many steps as fit into it
 
 A run that was cut off is continued, a finished one is skipped, and one whose configuration differs
 from its folder's is refused. SIGTERM, Ctrl-C and runtime.max_minutes end a run or a sweep after a
