@@ -43,7 +43,7 @@ printed.head(4)
 # $$\mathrm{PSNR} = -20\log_{10}\mathrm{RMSE} \quad\Longleftrightarrow\quad
 # \mathrm{RMSE} = 10^{-\mathrm{PSNR}/20}.$$
 #
-# The first printed cell:
+# The first printed entry:
 
 # %%
 first = printed.iloc[0]
@@ -223,7 +223,7 @@ levels[["table", "sigma", "reference", "paper_psnr", "difference", "deviation"]]
 #
 # ## 8. The paper's claims as numbers
 #
-# Asymmetric minus base, means over the ten images, one training a cell:
+# Asymmetric minus base, means over the ten images, one run per loss:
 
 # %%
 claims = audit.summary()

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from asyrepro import paper
 from asyrepro.analysis import titles
+from asyrepro.analysis.summary import Summary, summarise
 from asyrepro.analysis.titles import loss_title, model_title
 from asyrepro.paper.claims import BETTER, EXCLUDED, MINIMUM_SEEDS
 from asyrepro.report import answers, forest, page, wording
@@ -35,13 +35,13 @@ JUDGED = {  # of a study's report, and the columns that are read
 
 @dataclass(frozen=True)
 class Entry:
-    """A study that has a report: its folder, rows, claims, comparisons and the tables' means."""
+    """A study that has a report: its folder, rows, claims, comparisons and the paper's tables."""
 
     folder: Path
     frame: pd.DataFrame
     claims: pd.DataFrame
     comparisons: pd.DataFrame
-    means: dict[int, pd.Series]
+    tables: dict[int, Summary]
 
     @property
     def name(self) -> str:
@@ -87,16 +87,14 @@ def write(folder: Path, log, pdf: bool = False) -> Path | None:
 
 
 def _entries(folder: Path, log):
+    published = paper.tables()
     for path in sorted(folder.glob("*/index.html")):
         study = path.parent
         try:
             frame = results.load(study)
-            tables = [_reported(study / f"{name}.csv", JUDGED[name]) for name in JUDGED]
-            means = {
-                int(path.stem.removeprefix("table")): results.read_table(path).iloc[-1]
-                for path in study.glob("tables/table?.csv")
-            }
-            yield Entry(study, frame, *tables, means)
+            judged = [_reported(study / f"{name}.csv", JUDGED[name]) for name in JUDGED]
+            made = {table: summarise(frame, table, published) for table in paper.TABLES}
+            yield Entry(study, frame, *judged, {k: v for k, v in made.items() if v is not None})
         except DataError as error:
             log(
                 f"front page: study {study.name} is left out: {error}; "
@@ -210,7 +208,7 @@ def _by_table(evidence: pd.DataFrame):
 def _means(entries: list[Entry], table: int, study: str) -> dict:
     """Means of a table in its strongest study, the paper's beside."""
     entry = next(entry for entry in entries if entry.name == study)
-    mean, rows = entry.means[table], []
+    summary, rows = entry.tables[table], []
     of_table = titles.of_rows(entry.frame[entry.frame["table"] == table])
     trained = set(results.of_runs(entry.frame)["loss"])
     for loss, title in of_table.items():
@@ -218,15 +216,14 @@ def _means(entries: list[Entry], table: int, study: str) -> dict:
             continue
         cells = []
         for metric in CELL:
-            theirs = mean.get(f"paper_{loss}_{metric}", np.nan)
-            cells += [number(mean[f"{loss}_{metric}"], DECIMALS[metric]),
+            theirs = summary.paper_values(loss, metric).mean()
+            cells += [number(summary.mean(loss, metric), DECIMALS[metric]),
                       number(theirs, DECIMALS[metric])]  # fmt: skip
         rows.append([title, *cells])
     head = ["Loss"]
     for metric in ("PSNR", "SSIM", "NRMSE"):
         head += [f"{metric}, ours", "paper"]
-    same = mean.get("paper_same_images") == "yes"
     network = model_title(paper.MODELS[table])
-    images = "on the paper's own images" if same else "the paper's on other images"
+    images = "on the paper's own images" if summary.same_images else "the paper's on other images"
     about = f"Table {table}, {network}: means over ten images, {images}"
     return {"grid": Grid(about, head, rows, text_columns=1), "study": study, "table": table}
