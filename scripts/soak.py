@@ -52,6 +52,7 @@ def start(log: Path, function: Callable, *arguments) -> multiprocessing.Process:
 
 
 def _call(log: Path, function: Callable, arguments: tuple) -> None:
+    multiprocessing.set_start_method("fork", force=True)  # no named semaphores that a kill leaves
     with open(log, "ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

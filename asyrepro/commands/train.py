@@ -47,6 +47,7 @@ from asyrepro.system.errors import (
 )
 from asyrepro.training import distributed, stopping
 
+JOBS = ("hydra/launcher=slurm", "hydra/launcher=submitit")  # whose output goes to files
 NOTES = "ASYREPRO_SWEEP"  # the folder, as an environment variable, that a sweep's failures go to
 
 
@@ -166,7 +167,7 @@ def _run(arguments: list[str]) -> int:
     with ExitStack() as stack:
         if {"-m", "--multirun"} & set(arguments):
             study = _check_sweep(arguments)
-            if any(item.startswith("hydra/launcher=slurm") for item in arguments):
+            if any(item.startswith(JOBS) for item in arguments):
                 say(f"what the runs print is in {study}/.sweep/.submitit/")
             stack.enter_context(files.storing(study))
             stack.enter_context(config.explained())  # Hydra's own may be an OSError

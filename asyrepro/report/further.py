@@ -84,6 +84,35 @@ def variants(frame: pd.DataFrame) -> list[Grid]:
     return made
 
 
+def validation(histories: pd.DataFrame | None) -> list[Grid]:
+    """Validation PSNR at the end of a sweep's runs, means over seeds, a grid a network.
+
+    By it a setting is chosen, as a learning rate: the test images play no part in it.
+
+    Args:
+        histories: of :func:`asyrepro.report.curves.collect`; None without.
+    """
+    if histories is None:
+        return []
+    scored = histories.dropna(subset=["val_psnr"]).sort_values("step")
+    scored = scored.assign(**scored["folder"].str.extract("^(?P<row>[^,]*),?(?P<variant>.*)$"))
+    made = []
+    for row, group in scored.groupby("row", sort=False):
+        if not group["variant"].any():
+            continue
+        last = group.groupby(["variant", "loss", "seed"])["val_psnr"].last()
+        means = last.groupby(["variant", "loss"]).mean().unstack()
+        losses = titles.of_rows(group)
+        body = [
+            [variant.replace(",", ", ") or "as in the recipe"]
+            + [number(means.at[variant, loss], 2) for loss in losses]
+            for variant in sorted(means.index, key=lambda variant: analysis.order(variant, "", ""))
+        ]
+        title = f"Validation PSNR (dB) at the end of training, {row}"
+        made.append(Grid(title, ["Setting", *losses.values()], body, text_columns=1))
+    return made
+
+
 def changes(table: pd.DataFrame) -> Grid | None:
     """All comparisons of PSNR, if they are more than the verdicts'; None if not.
 

@@ -78,6 +78,7 @@ def context(found) -> dict:
         "general": [answers.claim(row) for row in _general(found.claims).itertuples()],
         "benchmarks": further.benchmarks(results.plain(found.frame)),
         "variants": further.variants(found.frame),
+        "validation": further.validation(found.histories),
         "changes": further.changes(found.changes),
         "changes_chart": _figure(found.folder, "changes", "Mean changes of PSNR on every test set"),
         "others": _others(found),

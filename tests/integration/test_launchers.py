@@ -74,6 +74,7 @@ def test_submitit_gives_the_rows_of_the_serial_sweep_and_a_failure_leaves_a_note
     (taken / "config.yaml").write_text("seed: 7\n")
     done = sweep(tmp_path, "loss=asy_mae_shuffled,mse", "seed=0", "hydra/launcher=slurm_local")
     assert done.returncode == 1, done.stderr
+    assert ".sweep/.submitit" in done.stdout  # where the jobs' output is
     assert f"failed: {taken}: " in done.stderr and "config.yaml is damaged" in done.stderr
     [folder] = rows_of(tmp_path)
     assert rows_of(tmp_path)[folder] == serial[folder]

@@ -63,6 +63,16 @@ def test_readme_names_only_files_that_exist():
         assert (ROOT / path).exists(), f"README.md links to {path}, which does not exist"
 
 
+def test_reports_names_only_tests_that_exist():
+    named = re.findall(
+        r"((?:unit|integration)/\w+\.py)((?:[:,] `\w+`)+)", (ROOT / "docs/reports.md").read_text()
+    )
+    assert named
+    for path, tests in named:
+        defined = set(re.findall(r"^def (\w+)", (ROOT / "tests" / path).read_text(), re.M))
+        assert set(re.findall(r"`(\w+)`", tests)) <= defined, path
+
+
 def test_ci_runs_the_readmes_test_command():
     assert "make test" in (ROOT / "README.md").read_text()
     assert re.search(r"^make test$", (ROOT / ".ci" / "run").read_text(), re.M)

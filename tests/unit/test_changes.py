@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from asyrepro.analysis import changes, statistics
-from asyrepro.report import between, forest, further, study
+from asyrepro.report import between, curves, forest, further, study
 from asyrepro.report import changes as report
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
@@ -193,6 +193,21 @@ def test_a_sweep_has_a_page_with_its_means_and_changes(tmp_path):
     assert "+0.165" in text and "not judged" in text
     assert "100 steps" in text
     assert "SRCNN" in text.partition("What was run")[2].partition("</table>")[0]
+
+
+def test_a_sweeps_settings_are_compared_by_their_last_validation(tmp_path):
+    rates = {"recipe.optimizer.lr=0.0001": (29.0, 31.0), "recipe.optimizer.lr=0.001": (32.0, 33.0)}
+    for variant, ends in rates.items():
+        for seed, end in enumerate(ends):
+            folder = tmp_path / f"table2,{variant}/mae/seed{seed}"
+            folder.mkdir(parents=True)
+            (folder / "rows.csv").touch()
+            lines = ["step,loss,val_psnr,seconds", "5,0.3,35.0,1", f"10,0.2,{end},2", "15,0.1,,3"]
+            (folder / "history.csv").write_text("\n".join(lines))
+    (grid,) = further.validation(curves.collect(tmp_path))
+    assert grid.head == ["Setting", "MAE"]
+    assert dict(grid.rows) == dict(zip(rates, ("30.00", "32.50"), strict=True))
+    assert further.validation(None) == []
 
 
 def test_a_loss_may_have_any_name(tmp_path):
