@@ -87,7 +87,8 @@ def variants(frame: pd.DataFrame) -> list[Grid]:
 def validation(histories: pd.DataFrame | None) -> list[Grid]:
     """Validation PSNR at the end of a sweep's runs, means over seeds, a grid a network.
 
-    By it a setting is chosen, as a learning rate: the test images play no part in it.
+    By it a setting is chosen, as a learning rate: the test images play no part in it. What all
+    rows of a grid share stands in its title.
 
     Args:
         histories: of :func:`asyrepro.report.curves.collect`; None without.
@@ -98,17 +99,20 @@ def validation(histories: pd.DataFrame | None) -> list[Grid]:
     scored = scored.assign(**scored["folder"].str.extract("^(?P<row>[^,]*),?(?P<variant>.*)$"))
     made = []
     for row, group in scored.groupby("row", sort=False):
-        if not group["variant"].any():
+        settings = {name: name.split(",") for name in group["variant"].unique()}
+        if len(settings) < 2:
             continue
+        shared = set.intersection(*map(set, settings.values()))
         last = group.groupby(["variant", "loss", "seed"])["val_psnr"].last()
         means = last.groupby(["variant", "loss"]).mean().unstack()
         losses = titles.of_rows(group)
         body = [
-            [variant.replace(",", ", ") or "as in the recipe"]
+            [", ".join(x for x in settings[variant] if x not in shared) or "without these"]
             + [number(means.at[variant, loss], 2) for loss in losses]
             for variant in sorted(means.index, key=lambda variant: analysis.order(variant, "", ""))
         ]
-        title = f"Validation PSNR (dB) at the end of training, {row}"
+        title = "Validation PSNR (dB) at the end of training, "
+        title += ", ".join([row, *sorted(shared)])
         made.append(Grid(title, ["Setting", *losses.values()], body, text_columns=1))
     return made
 

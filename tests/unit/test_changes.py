@@ -199,13 +199,14 @@ def test_a_sweeps_settings_are_compared_by_their_last_validation(tmp_path):
     rates = {"recipe.optimizer.lr=0.0001": (29.0, 31.0), "recipe.optimizer.lr=0.001": (32.0, 33.0)}
     for variant, ends in rates.items():
         for seed, end in enumerate(ends):
-            folder = tmp_path / f"table2,{variant}/mae/seed{seed}"
+            folder = tmp_path / f"table2,{variant},task.scale=2/mae/seed{seed}"
             folder.mkdir(parents=True)
             (folder / "rows.csv").touch()
             lines = ["step,loss,val_psnr,seconds", "5,0.3,35.0,1", f"10,0.2,{end},2", "15,0.1,,3"]
             (folder / "history.csv").write_text("\n".join(lines))
     (grid,) = further.validation(curves.collect(tmp_path))
     assert grid.head == ["Setting", "MAE"]
+    assert grid.title.endswith("table2, task.scale=2")  # what they share
     assert dict(grid.rows) == dict(zip(rates, ("30.00", "32.50"), strict=True))
     assert further.validation(None) == []
 
