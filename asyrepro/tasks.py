@@ -98,7 +98,8 @@ class Task:
         """A decoded image (C, H, W) -> (input, label), float32, each with N = 1 in front."""
         check_size(self.label(image), name)
         label, stored = self.split(image)
-        return self.prepared(to_float(stored)[None]), to_float(label)[None]
+        degraded = label if stored is None else stored
+        return self.prepared(to_float(degraded)[None]), to_float(label)[None]
 
     def on(self, testset: str) -> Task:
         """The task as it is posed on a test set, which may have a protocol of its own."""
@@ -358,7 +359,8 @@ def check_size(label: Tensor, name: str) -> Tensor:
 
 def check_mode(mode: str) -> str:
     """Return ``mode`` if images can be read so; raise ValueError otherwise."""
-    return check_choice("mode", mode, MODES)
+    check_choice("mode", mode, MODES)
+    return mode
 
 
 def check_choice(option: str, value: str | None, choices: tuple) -> str | None:

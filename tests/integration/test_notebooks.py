@@ -13,6 +13,7 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PICTURES = {"image/png", "image/svg+xml"}
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ONE_EACH = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -48,7 +49,7 @@ def text(path):
     parts = []
     for output in outputs(path):
         data = output.get("data", {})
-        if "image/png" not in data:
+        if not PICTURES & set(data):
             parts.append(output.get("text") or data.get("text/markdown") or data["text/plain"])
     return "\n".join(parts)
 
@@ -87,7 +88,7 @@ def test_committed_outputs_are_complete_and_hold_nothing_of_the_machine(path):
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
-    assert sum("image/png" in output.get("data", {}) for output in outputs(path)) >= 4
+    assert sum(bool(PICTURES & set(output.get("data", {}))) for output in outputs(path)) >= 4
     assert not any(output.output_type == "error" for output in outputs(path))
     assert not any("execution" in cell.metadata for cell in notebook.cells)  # times
     everything = json.dumps([cell.source for cell in notebook.cells]) + text(path)
