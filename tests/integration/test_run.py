@@ -211,6 +211,18 @@ def test_fallback_takes_the_stand_in_for_training_and_test_images(tmp_path, monk
     assert plain.dataset.name == "bsd300"  # asked for by name: no stand-in
 
 
+def test_a_denoiser_of_colours(tmp_path):
+    overrides = ["experiment=table4_dncnn", "task.mode=rgb", "model.network.layers=3"]
+    cfg = resolve(configured(*overrides, "model.network.image_channels=3", results=tmp_path))
+    rows, _ = carry_out(cfg, Run(tmp_path / "table4/mae/seed3"))
+    baseline = files.read_csv(next((tmp_path / "baselines").glob("*.csv")))
+    # The noise has a PSNR of -20 log10(25 / 255) in each channel.
+    assert [float(row["psnr"]) for row in baseline] == pytest.approx([20.17] * len(rows), abs=0.1)
+    grey = resolve(configured(*overrides, results=tmp_path))
+    with pytest.raises(ConfigError, match="image_channels"):
+        carry_out(grey, Run(tmp_path / "grey/mae/seed3"))
+
+
 @pytest.fixture
 def absent(monkeypatch):
     """A set of names of data sets that cannot be had; all others can."""
