@@ -101,6 +101,8 @@ def _task(cfg: DictConfig) -> str:
     """``super-resolution x3 (bicubic), luma`` or ``denoising, sigma = 25, grey``."""
     task = cfg.get("task") or {}
     mode = MODES.get(task.get("mode"), task.get("mode"))
+    if task.get("normalize") == "minmax":
+        mode = f"{mode}; training pairs stretched to [0, 1], eq. (1)"
     if "scale" in task:
         return f"super-resolution \u00d7{task.scale} (bicubic), {mode}"
     if "sigma" in task:
