@@ -16,16 +16,12 @@ import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from asyrepro.data import bundled, download, images, own, sources
 from asyrepro.data.cache import cached_images
 from asyrepro.data.dataset import DataSet, fingerprint_of, read_all
 from asyrepro.data.sources import FOLDERS, TEST, TRAINING, Folder, NotAvailable
 from asyrepro.system.errors import ConfigError, DataError, shown
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["DataSet", "NotAvailable", "available", "provide", "test_set", "training_set"]
 
