@@ -33,6 +33,7 @@ Same = TypeVar("Same", np.ndarray, "torch.Tensor")
 
 WINDOW = 7  # scikit-image's default SSIM window, uniform
 LITERATURE_WINDOW = 11  # Gaussian, sigma 1.5 (Wang et al., 2004)
+HAAR_WINDOW = 16  # the largest of HaarPSI's wavelets
 LOWEST, HIGHEST = -0.125, 1.125  # bicubic resampling leaves [0, 1] by no more along one axis
 LUMA = (65.481, 128.553, 24.966)  # MATLAB's rgb2ycbcr, first row
 LUMA_OFFSET = 16
@@ -76,8 +77,10 @@ METRICS = {
         Metric("nrmse", "NRMSE", "", 5, larger_is_better=False),  # printed as RMSE by the paper
         Metric("psnr_y", "PSNR of luma", "dB", 3),
         Metric("ssim_y", "SSIM of luma", "", 5),
+        Metric("haarpsi", "HaarPSI", "", 5),
     )
 }
+FURTHER = ("haarpsi",)  # measured where ``metrics=`` asks for them
 
 
 def psnr(reference: Image, output: Image) -> float:
@@ -111,6 +114,29 @@ def nrmse(reference: Image, output: Image) -> float:
     Undefined for an all-black reference: returns NaN.
     """
     return _nrmse(*_pair(reference, output))
+
+
+def haarpsi(reference: Image, output: Image) -> float:
+    """Haar wavelet-based perceptual similarity, 1 for identical images.
+
+    Reisenhofer et al., Signal Processing: Image Communication 61, 2018, by piq with the authors'
+    constants. The images are clipped to [0, 1].
+
+    Raises:
+        ValueError: also if the images have neither one nor three channels, or a side below 16 px.
+    """
+    from piq import haarpsi as measured  # not to load torch where only files are compared
+    from torch import from_numpy
+
+    first, second = (
+        from_numpy(image.clip(0, 1)).reshape(1, -1, *image.shape[-2:])
+        for image in _pair(reference, output)
+    )
+    if first.shape[1] not in (1, 3):
+        raise ValueError(f"HaarPSI needs an image of 1 or 3 channels, not {first.shape[1]}")
+    if min(first.shape[-2:]) < HAAR_WINDOW:
+        raise ValueError(f"HaarPSI needs images of {HAAR_WINDOW} x {HAAR_WINDOW} px at least")
+    return float(measured(first, second))
 
 
 def all_metrics(reference: Image, output: Image) -> dict[str, float]:

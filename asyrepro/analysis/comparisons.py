@@ -24,13 +24,13 @@ from asyrepro.analysis.statistics import (
     power,
 )
 from asyrepro.analysis.summary import published_psnr
-from asyrepro.metrics import METRICS
+from asyrepro.metrics import FURTHER, METRICS
 from asyrepro.paper.claims import MINIMUM_SEEDS, NOT_JUDGED, judge, verdict
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
 
 WHERE = ("model", "dataset", "variant", "table", "testset")
-MEASURED = ("psnr", "ssim", "nrmse", "psnr_y", "ssim_y")  # RMSE is PSNR in other units
+MEASURED = ("psnr", "ssim", "nrmse", "psnr_y", "ssim_y", *FURTHER)  # RMSE is PSNR in other units
 REPEATED = ("nrmse",)  # so is NRMSE: shown, for the paper prints it, but no further evidence
 
 # What is compared: "claim" (the asymmetric loss with its base loss, as in the paper's tables),

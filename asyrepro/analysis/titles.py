@@ -17,7 +17,10 @@ DATASET_TITLES = {
     "div2k": "DIV2K",
     "bundled": "bundled stand-in data",
 }
-TEST_SETS = {"set5": "Set5", "set14": "Set14", "set12": "Set12", "bsd68": "BSD68"}  # in order
+TEST_SETS = {  # in order
+    "set5": "Set5", "set14": "Set14", "set12": "Set12", "bsd68": "BSD68",
+    "bsd90": "BSD300, 90 images",
+}  # fmt: skip
 
 
 def model_title(model: str) -> str:

@@ -13,7 +13,7 @@ from asyrepro.system import files
 from asyrepro.system.errors import CheckpointError, ConfigError
 from asyrepro.system.options import TRUST, command, no_such_choice, setting
 
-METRICS = ("psnr", "ssim", "rmse", "nrmse", "psnr_y", "ssim_y")
+METRICS = ("psnr", "ssim", "rmse", "nrmse", "psnr_y", "ssim_y", "haarpsi")
 
 
 @dataclass(kw_only=True)
@@ -35,6 +35,7 @@ class Options:
         "is an error of 0.1 (25.5 grey levels) or more",
         shown="FOLDER",
     )
+    metrics: list[str] = setting([], "further ones: haarpsi, a perceptual one", shown="haarpsi")
     ensemble: bool = setting(
         False, "mean of the results for the eight flips and rotations of each image"
     )
@@ -59,10 +60,14 @@ def main(arguments: list[str]) -> int:
 
 def _evaluate(options: Options) -> None:
     from asyrepro.data import catalogue
+    from asyrepro.metrics import FURTHER
     from asyrepro.restoration import restoring
     from asyrepro.runs import evaluation, parts, results
     from asyrepro.system import devices
 
+    for name in options.metrics:
+        if name not in FURTHER:
+            raise ConfigError(no_such_choice("further metric", name, FURTHER))
     device = devices.choose(options.device)
     network, task, cfg = parts.load(options.checkpoint, device, options.trust)
     if options.task:
@@ -77,13 +82,19 @@ def _evaluate(options: Options) -> None:
     try:
         with devices.memory(full):
             rows = evaluation.evaluate(
-                network, testset, task, device=device, progress=True, keep=keep
+                network,
+                testset,
+                task,
+                device=device,
+                progress=True,
+                keep=keep,
+                further=options.metrics,
             )
     except ValueError as error:  # of the network, or of the metrics if no image is finite
         raise CheckpointError(
             f"these weights cannot be evaluated on {options.testset} with this task: {error}"
         ) from error
-    baseline = evaluation.evaluate_baseline(testset, task)
+    baseline = evaluation.evaluate_baseline(testset, task, options.metrics)
     if options.output:
         about = {"model": cfg.model.name, "dataset": catalogue.short(cfg.dataset.name)}
         trained = about | {"loss": cfg.loss.name, "seed": cfg.seed}

@@ -61,8 +61,9 @@ def training_set(name: str, **how) -> DataSet:
 
 def test_set(name: str, **how) -> DataSet:
     """A test set: ``set5``, ``set12``, ``set14``, ``bsd68``, ``table2`` ... ``table5``,
-    ``validation``, ``bsd300`` (all 100 test images), ``div2k_valid``, ``bundled``,
-    ``bundled_validation`` or a folder's path. Arguments and errors as for :func:`training_set`.
+    ``validation``, ``bsd300`` (all 100 test images), ``bsd90`` (without the ten of validation),
+    ``div2k_valid``, ``bundled``, ``bundled_validation`` or a folder's path. Arguments and errors
+    as for :func:`training_set`.
     """
     return _load("test", name, **how)
 
@@ -199,10 +200,13 @@ def _check_known(kind: str, name: str) -> None:
 def _selections(kind: str, name: str) -> list[tuple[Folder, list[str]]]:
     """The folders and files of a declared set, in order."""
     chosen = []
-    for key, names in (TRAINING if kind == "training" else TEST)[name]["images"].items():
+    declared = (TRAINING if kind == "training" else TEST)[name]
+    left_out = TEST[declared["without"]]["images"] if "without" in declared else {}
+    for key, names in declared["images"].items():
         stems = {Path(file).stem: file for file in FOLDERS[key].files}
         names = stems if names == "all" else map(str, names)
-        chosen.append((FOLDERS[key], [stems[name] for name in names]))
+        without = {*map(str, left_out.get(key, ()))}
+        chosen.append((FOLDERS[key], [stems[name] for name in names if name not in without]))
     return chosen
 
 

@@ -7,7 +7,7 @@ test sets than the tables' also gets the literature's, on luma with the border c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -76,9 +76,17 @@ def check_sizes(testset, task: Task) -> None:
             )
 
 
-def row(name: str, restored: Tensor, label: Tensor, task: Task, testset: str) -> dict:
+def row(
+    name: str,
+    restored: Tensor,
+    label: Tensor,
+    task: Task,
+    testset: str,
+    further: Collection[str] = (),
+) -> dict:
     """The metrics of one restored image (C, H, W) as a row of the tidy table."""
     found = {"testset": testset, "image": name, **metrics.all_metrics(label, restored)}
+    found |= {metric: getattr(metrics, metric)(label, restored) for metric in further}
     if protocol := task.protocol(testset):
         found["protocol"] = protocol
     if _literature(task, testset):
@@ -87,7 +95,14 @@ def row(name: str, restored: Tensor, label: Tensor, task: Task, testset: str) ->
 
 
 def evaluate(
-    network: nn.Module, testset, task: Task, *, device="cpu", progress=False, keep=None
+    network: nn.Module,
+    testset,
+    task: Task,
+    *,
+    device="cpu",
+    progress=False,
+    keep=None,
+    further: Collection[str] = (),
 ) -> list[dict]:
     """Evaluate a network on a test set.
 
@@ -97,6 +112,7 @@ def evaluate(
             ``names`` and ``images``).
         task: the degradation.
         keep: called with (name, degraded, output, label) of every image, such as :func:`save`.
+        further: metrics beside those that every row has, of :data:`asyrepro.metrics.FURTHER`.
 
     Returns:
         A list of dictionaries with testset, image, psnr (dB), ssim, rmse (eq. 9), nrmse (what
@@ -108,7 +124,7 @@ def evaluate(
     """
     rows = []
     for name, degraded, output, label in outputs(network, testset, task, device, progress):
-        rows.append(row(name, output, label, task, testset.name))
+        rows.append(row(name, output, label, task, testset.name, further))
         if keep:
             keep(name, degraded, output, label)
     return rows
@@ -128,12 +144,12 @@ def save(folder: Path | str, name: str, degraded: Tensor, output: Tensor, label:
         )
 
 
-def evaluate_baseline(testset, task: Task) -> list[dict]:
+def evaluate_baseline(testset, task: Task, further: Collection[str] = ()) -> list[dict]:
     """The same rows for the degraded images themselves: bicubic, or noisy."""
     rows, task = [], task.on(testset.name)
     for name, image in zip(testset.names, testset.images, strict=True):
         inputs, label = task.test_pair(image, name)
-        rows.append(row(name, task.degraded(inputs)[0], label[0], task, testset.name))
+        rows.append(row(name, task.degraded(inputs)[0], label[0], task, testset.name, further))
     return rows
 
 

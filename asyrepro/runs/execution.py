@@ -277,7 +277,7 @@ class Job:
             tested[f"test {testset.name}"] = testset.fingerprint
             about = {"table": table, **common, "loss": cfg.loss.name, "seed": cfg.seed}
             for image, output, label in self._outputs(network, testset):
-                found = evaluation.row(image, output, label, self.task, testset.name)
+                found = evaluation.row(image, output, label, self.task, testset.name, cfg.metrics)
                 rows.append(about | found | made_by)
                 if name == cfg.testset:
                     sums.append(profiles.profile_rows(label, output, **about, image=image))
@@ -307,7 +307,7 @@ class Job:
         if path.is_file() and not again:
             return
         about |= {"loss": self.task.baseline, "versions": provenance.decisive_versions()}
-        rows = evaluation.evaluate_baseline(testset, self.task)
+        rows = evaluation.evaluate_baseline(testset, self.task, self.cfg.metrics)
         files.write_text(path, results.to_csv(about | row for row in rows))
 
 

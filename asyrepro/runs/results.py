@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from asyrepro.metrics import FURTHER
 from asyrepro.runs.run import Run
 from asyrepro.system.errors import DataError
 from asyrepro.system.files import write_csv
@@ -23,7 +24,7 @@ COLUMNS = (
 )
 REQUIRED = COLUMNS[:10]
 INTEGERS = ("table", "seed", "iterations")
-FLOATS = (*METRICS, "psnr_y", "ssim_y")
+FLOATS = (*METRICS, "psnr_y", "ssim_y", *FURTHER)
 ROW_KEY = ["table", "testset", "model", "dataset", "variant", "loss", "seed", "image"]
 
 BASES = ("mae", "mse")
@@ -82,7 +83,8 @@ def to_csv(rows: Iterable[dict]) -> str:
     """Rows as CSV text; floats with seven decimals, None and NaN as an empty field.
 
     Denoising has a further column, ``protocol``: the test noise ("kair", "name"), see
-    :meth:`asyrepro.tasks.Task.protocol`. Rows without it are older; theirs is "name".
+    :meth:`asyrepro.tasks.Task.protocol`. Rows without it are older; theirs is "name". The metrics
+    that ``metrics=`` asked for stand in further columns, too.
     """
     rows, text = list(rows), io.StringIO()
     further = sorted({name for row in rows for name in row} - set(COLUMNS))
@@ -133,8 +135,8 @@ def _validated(frame: pd.DataFrame) -> pd.DataFrame:
     frame = frame.copy()
     for column in INTEGERS:
         frame[column] = _numbers(frame[column], whole=True).astype("Int64")
-    for column in FLOATS:
-        frame[column] = _numbers(frame[column])
+    for column in frame.columns.intersection(FLOATS):
+        frame[column] = _numbers(frame[column].fillna(""))
     for column in METRICS[:3]:  # NRMSE is undefined for an all-black label
         _refuse(frame[column].isna(), f"no value for {column}")
     for column in ("model", "loss", "image"):

@@ -108,6 +108,7 @@ class Settings(Part):
     max_steps: PositiveInt | None = None
     minutes: PositiveFloat | None = None
     benchmarks: list
+    metrics: list[Literal["haarpsi"]]
     loss: Loss
     task: Described
     recipe: Recipe

@@ -17,6 +17,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from asyrepro.data import catalogue
+from asyrepro.metrics import FURTHER
 from asyrepro.runs import config, evaluation, parts, provenance, resolve, results
 from asyrepro.runs.outcome import Outcome, in_words
 from asyrepro.runs.run import Run, finished
@@ -81,6 +82,11 @@ def verify(
     for line in check.summary(outcomes, names):
         log(line)
     return not any(outcome.differs for outcome in outcomes)
+
+
+def further(stored: pd.DataFrame) -> list[str]:
+    """The metrics that ``metrics=`` asked for when these rows were made."""
+    return [name for name in FURTHER if name in stored and stored[name].notna().any()]
 
 
 def _chosen(names: list[str], patterns: list[str], study: Path) -> list[str]:
@@ -194,7 +200,9 @@ class _Check:
                 continue
             try:
                 with devices.memory(f"an image of {wanted} does not fit into the free memory"):
-                    again = evaluation.evaluate(network, testset, task, device=self.device)
+                    again = evaluation.evaluate(
+                        network, testset, task, device=self.device, further=further(stored)
+                    )
             except ValueError as error:  # finite weights, but no finite image
                 outcome.differs.append(f"{wanted} cannot be evaluated: {error}")
                 continue
@@ -243,7 +251,7 @@ class _Check:
             lacking = rows["testset"].iloc[0] if task else cfg and cfg.task["_target_"]
             outcome.unchecked.append(f"not checked: {lacking} is not here, or not trusted")
         else:
-            again = evaluation.evaluate_baseline(testset, task)
+            again = evaluation.evaluate_baseline(testset, task, further(stored))
             outcome.evaluated(again, stored, self.tolerance)
         return outcome
 

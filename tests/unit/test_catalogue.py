@@ -647,6 +647,8 @@ def test_real_bsd300_is_the_published_one(real):
     assert len(members) == 300 and digest.hexdigest() == expected
     assert len(training_set("bsd300", mode="grey")) == 200  # without a warning
     assert len(test_set("bsd300", mode="grey")) == 100
+    rest, validation = (set(test_set(name, mode="grey").names) for name in ("bsd90", "validation"))
+    assert len(rest) == 90 and not rest & validation
 
 
 @pytest.mark.parametrize("name", ["set5", "set12", "set14"])

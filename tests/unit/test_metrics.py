@@ -9,7 +9,7 @@ import torch
 from scipy.signal import convolve2d
 from skimage import data
 
-from asyrepro.metrics import all_metrics, literature, nrmse, psnr, rgb_to_luma, rmse, ssim
+from asyrepro.metrics import all_metrics, haarpsi, literature, nrmse, psnr, rgb_to_luma, rmse, ssim
 
 
 @pytest.fixture(scope="module")
@@ -254,3 +254,43 @@ def test_luma_refuses_what_is_not_rgb_in_0_1():
         rgb_to_luma(np.zeros((3, 4, 4), np.uint8))
     with pytest.raises(TypeError, match="divide 8-bit images by 255"):
         rgb_to_luma(torch.zeros(3, 4, 4, dtype=torch.uint8))
+
+
+# --- HaarPSI -------------------------------------------------------------------------------------
+
+
+def haarpsi_by_hand(reference: np.ndarray, output: np.ndarray) -> float:
+    """Reisenhofer et al., 2018, eq. (9)-(12), of grey images with even sides."""
+    weights, similarities = [], []
+    first, second = (
+        (255 * x).reshape(x.shape[0] // 2, 2, -1, 2).mean(axis=(1, 3)) for x in (reference, output)
+    )
+    for turned in (False, True):
+        of_scale = []
+        for scale in (1, 2, 3):
+            haar = np.full((2**scale, 2**scale), 2.0**-scale)
+            haar[: 2 ** (scale - 1)] *= -1
+            filters = haar.T if turned else haar
+            start = 2 ** (scale - 1)  # as MATLAB's conv2(..., "same") cuts
+            inside = tuple(slice(start, start + side) for side in first.shape)
+            of_scale.append([abs(convolve2d(x, filters)[inside]) for x in (first, second)])
+        weights.append(np.maximum(*of_scale[2]))
+        local = [(2 * a * b + 30) / (a**2 + b**2 + 30) for a, b in of_scale[:2]]
+        similarities.append(sum(local) / 2)
+    squashed = 1 / (1 + np.exp(-4.2 * np.array(similarities)))
+    score = (squashed * weights).sum() / np.sum(weights)
+    return (math.log(score / (1 - score)) / 4.2) ** 2
+
+
+def test_haarpsi_is_the_papers_formula(photograph):
+    output = noisy(photograph, 0.1)[1].clip(0, 1)
+    expected = haarpsi_by_hand(photograph[1], output)
+    assert haarpsi(photograph[1], output) == pytest.approx(expected, abs=1e-6)
+    assert haarpsi(photograph, photograph) == pytest.approx(1)
+    assert haarpsi(photograph, noisy(photograph, 0.1)) < haarpsi(photograph, noisy(photograph))
+
+
+@pytest.mark.parametrize("shape", [(2, 32, 32), (3, 15, 32)])
+def test_haarpsi_refuses_what_it_cannot_measure(shape):
+    with pytest.raises(ValueError, match="HaarPSI"):
+        haarpsi(np.zeros(shape), np.zeros(shape))
