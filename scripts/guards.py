@@ -25,7 +25,7 @@ from asyrepro.runs.run import Run
 
 ROOT = Path(__file__).parents[1]
 MANIFEST = ROOT / "tests" / "guards" / "identities.csv"
-NUMBERS = ("metrics", "claims", "verdicts", "changes", "mechanism", "goals", "regions", "profiles")
+NUMBERS = ("metrics", "claims", "verdicts", "changes", "mechanism", "goals", "regions")
 
 
 def composed(rows: list[dict]) -> list[str]:
@@ -63,7 +63,7 @@ def numbers(studies: list[str]) -> list[str]:
     for name, folder in itertools.product(studies, [Path(tempfile.mkdtemp())]):
         shutil.copytree(ROOT / "results" / name, folder / name)
         study.build(folder / name, log=lambda line: None)
-        files = [f"{stem}.csv" for stem in NUMBERS]
+        files = ["profiles.csv.gz", *(f"{stem}.csv" for stem in NUMBERS)]
         files += [path.relative_to(folder / name) for path in (folder / name).glob("tables/*.csv")]
         for file in files:
             before, after = ROOT / "results" / name / file, folder / name / file

@@ -89,7 +89,7 @@ class Findings:
 def build(study: Path | str, log: Callable[[str], None] = say, pdf: bool = False) -> None:
     """Make everything that can be made from what the study's folder holds.
 
-    Numbers: metrics.csv, profiles.csv, histories.csv, verdicts.csv, claims.csv, changes.csv,
+    Numbers: metrics.csv, profiles.csv.gz, histories.csv, verdicts.csv, claims.csv, changes.csv,
     goals.csv, mechanism.csv, regions.csv, reproducibility.json. To read: tables/, figures/,
     changes.md, verdicts.md, index.html. New crops need the runs' weights (of the run, or kept with
     the study) and the test images, sheets of test images need these; without, what is there stays.
@@ -139,8 +139,8 @@ def measure(folder: Path) -> Findings:
     compared = comparisons(frame, published, with_power=True)
     judged = verdicts.view(compared)
     bins = regions = None
-    if (folder / "profiles.csv").is_file():
-        sums = mechanism.of_runs(profiles.load(folder / "profiles.csv"), plain)
+    if (folder / profiles.STUDY).is_file():
+        sums = mechanism.of_runs(profiles.load(folder / profiles.STUDY), plain)
         bins, regions = mechanism.bin_changes(sums), mechanism.regions(sums)
     times, histories = _times(folder / "step_times.csv"), curves.collect(folder)
     of_tables = None if histories is None else curves.of_tables(histories)

@@ -1,6 +1,6 @@
 """Sums of a restored image's error, by the label's grey value and gradient strength.
 
-They are small enough to be kept, in ``results/<study>/profiles.csv``:
+They are small enough to be kept, in ``results/<study>/profiles.csv.gz``:
 :mod:`asyrepro.analysis.mechanism` tells from them where in the image a loss changes the error.
 """
 
@@ -24,6 +24,7 @@ from asyrepro.system.files import write_csv
 # training images, rounded.
 GRADIENT_EDGES = (0.0, 0.003, 0.006, 0.01, 0.017, 0.025, 0.037, 0.054, 0.08, 0.134, np.inf)
 
+STUDY = "profiles.csv.gz"  # of a study, of all its runs
 BINS = 10 + len(GRADIENT_EDGES) - 1  # of one image: grey values and gradients
 
 WHERE = ["table", "model", "dataset", "loss", "seed", "image"]
@@ -132,7 +133,10 @@ def profile_rows(label, output, **where) -> pd.DataFrame:
 
 
 def save(profiles: pd.DataFrame, path) -> Path:
-    """Write profiles (rows of :func:`profile_rows`, concatenated) as CSV, sorted."""
+    """Write profiles (rows of :func:`profile_rows`, concatenated) as CSV, sorted.
+
+    Compressed if the name ends with ".gz": they are the largest of a study's tables.
+    """
     kinds = {"grey": 0, "gradient": 1}
     ordered = profiles[COLUMNS].assign(order=profiles["kind"].map(kinds))
     ordered = ordered.sort_values([*WHERE, "order", "bin"], kind="stable").drop(columns="order")
@@ -168,7 +172,7 @@ def _together(paths: list[Path]) -> pd.DataFrame:
 
 
 def collect(study_dir) -> Path | None:
-    """Join the profiles.csv of a study's run folders into the study's own; None without any.
+    """Join the profiles.csv of a study's run folders into :data:`STUDY`; None without any.
 
     Of a run that has no such file (git does not keep them) the study's rows stay.
     """
@@ -178,7 +182,7 @@ def collect(study_dir) -> Path | None:
     without = [run for run in runs if not run.file("profiles.csv").is_file()]
     if not with_it:
         return None
-    path, found = study_dir / "profiles.csv", [_together(with_it)]
+    path, found = study_dir / STUDY, [_together(with_it)]
     if without and path.is_file():
         keys = WHERE[:-1]
         read = [results.read_rows(run.rows, may_be_empty=True) for run in without]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import gzip
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,14 +84,15 @@ def write_csv(path: Path | str, frame: pd.DataFrame, numbers: str | None = "%.6g
     """Write a table as CSV atomically, without its index and with Unix line ends.
 
     Args:
-        path: the file.
+        path: the file; if its name ends with ".gz" it is compressed.
         frame: the table.
         numbers: the format of floating-point numbers; all their digits if None.
 
     Returns:
         The path.
     """
-    return write_text(path, frame.to_csv(index=False, float_format=numbers, lineterminator="\n"))
+    text = frame.to_csv(index=False, float_format=numbers, lineterminator="\n").encode()
+    return write_bytes(path, gzip.compress(text, mtime=0) if Path(path).suffix == ".gz" else text)
 
 
 def remove_leftovers(folder: Path | str) -> None:

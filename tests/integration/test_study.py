@@ -49,7 +49,7 @@ def test_everything_is_made(results):
     figures = [*pictures, "fig4.svg", "forest_table2.svg", "mechanism_table2.svg"]
     assert found >= {f"figures/{name}" for name in figures}
     assert found >= {f"tables/table2.{end}" for end in ("csv", "md", "tex")}
-    assert found >= {"metrics.csv", "profiles.csv", "verdicts.md", "verdicts.csv", "claims.csv"}
+    assert found >= {"metrics.csv", "profiles.csv.gz", "verdicts.md", "verdicts.csv", "claims.csv"}
     assert "reproducibility.json" in found
 
 

@@ -104,7 +104,7 @@ def test_rows_say_which_run_they_are(tmp_path):
         (folder / "rows.csv").touch()
     path = profiles.collect(tmp_path)
     found = profiles.load(path)
-    assert path == tmp_path / "profiles.csv" and len(found) == 40
+    assert path == tmp_path / profiles.STUDY and len(found) == 40
     assert found["image"].unique().tolist() == ["03", "04"]  # sorted, zeros kept
     assert found["pixels"].sum() == 2 * 2 * 64
     assert found["sum_squared"].sum() == pytest.approx(4 * 64 * 0.01, rel=1e-5)
