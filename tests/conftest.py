@@ -1,14 +1,45 @@
 """Fixtures of several test files."""
 
 import os
+import shutil
+import signal
 import socket
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
-from helpers import PAPER, Server, study
+from helpers import DNCNN, PAPER, SRCNN, Server, small_images, study, train
 
 from asyrepro.analysis import verdicts
 from asyrepro.data import download, sources
+from asyrepro.runs import provenance, results
+from asyrepro.training import stopping
+
+TINY_RUNS = {  # row, loss and seed in the study `tiny`: what they are of
+    "table2/mae/seed0": [*SRCNN, "loss=mae"],
+    "table2/asy_mae/seed0": [*SRCNN, "loss=asy_mae"],
+    "table2,task.scale=2/mae/seed0": [*SRCNN, "loss=mae", "task.scale=2"],
+    "table4/mse/seed0": [*DNCNN, "loss=mse"],
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_made(tmp_path_factory) -> Path:
+    """The folder of a finished study of four tiny runs. Not to be changed: use ``tiny``."""
+    root = tmp_path_factory.mktemp("tiny")
+    with small_images():
+        for name, settings in TINY_RUNS.items():
+            train(root, *settings, folder=root / "tiny" / name)
+    results.collect(root / "tiny")
+    provenance.collect(root / "tiny")
+    return root / "tiny"
+
+
+@pytest.fixture
+def tiny(tiny_made, tmp_path) -> Path:
+    """A copy of that study to be changed, and the small images that it was made with."""
+    with small_images():
+        yield shutil.copytree(tiny_made, tmp_path / "results" / "tiny")
 
 
 @pytest.fixture
@@ -36,6 +67,21 @@ def server(nowhere):
     """A server on this machine, which answers what a test tells it to."""
     with ExitStack() as stack:
         yield Server(stack)
+
+
+@pytest.fixture
+def unstopped(monkeypatch):
+    """Begin as a process that nothing has asked to end, and that ignores no signal.
+
+    What is started in the background or by nohup ignores SIGINT or SIGHUP from the start.
+    """
+    monkeypatch.setattr(stopping, "_received", None)
+    usual = {signal.SIGINT: signal.default_int_handler}
+    usual |= dict.fromkeys((signal.SIGTERM, signal.SIGHUP), signal.SIG_DFL)
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,5 @@
 """Committed runs keep their identity, whatever becomes of the configurations' files."""
 
-import sys
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).parents[2] / "scripts"))
-
 import guards
 
 from asyrepro.runs import config

@@ -5,19 +5,13 @@ import time
 
 import pytest
 import torch
+from helpers import SRCNN, TINY, call, configured, small_images
 
-from asyrepro.commands import train
-from asyrepro.runs import config, estimate
+from asyrepro.runs import estimate
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run, of_study
 from asyrepro.system.errors import ConfigError
 from asyrepro.training import speed
-
-TINY = [
-    "experiment=table2_srcnn", "profile=smoke", "dataset=bundled", "recipe.batch=1",
-    "recipe.patch=36", "testset=bundled_validation", "benchmarks=[]",
-    "runtime.progress=false", "runtime.device=cpu",
-]  # fmt: skip
 
 
 def test_speed_is_measured_over_at_least_so_many_calls():
@@ -27,7 +21,7 @@ def test_speed_is_measured_over_at_least_so_many_calls():
 
 
 def test_the_time_that_is_left_is_divided_by_a_steps(monkeypatch):
-    cfg = config.compose([*TINY, "minutes=1"])
+    cfg = configured("results", *SRCNN, "minutes=1")
     run = Run.of(cfg)
     monkeypatch.setattr(speed, "measure", lambda *_, **__: 0.01)
     monkeypatch.setattr(estimate, "_evaluating", lambda job: 20.0)
@@ -37,14 +31,17 @@ def test_the_time_that_is_left_is_divided_by_a_steps(monkeypatch):
         estimate.steps_within(0.4, resolve(cfg, run), run, time.monotonic() - 10)
 
 
-def test_a_row_has_the_steps_of_its_first_run_and_they_repeat_it(tmp_path, capsys, monkeypatch):
+def test_a_row_has_the_steps_of_its_first_run_and_they_repeat_it(tmp_path, monkeypatch):
     numbers = iter([7, 9])
     monkeypatch.setattr(estimate, "steps_within", lambda *_: next(numbers))
-    common = [*TINY, f"results={tmp_path}"]
-    for loss in ("mae", "asy_mae"):
-        assert train.main([*common, "study=timed", f"loss={loss}", "minutes=3"]) == 0
-    [repeat] = re.findall(r"recipe\.steps=7 recipe\.\S+ recipe\.\S+", capsys.readouterr().out)
-    assert train.main([*common, "study=again", "loss=mae", *repeat.split()]) == 0
+    common = [*(word for word in TINY if "steps" not in word), *SRCNN, f"results={tmp_path}"]
+    with small_images():
+        for loss in ("mae", "asy_mae"):
+            said = call("train", *common, "study=timed", f"loss={loss}", "minutes=3")
+            assert said.status == 0, said.err
+            if loss == "mae":
+                [repeat] = re.findall(r"recipe\.steps=7 recipe\.\S+ recipe\.\S+", said.out)
+        assert call("train", *common, "study=again", "loss=mae", *repeat.split()).status == 0
     runs = [*of_study(tmp_path / "timed"), *of_study(tmp_path / "again")]
     assert [run.settings["recipe"]["steps"] for run in runs] == [7, 7, 7]
     assert [run.settings["recipe"]["scheduler"]["total_steps"] for run in runs] == [7, 7, 7]

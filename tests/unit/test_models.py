@@ -1,12 +1,10 @@
 """The four networks: sizes, shapes, what they compute, and how they start."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from helpers import ROOT, refuses
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from scipy.signal import correlate2d
 from torch import nn
 
@@ -14,7 +12,7 @@ from asyrepro.models import EDSR, SRCNN, DnCNN, GRUNet
 from asyrepro.models.dphsir import QuasiRecurrent, SlicedConv3d
 from asyrepro.runs.config import compose
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "model").glob("*.yaml"))
+CONFIGS = sorted((ROOT / "configs" / "model").glob("*.yaml"))
 
 # Small versions, an input they accept, and the output's shape: (network, input, output).
 SMALL = {
@@ -84,19 +82,6 @@ def test_parameter_counts(make, count):
         assert parameters(make()) == count
 
 
-def test_default_srcnn_and_dncnn_have_the_published_counts():
-    assert parameters(SRCNN()) == 8_129
-    assert parameters(DnCNN()) == 556_032
-
-
-def test_grunet_has_34_kernels_and_one_bias():
-    with torch.device("meta"):
-        shapes = [weights.shape for weights in GRUNet().state_dict().values()]
-    assert len(shapes) == 35
-    assert sum(len(shape) == 5 for shape in shapes) == 34
-    assert [tuple(shape) for shape in shapes if len(shape) == 1] == [(3,)]
-
-
 def test_fixed_mean_is_neither_trained_nor_saved():
     network = EDSR(2, blocks=1, channels=4)
     assert "mean" in dict(network.named_buffers())
@@ -125,35 +110,35 @@ def test_any_size_works(size):
 
 
 @pytest.mark.parametrize(
-    ("network", "shape", "message"),
+    ("network", "shape", "names"),
     [
-        (SRCNN(), (1, 3, 8, 8), r"SRCNN expects \(N, 1, H, W\), got \(1, 3, 8, 8\)"),
-        (DnCNN(3, 4), (1, 3, 8, 8), r"DnCNN expects \(N, 1, H, W\)"),
-        (EDSR(2, 1, 4), (1, 1, 8, 8), r"EDSR expects \(N, 3, H, W\), got \(1, 1, 8, 8\)"),
-        (EDSR(2, 1, 4), (3, 8, 8), r"EDSR expects \(N, 3, H, W\)"),
-        (GRUNet(2), (1, 2, 8, 8), r"GRUNet expects \(N, 2, D, H, W\)"),
-        (GRUNet(2), (1, 1, 1, 8, 8), r"GRUNet expects \(N, 2, D, H, W\)"),
+        (SRCNN(), (1, 3, 8, 8), ["SRCNN", "(N, 1, H, W)", "(1, 3, 8, 8)"]),
+        (DnCNN(3, 4), (1, 3, 8, 8), ["DnCNN", "(N, 1, H, W)"]),
+        (EDSR(2, 1, 4), (1, 1, 8, 8), ["EDSR", "(N, 3, H, W)", "(1, 1, 8, 8)"]),
+        (EDSR(2, 1, 4), (3, 8, 8), ["EDSR", "(N, 3, H, W)"]),
+        (GRUNet(2), (1, 2, 8, 8), ["GRUNet", "(N, 2, D, H, W)"]),
+        (GRUNet(2), (1, 1, 1, 8, 8), ["GRUNet", "(N, 2, D, H, W)"]),
     ],
 )
-def test_wrong_channels_are_refused(network, shape, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_channels_are_refused(network, shape, names):
+    with refuses(ValueError, *names):
         network(torch.rand(shape))
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("make", "names"),
     [
-        (lambda: EDSR(5), "2, 3 or 4 times, not 5"),
-        (lambda: SRCNN(kernels=(9, 2, 5)), "odd kernel sizes"),
-        (lambda: SRCNN(channels=(64,)), "two channel counts"),
-        (lambda: SRCNN(init="zero"), "identity, kaiming or paper"),
-        (lambda: EDSR(init="zero"), "nearest or torch"),
-        (lambda: EDSR(channels=2), "at least 3 channels"),
-        (lambda: DnCNN(1), "at least 2 layers"),
+        (lambda: EDSR(5), ["2, 3 or 4", "5"]),
+        (lambda: SRCNN(kernels=(9, 2, 5)), ["kernel", "(9, 2, 5)"]),
+        (lambda: SRCNN(channels=(64,)), ["channel", "(64,)"]),
+        (lambda: SRCNN(init="zero"), ["identity", "kaiming", "paper"]),
+        (lambda: EDSR(init="zero"), ["nearest", "torch"]),
+        (lambda: EDSR(channels=2), ["3"]),
+        (lambda: DnCNN(1), ["2"]),
     ],
 )
-def test_wrong_options_are_refused(make, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_options_are_refused(make, names):
+    with refuses(ValueError, *names):
         make()
 
 
@@ -277,25 +262,18 @@ def test_quasi_recurrent_pooling_by_hand():
     assert layer(bands[:, :, 0]).item() == pytest.approx(1.25 * a)
 
 
-@pytest.mark.parametrize(("width", "size"), [(16, (16, 20)), (3, (37, 21)), (3, (1, 50))])
-def test_single_band_shortcut_equals_the_3d_path(width, size):
+@pytest.mark.parametrize(("width", "size"), [(16, (16, 20)), (3, (20, 33)), (3, (1, 50))])
+def test_single_band_shortcut_equals_the_3d_path_and_has_its_gradients(width, size):
     network = build_random(lambda: GRUNet(width))
-    x = torch.rand(2, 2, 1, *size).double()
-    with torch.no_grad():
-        short, plain = network(x), network(x, plain=True)
-    assert (short - x[:, 0]).abs().max() > 1e-4  # the network does something
-    torch.testing.assert_close(short, plain, rtol=0, atol=1e-12)
-
-
-def test_single_band_shortcut_has_the_gradients_of_the_3d_path():
-    network = build_random(lambda: GRUNet(3))
-    x = torch.rand(2, 2, 1, 20, 33).double()
-    target = torch.rand(2, 1, 20, 33).double()
-    gradients = []
+    x, target = torch.rand(2, 2, 1, *size).double(), torch.rand(2, 1, *size).double()
+    outputs, gradients = [], []
     for plain in (False, True):
         network.zero_grad()
-        ((network(x, plain=plain) - target) ** 2).mean().backward()
+        outputs.append(network(x, plain=plain))
+        ((outputs[-1] - target) ** 2).mean().backward()
         gradients.append({name: p.grad for name, p in network.named_parameters()})
+    assert (outputs[0] - x[:, 0]).abs().max() > 1e-4  # the network does something
+    torch.testing.assert_close(*outputs, rtol=0, atol=1e-12)
     used = 0
     for name, plain in gradients[1].items():
         short = gradients[0][name]
@@ -320,10 +298,9 @@ def test_sliced_convolution_is_torchs(kernel, stride, bias):
         x = torch.rand(2, 3, depth, 7, 9)
         torch.testing.assert_close(ours(x), theirs(x))
     torch.testing.assert_close(ours(x[:, :, 0]), theirs(x[:, :, :1])[:, :, 0])
-    with pytest.raises(RuntimeError, match="Missing key"):
-        ours.load_state_dict({})
-    with pytest.raises(RuntimeError, match="size mismatch"):
-        ours.load_state_dict(nn.Conv3d(3, 5, kernel, bias=bias).state_dict())
+    for wrong in ({}, nn.Conv3d(3, 5, kernel, bias=bias).state_dict()):
+        with pytest.raises(RuntimeError):
+            ours.load_state_dict(wrong)
 
 
 def test_every_band_sees_every_other():
@@ -332,14 +309,6 @@ def test_every_band_sees_every_other():
     for band in (0, 4):
         (gradient,) = torch.autograd.grad(network(x)[:, band].sum(), x)
         assert (gradient.abs().amax(dim=(0, 1, 3, 4)) > 0).all()
-
-
-def test_noise_level_changes_the_output():
-    network = build_random(lambda: GRUNet(2))
-    x = torch.rand(1, 2, 1, 16, 16).double()
-    y = x.clone()
-    y[:, 1] += 0.5
-    assert not torch.allclose(network(x), network(y))
 
 
 @pytest.mark.parametrize("bands", [1, 3])
@@ -378,10 +347,8 @@ def test_untrained_srcnn_returns_the_enlarged_image(channels):
         (SRCNN, (2, 1, 12, 12)),
         (lambda: EDSR(4, blocks=2, channels=8), (2, 3, 6, 6)),
         (lambda: DnCNN(5, channels=8), (2, 1, 12, 12)),
-        (lambda: GRUNet(2), (2, 2, 1, 32, 32)),
-        (lambda: GRUNet(2), (2, 2, 3, 32, 32)),
+        *((lambda: GRUNet(2), (2, 2, bands, 32, 32)) for bands in (1, 3)),
     ],
-    ids=["srcnn", "edsr", "dncnn", "grunet-grey", "grunet-rgb"],
 )
 def test_every_parameter_leaves_its_start(make, shape):
     # The last layer ignores most maps at first, so the layers before it move one step later.
@@ -418,14 +385,6 @@ def test_srcnn_paper_initialisation():
     assert weights.std().item() == pytest.approx(0.001, rel=0.05)
     assert weights.mean().item() == pytest.approx(0, abs=5e-5)
     assert all((p == 0).all() for n, p in network.named_parameters() if "bias" in n)
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_seed_fixes_the_initial_weights(name):
-    make = SMALL[name][0]
-    first, again, other = (build(make, seed).state_dict() for seed in (1, 1, 2))
-    assert all(torch.equal(first[key], again[key]) for key in first)
-    assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
 # --- the ways training runs them
@@ -490,14 +449,3 @@ def test_every_model_config_builds(path):
     published = {"srcnn": 8_129, "edsr": 1_554_499, "dncnn": 556_032, "dphsir": 14_278_451}
     if path.stem == config.name:
         assert parameters(network) == published[config.name]
-
-
-def test_all_four_networks_have_a_config():
-    assert {"srcnn", "edsr", "dncnn", "dphsir"} <= {path.stem for path in CONFIGS}
-
-
-def test_scale_comes_from_the_task():
-    config = OmegaConf.load(next(path for path in CONFIGS if path.stem == "edsr"))
-    config = OmegaConf.merge({"task": {"scale": 2}}, config)
-    with torch.device("meta"):
-        assert instantiate(config.network).scale == 2

@@ -4,22 +4,13 @@ from unittest import mock
 
 import pytest
 import torch
+from helpers import refuses
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from asyrepro.models import EDSR, DnCNN, GRUNet
 from asyrepro.muon import Muon, is_hidden, orthogonalized, orthogonalized_together
-
-
-@pytest.mark.parametrize("shape", [(32, 32), (16, 144), (144, 16), (3, 20, 50)])
-def test_orthogonalized_keeps_the_directions_and_evens_out_the_sizes(shape):
-    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
-    result = u.mT @ orthogonalized(matrix) @ vh.mT  # diagonal in the matrix's own directions
-    sizes = result.diagonal(dim1=-2, dim2=-1)
-    assert torch.allclose(result, torch.diag_embed(sizes), atol=1e-9)
-    assert sizes.min() > 0.6 and sizes.max() < 1.3
 
 
 @pytest.mark.parametrize("iterations", [1, 3, 5, 12])
@@ -35,13 +26,6 @@ def test_orthogonalized_is_newton_and_schulz_iteration(shape, iterations):
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
     assert torch.allclose(orthogonalized(matrix, iterations), x, atol=1e-6)
     assert torch.allclose(orthogonalized(matrix.float(), iterations).double(), x, atol=2e-3)
-
-
-def test_directions_without_a_gradient_stay_so():
-    matrix = torch.randn(16, 144, generator=torch.Generator().manual_seed(0))
-    matrix[8:] = matrix[:8]  # of rank 8
-    sizes = torch.linalg.svdvals(orthogonalized(matrix))
-    assert sizes[:8].min() > 0.6 and sizes[8:].max() < 1e-3
 
 
 def test_orthogonalized_does_not_depend_on_the_scale_and_keeps_zero():
@@ -111,13 +95,6 @@ def test_kernels_above_the_largest_are_left_to_adam(largest, adam):
     assert torch.allclose(steps.abs(), torch.ones(()), atol=1e-3) == adam
 
 
-def test_fewer_iterations_even_out_less():
-    matrix = torch.randn(32, 144, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    sizes = [torch.linalg.svdvals(orthogonalized(matrix, n)) for n in (0, 1, 3, 5)]
-    ratios = [(s.min() / s.max()).item() for s in sizes]
-    assert ratios[0] < ratios[1] < ratios[2] and min(ratios[2:]) > 0.6
-
-
 def test_memory_layout_makes_no_difference():
     weights = []
     for layout in (torch.contiguous_format, torch.channels_last):
@@ -158,24 +135,20 @@ def test_a_continuation_takes_the_same_steps():
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "sentence"),
+    ("setting", "value"),
     [
-        ("lr", 0.0, "lr is 0.0"),
-        ("momentum", 1.0, "momentum is 1.0"),
-        ("adam", -1, "adam is -1"),
-        ("parts", 0, "parts is 0"),
-        ("decay", -0.1, "decay is -0.1, but must be at least 0"),
-        ("iterations", 2.5, "iterations is 2.5, but must be a whole number"),
+        *(("lr", 0.0), ("momentum", 1.0), ("adam", -1), ("parts", 0), ("decay", -0.1)),
+        ("iterations", 2.5),
     ],
 )
-def test_rates_that_cannot_be(setting, value, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_rates_that_cannot_be(setting, value):
+    with refuses(ValueError, setting, value):
         Muon(nn.Conv2d(1, 1, 1).parameters(), **{setting: value})
 
 
 def test_groups_have_no_decay_of_their_own():
     group = {"params": nn.Conv2d(1, 1, 1).parameters(), "decay": 0.5}
-    with pytest.raises(ValueError, match="decay is one for all groups"):
+    with refuses(ValueError, "decay"):
         Muon([group])
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from asyrepro import paper
 from asyrepro.analysis.summary import summarise
 from asyrepro.commands import radar as command
-from asyrepro.report import flowchart, pictures, radar, tables, wording
+from asyrepro.report import flowchart, pictures, radar, wording
 from asyrepro.report.crops import Crop, Subject
 from asyrepro.runs import results
 from asyrepro.system import style
@@ -122,21 +122,6 @@ def test_radar_states_every_ring_and_the_centre(table):
 @pytest.mark.parametrize("table", [2, 3, 4, 5])
 def test_radar_texts_do_not_overlap(table):
     assert_readable(chart(as_measured(table, seeds=(0, 1)), table))
-
-
-def test_radar_with_long_names_has_a_key():
-    names = [f"photograph number {k}" for k in range(10)]
-    fig = chart(as_measured(2, images=names), 2)
-    assert_readable(fig)
-    assert names[9] in " ".join(text.get_text() for text in fig.texts)
-
-
-def test_no_line_passes_the_scale():
-    for row, column in itertools.product(range(2), range(3)):
-        for line in panel(chart(), row, column).get_lines():
-            if line.get_label() != "no change":
-                angles = np.asarray(line.get_xdata())
-                assert angles.min() > 0.3 and angles.max() < 2 * np.pi - 0.3
 
 
 def test_radar_of_unknown_images_has_no_paper_lines_and_says_why():
@@ -302,15 +287,6 @@ def test_magnified_marks_where_the_outputs_differ(crop):
     np.testing.assert_allclose(error[at[0] : at[0] + 8, at[1] : at[1] + 8], expected, atol=1e-9)
 
 
-def test_region_and_places_by_hand():
-    values = np.zeros((10, 12))
-    values[2:5, 7:10], values[8, 1] = 1, 3
-    assert pictures.region(values, 3) == (2, 7, 3)
-    assert pictures.places(values, 3, 3)[0] == (2, 7)
-    assert len(pictures.places(values, 3, 3)) == 2  # nothing else is there
-    assert pictures.region(values, 50) == (0, 0, 10)
-
-
 def test_flowchart_draws_eq_2(crop):
     fig = flowchart.method(crop.arrays, "asy_mae", "title")
     assert_readable(fig)
@@ -322,12 +298,6 @@ def test_flowchart_draws_eq_2(crop):
     assert mask.get_clim() == pytest.approx((weight.min(), weight.max()))  # uses its whole scale
     error = np.abs(crop.arrays["asy_mae"] / 255 - grey)
     assert any(f"{(weight * error).mean():.3g}" in text for text in said(fig))
-
-
-def test_tables_and_charts_show_the_same_losses():
-    summary = summarise(as_measured(), 4, paper.tables())
-    assert tables.pairs(summary) == [("asy_mae", "mae"), ("asy_mse", "mse")]
-    assert tables.side_by_side(summary) == ["mae", "asy_mae", "mse", "asy_mse"]
 
 
 def test_the_command_draws_a_table_of_ones_own(tmp_path, capsys):

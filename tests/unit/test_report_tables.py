@@ -2,11 +2,11 @@
 
 import shutil
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import ROOT, refuses
 from omegaconf import OmegaConf
 
 from asyrepro import paper
@@ -17,8 +17,6 @@ from asyrepro.system.errors import DataError, UserError
 
 HEAD = ",".join(results.COLUMNS)
 DASH, MINUS = "\u2013", "\u2212"
-
-RESULTS = Path(__file__).parents[2] / "results"
 
 
 def row(loss, image, psnr, ssim=0.8, nrmse=0.05, *, seed=0, table=4, **more):
@@ -158,28 +156,21 @@ def test_papers_numbers_stand_beside_by_image_name(tmp_path):
     # the paper, Table 4, row 4, as printed there with two decimals more
     assert beside[:4] == ["", "", "paper", "28.827/0.86976/0.05009"]
     assert beside[6] == "**29.085**/**0.87199**/**0.04862**"
-    assert "same images" in text
-    assert "NRMSE, RMSE divided by" in text
 
 
 def test_unknown_images_are_marked_as_other_images(tmp_path):
     rows = [row(x, i, 30, table=2, dataset="bsd300") for x in ("mae", "mse") for i in "ab"]
     text = markdown(summarise(tidy(tmp_path, rows), 2, paper.tables()))
-    assert "not the same image" in text
-    assert cells(text, "| | | paper")[2] == r"paper\*"
-    assert (
-        cells(text, "| | | paper")[3].replace("**", "") == "28.925/0.83519/0.05455"
-    )  # Table 2, row 1
-    assert "in place of" not in text  # BSD300 is what the paper used here
+    beside = cells(text, "| | | paper")
+    assert beside[2] == r"paper\*"
+    assert beside[3].replace("**", "") == "28.925/0.83519/0.05455"  # Table 2, row 1
 
 
 def test_training_set_steps_and_seeds_are_stated(tmp_path):
     rows = [dict(r, seed=s) for r in SMALL[:8] for s in (0, 1, 2)]
     text = markdown(summarise(tidy(tmp_path, rows), 4))
-    assert "BSD400" in text
-    assert "in place of the paper's DIV2K" in text
-    assert "500 steps" in text
-    assert "mean of 3 seeds" in text
+    for part in ("BSD400", "DIV2K", "500 steps", "3 seeds"):
+        assert part in text
 
 
 def test_stand_in_data_are_named_in_every_title(tmp_path):
@@ -197,11 +188,6 @@ def test_stand_in_data_are_named_in_every_title(tmp_path):
     assert not summary.same_images  # whatever their names, they are not the paper's
 
 
-def test_real_data_are_not_called_stand_ins(tmp_path):
-    summary = summarise(tidy(tmp_path, SMALL), 4, paper.tables())
-    assert "stand-in" not in markdown(summary) + latex(summary)
-
-
 # ---------------------------------------------------------------------------- seeds, gaps, controls
 
 
@@ -215,7 +201,6 @@ def test_seeds_are_averaged_and_changes_are_paired(tmp_path):
     assert summary.values("mae", "psnr").tolist() == [31.0]
     assert summary.change("asy_mae", "mae", "psnr").tolist() == [0.5]  # seed 1 alone has both
     assert summary.seeds == {"mae": (0, 1), "asy_mae": (1,)}
-    assert "MAE 2, Asy" in tables.notes(summary)[0]
 
 
 def test_missing_cells_are_dashes_and_their_mean_too(tmp_path):
@@ -243,7 +228,6 @@ def test_controls_have_a_table_of_their_own(tmp_path):
     assert cells(controls, "| No.")[2:] == [r"Asy\_MSE\_shuffled"]
     # against MSE: (31.5 - 31 + 28.25 - 28.5) / 2
     assert cells(controls, "| | Mean change")[2].startswith("+0.125/0.00000/")
-    assert "Not in the paper: eq. (2) shuffled over the pixels (shuffled)." in controls
     plain = markdown(summarise(tidy(tmp_path, SMALL), 4))
     assert "Controls with" not in plain
 
@@ -277,18 +261,6 @@ def test_csv_holds_all_numbers(tmp_path):
     assert set(frame["paper_same_images"]) == {"yes"}
 
 
-def test_markdown_rows_have_as_many_cells_as_their_head(tmp_path):
-    rows = [dict(r, image=r["image"] + "|x") for r in SMALL]
-    text = markdown(summarise(tidy(tmp_path, rows), 4, paper.tables()))
-    for block in text.split("# ")[1:]:
-        counts = {
-            line.replace("\\|", "").count("|")
-            for line in block.splitlines()
-            if line.startswith("|")
-        }
-        assert len(counts) == 1
-
-
 # -------------------------------------------------------------------------------------------- LaTeX
 
 
@@ -314,15 +286,6 @@ def test_latex_compiles(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
-
-
-def test_latex_marks_the_best_and_uses_booktabs(tmp_path):
-    text = latex(summarise(tidy(tmp_path, SMALL), 4))
-    assert r"\textbf{31.000}/\textbf{0.90000}/\textbf{0.04000}" in text
-    assert r"Asy\_MAE" in text
-    for name in ("toprule", "midrule", "bottomrule"):
-        assert f"\\{name}" in text
-    assert text.count("\\begin{table}") == text.count("\\end{table}") == 2
 
 
 # ------------------------------------------------------------------------------------------ collect
@@ -374,7 +337,9 @@ def test_collect_is_reproducible_byte_for_byte(tmp_path):
 
 def configured(path, **settings):
     """A run's config.yaml: a committed run's, with other settings."""
-    known = OmegaConf.load(RESULTS / "srcnn-seeds" / "table2" / "mae" / "seed0" / "config.yaml")
+    known = OmegaConf.load(
+        ROOT / "results" / "srcnn-seeds" / "table2" / "mae" / "seed0" / "config.yaml"
+    )
     path.write_text(OmegaConf.to_yaml(OmegaConf.merge(known, settings)))
 
 
@@ -414,21 +379,15 @@ def test_collect_adds_the_base_that_a_loss_declares(tmp_path):
         assert summarise(frame, 5).base_of("asy_mae") == base
 
 
-def test_image_names_keep_their_zeros(tmp_path):
-    frame = tidy(tmp_path, SMALL)
-    assert set(frame["image"]) == {"03", "04"}
-    assert frame["seed"].isna().sum() == 2  # the baseline's
-
-
 def test_collect_refuses_the_same_run_twice(tmp_path):
     study(tmp_path)
     shutil.copytree(tmp_path / "table5", tmp_path / "copy")
-    with pytest.raises(DataError, match=r"seed10.rows.csv, line 2.*rows.csv, line 2"):
+    with refuses(DataError, "table5", "copy", "seed10/rows.csv, line 2"):
         results.collect(tmp_path)
 
 
 def test_collect_without_results_says_what_to_do(tmp_path):
-    with pytest.raises(DataError, match="make reproduce"):
+    with refuses(DataError, tmp_path / "nothing"):
         results.collect(tmp_path / "nothing")
 
 
@@ -437,44 +396,37 @@ def test_collect_without_results_says_what_to_do(tmp_path):
 GOOD = "4,dncnn,bsd400,mae,0,03,30.1,0.8,0.03,0.05,table4,,,,abc,500,cpu,x"
 
 
-def test_the_good_line_is_read(tmp_path):
-    (tmp_path / "metrics.csv").write_text(f"{HEAD}\n{GOOD}\n")
-    assert results.load(tmp_path)["psnr"].tolist() == [30.1]
-
-
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "names"),
     [
-        (None, "is missing"),
-        ("", "is empty"),
-        (HEAD + "\n", "has no rows"),
-        (HEAD.replace(",nrmse", "") + "\n", "lacks the column"),
-        (f"{HEAD}\n{GOOD}\n{GOOD[:-20]}", "line 3: 11 values for 18 columns"),
-        (f"{HEAD}\n{GOOD},1,2\n{GOOD},1,2\n", "line 2: 20 values for 18 columns"),
-        (f'{HEAD}\n{GOOD}\n"{GOOD}\n', "damaged"),
-        (f"{HEAD}\n{GOOD.replace('30.1', 'thirty')}\n", "line 2: psnr is 'thirty'"),
-        (f"{HEAD}\n{GOOD.replace('30.1', '')}\n", "line 2: no value for psnr"),
-        (f"{HEAD}\n{GOOD.replace('30.1', 'nan')}\n", "psnr is 'nan'"),
-        (f"{HEAD}\n{GOOD.replace(',0,03', ',0.5,03')}\n", "seed is '0.5', not a whole number"),
-        (f"{HEAD}\n{GOOD.replace(',0,03', ',,03')}\n", "no seed"),
-        (f"{HEAD}\n{GOOD}\n{GOOD}\n", "line 3: the same image of the same run a second time"),
-        (b"\xff\xfe\x00\x81" * 9, "damaged"),
+        (None, []),
+        ("", []),
+        (HEAD + "\n", []),
+        (HEAD.replace(",nrmse", "") + "\n", ["nrmse"]),
+        (f"{HEAD}\n{GOOD}\n{GOOD[:-20]}", ["line 3", "11", "18"]),
+        (f"{HEAD}\n{GOOD},1,2\n{GOOD},1,2\n", ["line 2", "20", "18"]),
+        (f'{HEAD}\n{GOOD}\n"{GOOD}\n', []),
+        (f"{HEAD}\n{GOOD.replace('30.1', 'thirty')}\n", ["line 2", "psnr", "'thirty'"]),
+        (f"{HEAD}\n{GOOD.replace('30.1', '')}\n", ["line 2", "psnr"]),
+        (f"{HEAD}\n{GOOD.replace('30.1', 'nan')}\n", ["psnr", "'nan'"]),
+        (f"{HEAD}\n{GOOD.replace(',0,03', ',0.5,03')}\n", ["seed", "'0.5'"]),
+        (f"{HEAD}\n{GOOD.replace(',0,03', ',,03')}\n", ["seed"]),
+        (f"{HEAD}\n{GOOD}\n{GOOD}\n", ["line 3"]),
+        (b"\xff\xfe\x00\x81" * 9, []),
     ],
 )
-def test_damaged_tables_are_refused_with_their_place(tmp_path, content, message):
+def test_damaged_tables_are_refused_with_their_place(tmp_path, content, names):
     path = tmp_path / "metrics.csv"
+    path.write_text(f"{HEAD}\n{GOOD}\n")
+    assert results.load(tmp_path)["psnr"].tolist() == [30.1]
+    path.unlink()
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(UserError, match=message) as caught:
+    with refuses(UserError, path, *names):
         results.load(tmp_path)
-    assert "metrics.csv" in str(caught.value)
 
 
 def test_mixed_training_sets_are_refused(tmp_path):
     rows = [SMALL[0], dict(SMALL[1], dataset="div2k")]
-    with pytest.raises(DataError, match="mixes the training sets bsd400, div2k"):
+    with refuses(DataError, "bsd400", "div2k"):
         summarise(tidy(tmp_path, rows), 4)
-
-
-def test_a_table_without_rows_is_none(tmp_path):
-    assert summarise(tidy(tmp_path, SMALL), 5) is None

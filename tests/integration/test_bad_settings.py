@@ -1,0 +1,268 @@
+"""Bad settings and command lines, in tables: each is refused in a line that names what is wrong."""
+
+import functools
+
+import pytest
+import torch
+from helpers import ROOT, assert_refused, call, refuses, spawn
+from omegaconf import OmegaConf
+
+from asyrepro.data import catalogue
+from asyrepro.models import SRCNN
+from asyrepro.runs import config
+from asyrepro.runs.execution import carry_out
+from asyrepro.runs.resolve import resolve
+from asyrepro.runs.run import Run
+from asyrepro.system.errors import ConfigError
+from asyrepro.training import checkpoint
+
+pytestmark = pytest.mark.usefixtures("nowhere")
+
+# ---------------------------------------------------------------------------------- configurations
+
+
+@functools.cache
+def composed(*overrides):
+    return config.compose(["profile=smoke", "dataset=bundled", *overrides])
+
+
+def configured(setting, value, *overrides):
+    cfg = composed(*overrides).copy()
+    OmegaConf.update(cfg, setting, value, force_add=True)
+    return cfg
+
+
+SR, DENOISE = "experiment=table2_srcnn", "experiment=table4_dncnn"
+VALUES = [  # what is wrong, and what the sentence must name beside setting and value
+    (SR, "task.scale", 5, "scale", "4"),
+    (SR, "task.scale", 2.0, "scale", "4"),
+    (DENOISE, "task.sigma", -1, "sigma", "255"),
+    (DENOISE, "task.sigma", float("nan"), "sigma", "255"),
+    (DENOISE, "task.sigma", 1e9, "sigma", "255"),
+    (DENOISE, "task.sigma", "loud", "sigma", "255"),
+    (DENOISE, "task.mode", "gray", "mode", "grey"),
+    (SR, "recipe.patch", 0),
+    (SR, "recipe.patch", 37, "scale 3"),
+    (SR, "recipe.steps", -5),
+    (SR, "recipe.steps", 1.5, "integer"),
+    (SR, "recipe.steps", "ten", "integer"),
+    (SR, "recipe.steps", None, "integer"),
+    (SR, "recipe.batch", 0),
+    (SR, "recipe.batch", True, "integer"),
+    (SR, "recipe.optimizer.lr", -1e-3),
+    (SR, "recipe.optimizer.lr", float("nan"), "number"),
+    (SR, "recipe.clip", -1),
+    (SR, "recipe.ema", 1),
+    (SR, "recipe.log_every", 0),
+    (SR, "recipe.validate_every", -1),
+    (SR, "max_steps", 0),
+    (SR, "seed", "a", "integer"),
+    (SR, "seed", -1),
+    (SR, "seed", 2**40),
+    (SR, "runtime.threads", 0),
+    (SR, "runtime.download", "no", "boolean"),
+    (SR, "amp", "maybe", "auto"),
+    (SR, "table", 7, "5"),
+    (SR, "study", ""),
+    (SR, "study", 1e3, "study='...'"),
+    (SR, "study", "../x", "results=FOLDER"),
+    (SR, "cell", "a/b"),
+    (SR, "cell", 5),
+    (SR, "loss.name", ["mae"]),
+    (SR, "loss.name", None),
+    (SR, "profile.benchmarks", None, "benchmarks"),
+    (SR, "recipe.scheduler", None),
+    (SR, "recipe.whiten", ["layers"]),
+    (SR, "testset", "set13", "set14"),
+    (SR, "benchmarks", ["set99"], "set5"),
+    (SR, "benchmarks", "set5", "list"),
+    (SR, "dataset.name", "bsd30", "bsd300"),
+    (f"{SR} loss=asy_mae_table1", "loss.criterion.quartile", 0.3, "0.75"),
+    (f"{SR} loss=asy_mae", "loss.criterion.base", "l1", "'mae'"),
+    (SR, "loss.criterion._target_", "torch.nn.L1Los", "_target_"),
+    (SR, "loss.criterion", 5, "loss.criterion"),
+    (SR, "recipe.scheduler.total_steps", "${recipe.step}", "recipe.step"),
+    (SR, "runtime.device", "mps", "cuda:N"),
+    (SR, "runtime.device", "gpu", "cuda:N"),
+]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "setting", "value", "names"),
+    [(*wrong[:3], wrong[3:]) for wrong in VALUES],
+    ids=[f"{setting}={value}" for _, setting, value, *_ in VALUES],
+)
+def test_value(overrides, setting, value, names):
+    """Refused before a folder is made, and before any data is fetched or read."""
+    shown = "null" if value is None else "true" if value is True else str(value)
+    with refuses(ConfigError, *(names or (setting, shown))):
+        resolve(configured(setting, value, *overrides.split()))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
+def test_cuda_without_cuda():
+    with refuses(ConfigError, "device is cuda", "device=cpu"):
+        resolve(configured("runtime.device", "cuda", SR))
+
+
+EDSR = "experiment=table3_edsr"
+UNREDUCED = {"_target_": "torch.nn.L1Loss", "reduction": "none"}
+UNFIT = [  # a setting that does not fit the others, and what the sentence names
+    (SR, "model.input.mode", "rgb", "(1, 3, 36, 36)", "image_channels", "model.input"),
+    (EDSR, "model.input.enlarged", True, "(1, 3, 108, 108)", "(1, 3, 36, 36)", "model.input"),
+    (SR, "recipe.optimizer.betas", [0.9, 2.0], "recipe.optimizer", "2.0"),
+    (SR, "recipe.scheduler.pct_start", 2.0, "recipe.scheduler", "pct_start", "2.0"),
+    (SR, "recipe.optimizer._target_", "no.such", "no.such", "_target_"),
+    (SR, "recipe.scheduler.total_steps", 2, "recipe.scheduler", "2", "6"),
+    (SR, "loss.criterion", UNREDUCED, "mae", "(1, 1, 36, 36)", "loss.criterion"),
+    (SR, "recipe.lr_scale", {"border": 0.1}, "recipe.lr_scale", "'border'"),
+    (SR, "model.network.kernels", [4, 1, 5], "kernel", "[4, 1, 5]"),
+]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "setting", "value", "names"), [(*wrong[:3], wrong[3:]) for wrong in UNFIT]
+)
+def test_network_that_does_not_fit(tmp_path, monkeypatch, overrides, setting, value, names):
+    """Refused before any data is read, whatever the loss would make of such tensors."""
+    monkeypatch.setattr(catalogue, "training_set", None)
+    cfg = resolve(configured(setting, value, *overrides.split(), "runtime.device=cpu"))
+    with refuses(ConfigError, *names):
+        carry_out(cfg, Run(tmp_path / "study" / "table" / "mae" / "seed0"))
+
+
+def test_a_patch_that_is_smaller_than_the_kernel_to_be_whitened(tmp_path):
+    small = ("budget=cpu", "recipe.patch=6", "runtime.device=cpu")
+    cfg = resolve(configured("recipe.steps", 2, SR, *small))
+    with refuses(ConfigError, "recipe.whiten", "9 x 9"):
+        carry_out(cfg, Run(tmp_path / "study" / "table2" / "mae" / "seed0"))
+
+
+def test_a_data_set_to_fall_back_on_that_there_is_not():
+    with refuses(ConfigError, "'x'", "bsd300"):
+        resolve(config.compose(["profile=smoke", "fallback=true", "dataset.instead=x"]))
+
+
+MISSPELT = [  # arguments, and what the sentence must name
+    ("los=mae", "'los'", "'loss'"),
+    ("loss=asymae", "asymae", "'asy_mae'", "mse"),
+    ("recipe.step=5", "'recipe.step'", "'recipe.steps'"),
+    ("task.sigm=3", "'task.sigm'", "'task.sigma'"),
+    ("task.sigma=3", "'task.sigma'"),
+    ("lr=0.1", "'lr'", "'recipe.optimizer.lr'"),
+    ("recipe.lr=0.1", "'recipe.lr'", "'recipe.optimizer.lr'"),
+    ("~loss.nam", "'loss.nam'", "'loss.name'"),
+    ("zzz=1", "'zzz'"),
+    ("+loss.name=x", "'loss.name'"),
+    ("loss=mae,mse", "loss=mae,mse", "-m"),
+    ("loss", "'loss'", "name=value"),
+    ("recipe.steps=[", "'recipe.steps=['", "name=value"),
+    ("study=\u00e9t\u00e9", "study=\u00e9t\u00e9", "name=value"),
+    ("-m loss=mae,,mse", "'loss=mae,,mse'", "name=value"),
+    ("profile=quik", "quik", "'quick'", "smoke"),
+    ("experiment=table9", "table9", "table2_srcnn"),
+    ("recipe=srcn", "srcn", "'srcnn'"),
+    ("hydra/launcher=proceses", "proceses", "'processes'", "basic"),
+    ("-m loss=mae,asymae", "asymae", "'asy_mae'"),
+    ("-m +loss.base=mae", "loss.base", "mae"),
+    ("-m +loss.base=a:b", "loss.base", "a:b"),
+    ("-m recipe.batch=4,0", "recipe.batch", "0"),
+    ("-m loss=glob(asy_*) seed=range(0,2) task.scale=2,7", "scale", "7", "4"),
+    ("-m seed=range(0,0)", "values"),
+    ("dataset=photos/train", "photos/train", "dataset.name="),
+    ("-m --cfg job loss=mae", "--multirun", "--cfg"),
+    ("hydra.run.dir=elsewhere", "hydra.run.dir", "results="),
+]
+
+
+@pytest.mark.parametrize(("arguments", "names"), [(first, rest) for first, *rest in MISSPELT])
+def test_misspelt_setting(tmp_path, monkeypatch, arguments, names):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # which the command changes
+    assert_refused(call("train", *arguments.split(), f"results={tmp_path}"), *names)
+    assert not list(tmp_path.glob("*/*/*/*"))  # nothing was run
+
+
+def test_exit_status_of_a_misspelt_setting(tmp_path):
+    said = spawn("train", "los=mae", f"results={tmp_path}")
+    assert_refused(said, "'loss'")
+    assert said.out == ""
+
+
+def test_good_flags_still_work(monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    said = call("train", "task.scale=2", "--cfg", "job", "--package", "task")
+    assert said.status == 0 and "scale: 2" in said.out
+
+
+KEPT = ROOT / "results" / "paper-cpu" / "weights" / "table3/mae/seed0.pt"
+LONG = "x" * 300  # no file system takes it, as one would refuse a folder that may not be entered
+GOOD_EVALUATION = "checkpoint=w.pt testset=set5"
+COMMANDS = [  # a command line, and the names that the sentence must contain
+    ("reproduce", "profile=smok", "'smok' 'smoke'"),
+    ("reproduce", "profile=smoke recipe.steps=1,2", "recipe.steps=1,2"),
+    ("reproduce", "profile=smoke seed=", "seed="),
+    ("reproduce", "profile=smoke seed=0,1,0", "seed=0,1,0 '0'"),
+    ("reproduce", "profile=smoke losses=mse", "'losses' 'loss'"),
+    ("reproduce", "profile=smoke seed=one", "seed 'one'"),
+    ("reproduce", "profile=smoke loss=asymae", "'asymae' 'asy_mae'"),
+    ("reproduce", "profile=smoke loses=mae", "'loses' 'loss'"),
+    ("reproduce", "profile=smoke max_steps=-1", "max_steps -1"),
+    ("evaluate", "checkpont=w.pt testset=set5", "'checkpont' 'checkpoint'"),
+    ("evaluate", "w.pt", "'w.pt' name=value"),
+    ("evaluate", "testset=set5", "checkpoint="),
+    ("evaluate", "checkpoint=none.pt testset=set5", "none.pt"),
+    ("evaluate", "checkpoint=0123 testset=set5", "0123"),
+    ("evaluate", "checkpoint= testset=set5", "checkpoint="),
+    (
+        "evaluate",
+        f"checkpoint={KEPT} testset=set5 task.scale=4",
+        "task.scale=4",
+    ),
+    ("evaluate", f"{GOOD_EVALUATION} download=perhaps", "download=perhaps"),
+    ("evaluate", f"{GOOD_EVALUATION} sigma=15", "'sigma' 'task.sigma'"),
+    ("evaluate", f"{GOOD_EVALUATION} task=x", "task="),
+    ("evaluate", "checkpoint=none.pt testset=set5 device=gpu", "'gpu'"),
+    ("restore", "a.png checkpoint=w.pt output=", "output="),
+    ("restore", "a.png checkpoint=w.pt sigma=loud", "sigma=loud"),
+    ("restore", "a.png checkpoint=w.pt task=sharpen", "'sharpen' denoise"),
+    ("restore", "a.png checkpoint=w.pt --recursive", "'--recursive' recursive=true"),
+    ("restore", "x=1.png checkpoint=w.pt", "'x' 'x=1.png'"),
+    ("report", "sudy=quick", "'sudy' 'study'"),
+    ("report", "study=none results=nowhere", "nowhere/none"),
+    ("identify", "nowhere", "nowhere"),
+    ("identify", "nowhere tables=7", "'7' 2, 3, 4, 5"),
+    ("data", "set55", "'set55' 'set5'"),
+    *(
+        (command, arguments.replace("LONG", LONG), LONG)
+        for command, arguments in (
+            ("evaluate", "checkpoint=LONG testset=set5"),
+            ("restore", "LONG checkpoint=w.pt"),
+            ("compare", "LONG LONG"),
+            ("verify", "LONG"),
+            ("report", "study=LONG"),
+            ("identify", "LONG"),
+            ("audit", "output=LONG"),
+            ("reproduce", "profile=smoke loss=mae experiment=table2_srcnn runtime.data=/LONG"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("command", "arguments", "names"), COMMANDS)
+def test_command(command, arguments, names):
+    assert_refused(call(command, *arguments.split()), *names.split(" "))
+
+
+@pytest.mark.parametrize("option", ["task.sigma={", "task.sigma=${x}", "task.scal=2"])
+def test_evaluating_for_a_task_with_a_wrong_option(tmp_path, option):
+    cfg = OmegaConf.to_container(composed(SR), resolve=True)
+    state = {"network": SRCNN().state_dict(), "config": OmegaConf.to_yaml(cfg)}
+    checkpoint.save(tmp_path / "weights.pt", state)
+    said = call("evaluate", f"checkpoint={tmp_path / 'weights.pt'}", "testset=set5", option)
+    assert_refused(said, option.partition("=")[0].removeprefix("task."))
+
+
+@pytest.mark.parametrize("command", ["reproduce", "train"])
+def test_a_package_installed_without_configurations(monkeypatch, tmp_path, command):
+    monkeypatch.setattr(config, "CONFIGS", tmp_path / "configs")
+    assert_refused(call(command, "profile=smoke"), tmp_path / "configs")

@@ -1,0 +1,106 @@
+"""Statistics: hand-worked numbers, and how often intervals cover an effect that is known."""
+
+import numpy as np
+import pytest
+from helpers import EFFECT, table_of_changes
+
+from asyrepro.analysis import statistics
+
+
+def test_standard_error_of_a_table_worked_by_hand():
+    # Mean squares: seeds 2 (1.5^2 + 1.5^2) = 9, images 2 (1 + 1) = 4, residual 4 (0.5^2) = 1;
+    # (9 + 4 - 1) / 4 = 3; Satterthwaite 12^2 / (9^2 + 4^2 + 1^2)
+    error, degrees = statistics.crossed_error(np.array([[1.0, 2.0], [3.0, 6.0]]))
+    assert error == pytest.approx(3**0.5)
+    assert degrees == pytest.approx(144 / 98)
+
+
+@pytest.mark.parametrize(("seeds", "effect"), [(3, 0.0), (6, 0.0), (10, 0.0), (10, EFFECT)])
+def test_interval_covers_the_true_effect_as_often_as_it_says(seeds, effect):
+    rng = np.random.default_rng(seeds)
+    hits = 0
+    for _ in range(400):
+        changes = table_of_changes(rng, seeds, effect=effect)
+        found = statistics.crossed_interval(changes)
+        hits += found.lower <= effect <= found.upper
+    assert 0.92 <= hits / 400 <= 0.98  # 95 % with a standard error of 1.1 %
+
+
+@pytest.mark.parametrize("spread", [(0.03, 0.005, 0.01), (0.003, 0.03, 0.01)])
+def test_interval_covers_when_seeds_or_images_dominate(spread):
+    rng = np.random.default_rng(7)
+    found = []
+    for _ in range(300):
+        found.append(statistics.crossed_interval(table_of_changes(rng, 6, spread=spread)))
+    assert 0.91 <= np.mean([one.lower <= 0 <= one.upper for one in found]) <= 0.985
+
+
+def test_interval_for_these_images_is_a_t_interval_over_seeds():
+    changes = np.array([[0.0, 2.0], [1.0, 3.0], [2.0, 7.0]])  # seed means 1, 2, 4.5
+    found = statistics.crossed_interval(changes)
+    half = 4.302653 * np.std([1, 2, 4.5], ddof=1) / 3**0.5  # t(0.975, 2) from a printed table
+    assert found.fixed_lower == pytest.approx(2.5 - half, abs=1e-5)
+    assert found.fixed_upper == pytest.approx(2.5 + half, abs=1e-5)
+
+
+def test_p_and_interval_agree_about_zero():
+    rng = np.random.default_rng(3)
+    found = [statistics.crossed_interval(table_of_changes(rng, 5, effect=0.02)) for _ in range(100)]
+    outside = [one.lower > 0 or one.upper < 0 for one in found]
+    assert [one.p < 0.05 for one in found] == outside
+    assert 10 < sum(outside) < 90
+    assert all(0 <= one.p <= 1 for one in found)
+
+
+def test_changes_without_any_spread():
+    assert statistics.crossed_interval(np.zeros((6, 4)))[:3] == (0, 0, 0)
+    assert statistics.crossed_interval(np.zeros((6, 4))).p == 1
+    constant = statistics.crossed_interval(np.full((6, 4), 0.1))
+    assert constant.lower == constant.upper == pytest.approx(0.1) and constant.p < 1e-6
+
+
+def test_sign_test_worked_by_hand():
+    nine = np.array([1, 2, 3, 4, 5, 6, 7, 8, 9, -1])
+    assert statistics.sign_test(nine) == (9, 1, pytest.approx(2 * (1 + 10) / 2**10))
+    assert statistics.sign_test(np.full(6, -0.1)) == (0, 6, pytest.approx(2 / 2**6))
+    # zero is not counted
+    assert statistics.sign_test(np.array([1.0, 1.0, 0.0])) == (2, 0, pytest.approx(0.5))
+    assert statistics.sign_test(np.zeros(4)) == (0, 0, 1.0)
+
+
+def test_holm_worked_by_hand():
+    assert statistics.holm(np.array([0.01, 0.04, np.nan, 0.03])) == pytest.approx(
+        [0.03, 0.06, np.nan, 0.06], nan_ok=True
+    )
+    assert statistics.holm(np.array([0.6, 0.9])).tolist() == [1.0, 1.0]
+
+
+# ------------------------------------------------------------------------------------------ power
+
+
+def test_simulated_studies_have_the_mean_and_the_variances_of_the_observed_one():
+    random = np.random.default_rng(5)
+    parts = 0.3 * random.normal(size=(40, 1)), 0.2 * random.normal(size=(1, 50))
+    observed = 7 + sum(parts) + 0.1 * random.normal(size=(40, 50))
+    found = statistics.simulated(observed, 0.5, 2000)
+    assert found.shape == (2000, 40, 50)
+    assert found.mean() == pytest.approx(0.5, abs=0.01)
+    of_seeds = found.mean(axis=2).var(axis=1, ddof=1).mean()  # 0.3^2 + 0.1^2 / 50
+    of_images = found.mean(axis=1).var(axis=1, ddof=1).mean()
+    assert of_seeds == pytest.approx(np.var(observed.mean(axis=1), ddof=1), rel=0.03)
+    assert of_images == pytest.approx(np.var(observed.mean(axis=0), ddof=1), rel=0.03)
+    assert (statistics.simulated(observed, 0.5, 2000) == found).all()
+
+
+def test_power_of_six_seeds_by_student_and_sign():
+    """Seeds alone vary, the change is twice their standard deviation.
+
+    Then "supported" asks for six changes above zero, 0.977^6 = 0.87, and for |t| above 2.57, which
+    nearly all of these have.
+    """
+    changes = np.repeat(np.array([[-1.2], [-0.7], [-0.1], [0.2], [0.8], [1.0]]), 10, axis=1)
+    changes += np.random.default_rng(0).normal(0, 1e-3, changes.shape)
+    deviation = changes.mean(axis=1).std(ddof=1)
+    assert statistics.power(changes, 2 * deviation) == pytest.approx(0.87, abs=0.05)
+    assert statistics.power(changes, 20 * deviation) == 1
+    assert statistics.power(changes, 0.01 * deviation) < 0.06
