@@ -35,9 +35,9 @@ PNG = encoded(Image.fromarray(picture(64, 64)))
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n"
 
 
-def floating_point_colours():
+def tiff(array, **options):
     file = io.BytesIO()
-    tifffile.imwrite(file, np.zeros((8, 8, 3), np.float32), photometric="rgb")
+    tifffile.imwrite(file, array, **options)
     return file.getvalue()
 
 
@@ -62,7 +62,10 @@ IMAGES = [
     ("bomb of 900 million pixels", png(30_000, 30_000, [b"\0"]), "89 million"),
     ("90 million pixels", png(9_000, 10_000, [b"\0"]), "89 million"),
     ("floating-point TIFF", encoded(Image.new("F", (4, 4), 0.5), "TIFF"), "8 or 16 bits"),
-    ("floating-point colours", floating_point_colours(), "TIFF", "PNG"),
+    ("floating-point colours", tiff(np.zeros((8, 8, 3), np.float32), photometric="rgb"), "PNG"),
+    ("32-bit integers", tiff(np.array([[0, 255]], np.int32)), "32-bit"),  # whatever their values
+    ("unsigned 32-bit integers", tiff(np.array([[0, 255]], np.uint32)), "32-bit"),
+    ("negative pixels", tiff(np.array([[-5, 9]], np.int16)), "negative"),
     ("32-bit TIFF", encoded(Image.new("I", (4, 4), 1 << 20), "TIFF"), "32-bit", "8 or 16 bits"),
 ]
 

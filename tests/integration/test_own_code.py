@@ -1,10 +1,9 @@
 """A network and a task of your own, from --config-dir to a report that is verified."""
 
 import os
-import subprocess
-import sys
 
 import pytest
+from helpers import spawn
 
 PACKAGE = """
 from torch import nn
@@ -66,12 +65,8 @@ def own(tmp_path_factory):
     path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
 
     def run(*arguments):
-        done = subprocess.run(
-            [sys.executable, "-m", "asyrepro", *map(str, arguments)],
-            cwd=root, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True,
-            check=False,
-        )  # fmt: skip
-        return done.returncode, done.stdout + done.stderr
+        said = spawn(*arguments, folder=root, PYTHONPATH=path)
+        return said.status, said.out + said.err
 
     run.root = root
     # Wherever Hydra works, results are where the command was typed.

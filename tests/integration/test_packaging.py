@@ -51,13 +51,6 @@ def test_every_package_that_is_imported_is_required():
     )
 
 
-def test_every_make_target_is_in_its_help():
-    text = (ROOT / "Makefile").read_text()
-    phony = set(re.search(r"^\.PHONY: (.*)$", text, re.M).group(1).split())
-    described = set(re.findall(r"^([a-z]+):.*## ", text, re.M))
-    assert described == phony
-
-
 def test_readme_names_only_files_that_exist():
     for path in re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text()):
         assert (ROOT / path).exists(), f"README.md links to {path}, which does not exist"
@@ -71,11 +64,6 @@ def test_reports_names_only_tests_that_exist():
     for path, tests in named:
         defined = set(re.findall(r"^def (\w+)", (ROOT / "tests" / path).read_text(), re.M))
         assert set(re.findall(r"`(\w+)`", tests)) <= defined, path
-
-
-def test_ci_runs_the_readmes_test_command():
-    assert "make test" in (ROOT / "README.md").read_text()
-    assert re.search(r"^make test$", (ROOT / ".ci" / "run").read_text(), re.M)
 
 
 def test_the_wheel_is_complete_and_finds_its_configurations(tmp_path):

@@ -7,7 +7,7 @@ from unittest import mock
 
 import pytest
 import torch
-from helpers import SRCNN, assert_refused, call, configured, refuses, spawn
+from helpers import SRCNN, call, configured, refuses
 from helpers import train as train_tiny
 from omegaconf import OmegaConf
 
@@ -391,10 +391,6 @@ def test_a_sweep_in_yaml_sweeps_over_settings_that_are_there(sweep):
         assert OmegaConf.select(cfg, name) is not None
 
 
-def test_train_exits_with_one_sentence(tmp_path):
-    assert_refused(spawn("train", "task.scale=5", f"results={tmp_path}"), "scale is 5", "4")
-
-
 def test_an_all_black_test_image_has_no_nrmse_and_can_be_read(tmp_path):
     row = {"model": "srcnn", "loss": "mae", "seed": 0, "image": "black", "psnr": 40.0}
     row |= {"ssim": 0.5, "rmse": 0.01, "nrmse": float("nan"), "testset": "own", "table": None}
@@ -430,11 +426,6 @@ def test_a_sweep_is_sampled_value_by_value_beforehand(arguments, sampled):
     with config.composing():
         jobs = [dict(item.split("=") for item in job) for job in train._samples(arguments)]
     assert [f"{job['loss']} {job['seed']}" for job in jobs] == sampled
-
-
-def test_a_sweep_without_values_is_refused():
-    with config.composing(), pytest.raises(ConfigError):
-        train._samples(["seed=range(0,0)", "loss=mae"])
 
 
 @pytest.mark.parametrize(("psnr", "warned"), [(-577.0, True), (31.0, False)])

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from asyrepro.analysis import changes, statistics
-from asyrepro.report import between, curves, forest, further, study
+from asyrepro.report import between, curves, further, study
 from asyrepro.report import changes as report
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
@@ -130,12 +130,6 @@ def test_what_was_left_out_is_shown(tmp_path):
     assert "| 2 of 2 | 1 of 2 | not judged (left out, trained on other devices: seeds 2) |" in text
 
 
-def test_noise_is_of_runs_that_differ_in_their_seed_alone(tmp_path):
-    other = ({**row, "device": "NVIDIA H100"} for row in rows("mae", [[50.0, 50.0]], seeds=[7]))
-    table = changes.changes(tidy(tmp_path, rows("mae", MAE), other, rows("asy_mae", ASY)))
-    assert table.iloc[0]["noise"] == pytest.approx(((0.3**2 + 0.03**2) / 2) ** 0.5)
-
-
 def test_folders_of_one_name_are_told_apart(tmp_path):
     made = [
         rows(loss, values, testset="test", variant=f"dataset.name={top}.train,testset={top}.test")
@@ -146,14 +140,6 @@ def test_folders_of_one_name_are_told_apart(tmp_path):
     assert shown["place"].tolist() == [
         f"test (dataset.name={top}.train,testset={top}.test)" for top in ("a", "b")
     ]
-
-
-def test_long_settings_have_a_figure(tmp_path):
-    variant = ",".join(f"recipe.optimizer.setting{k}=0.12345" for k in range(8))
-    made = [rows(x, values, variant=variant) for x, values in (("mae", MAE), ("asy_mae", ASY))]
-    shown = changes.shown(changes.changes(tidy(tmp_path, *made)))
-    (ax,) = forest.of_changes(shown, "title").axes
-    assert ax.get_position().width > 0.3
 
 
 def test_order_and_names(tmp_path):
@@ -211,15 +197,6 @@ def test_a_sweeps_settings_are_compared_by_their_last_validation(tmp_path):
     assert further.validation(None) == []
 
 
-def test_a_loss_may_have_any_name(tmp_path):
-    sweep = {"variant": "task.scale=2", "testset": "set5"}
-    mine = [[30.4, 28.4], [30.2, 28.2]]
-    made = [rows("mae", MAE, **sweep), rows("table", mine, **sweep), rows("variant", mine, **sweep)]
-    text = page_of(tmp_path, *made)
-    cells = re.findall(r'<td class="number">(\S+)</td>', text.partition('id="variants"')[2])
-    assert cells[:3] == ["29.15", "29.30", "29.30"]
-
-
 def test_means_of_a_sweep_are_of_one_metric(tmp_path):
     # Two images of an older file lack luma; a mean over both kinds would be of neither.
     sweep = {"variant": "task.scale=2", "testset": "set5"}
@@ -230,27 +207,6 @@ def test_means_of_a_sweep_are_of_one_metric(tmp_path):
     assert grid.rows[0][1:] == ["33.00"]
 
 
-def test_networks_may_declare_different_bases(tmp_path):
-    made = [
-        *(rows(x, MAE, model=model) for model in ("srcnn", "mine") for x in ("mae", "mse")),
-        *(
-            rows("new", ASY, model=model, base=base)
-            for model, base in (("srcnn", "mae"), ("mine", "mse"))
-        ),
-    ]
-    table = changes.changes(tidy(tmp_path, *made)).query("metric == 'psnr' and loss == 'new'")
-    assert table.set_index("model")["against"].to_dict() == {"srcnn": "mae", "mine": "mse"}
-
-
-@pytest.mark.parametrize("testset", ["table2", "set5"])
-def test_the_page_does_not_repeat_what_the_verdicts_have(tmp_path, testset):
-    made = [
-        rows(loss, values, testset=testset) for loss, values in (("mae", MAE), ("asy_mae", ASY))
-    ]
-    text = page_of(tmp_path, *made)
-    assert ('<section id="changes"' in text) == (testset == "set5")
-
-
 def test_nothing_to_compare_leaves_nothing(tmp_path):
     page_of(tmp_path, rows("mae", MAE), rows("asy_mae", ASY))
     assert (tmp_path / "changes.md").is_file()
@@ -258,13 +214,6 @@ def test_nothing_to_compare_leaves_nothing(tmp_path):
     assert "no runs of MSE" in (tmp_path / "changes.md").read_text() and "no runs of MSE" in text
     page_of(tmp_path, rows("mae", MAE))
     assert not [path for path in tmp_path.rglob("changes.*")]
-
-
-def test_trainings_that_differ_in_more_than_the_loss_are_not_compared(tmp_path):
-    other = ({**row, "device": "NVIDIA H100"} for row in rows("asy_mae", ASY, seeds=[0, 1]))
-    table = changes.changes(tidy(tmp_path, rows("mae", MAE), other))
-    assert (table["seeds"] == 0).all()
-    assert "on other devices" in table.iloc[0]["notes"]
 
 
 def test_two_studies_side_by_side(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import refuses
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
@@ -15,7 +16,7 @@ from asyrepro.data import catalogue
 from asyrepro.metrics import literature
 from asyrepro.runs import config
 from asyrepro.runs.evaluation import evaluate_baseline
-from asyrepro.tasks import Deblurring, Denoising, Jpeg, SuperResolution, to_float
+from asyrepro.tasks import Deblurring, Denoising, SuperResolution, to_float
 
 
 def smooth_image(height=48, width=60, channels=1):
@@ -34,20 +35,6 @@ def test_downsample_agrees_with_pillow(scale):
     )
     assert ours.dtype == torch.uint8
     assert np.abs(ours[0].numpy().astype(int) - np.asarray(theirs).astype(int)).max() <= 1
-
-
-def test_enlarging_a_step_shows_the_kernel_with_a_half():
-    # Keys' kernel with a = -0.5 at the distances 0.25, 0.75, 1.25, 1.75 of an x2 enlargement.
-    def keys(t, a=-0.5):
-        t = abs(t)
-        if t <= 1:
-            return (a + 2) * t**3 - (a + 3) * t**2 + 1
-        return a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a if t < 2 else 0.0
-
-    row = torch.tensor([0.0, 0, 0, 1, 1, 1]).expand(6, 6)[None, None]
-    enlarged = degradation.enlarge(row, 2)[0, 0, 6]
-    # Output pixel 5 lies at 2.25 in input pixels: neighbours 1, 2, 3, 4 at 1.25, .25, .75, 1.75.
-    assert enlarged[5].item() == pytest.approx(keys(0.75) + keys(1.75), abs=1e-6)
 
 
 def imresize(image, size):
@@ -86,17 +73,6 @@ def test_bicubic_is_matlabs_everywhere(scale, size):
     np.testing.assert_allclose(again[0, 0].numpy(), imresize(expected, size), atol=1e-5)
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_borders_differ_in_the_outermost_pixels_only(scale):
-    image = torch.rand(1, 1, 15 * scale, 12 * scale, generator=torch.Generator().manual_seed(0))
-    edge = 3 * scale // 2
-    for resize, width in ((degradation.reduce, 2), (degradation.enlarge, edge)):
-        mirrored, renormalised = (resize(image, scale, border) for border in degradation.BORDERS)
-        inside = (..., slice(width, -width), slice(width, -width))
-        assert torch.allclose(mirrored[inside], renormalised[inside], atol=1e-5)
-        assert not torch.allclose(mirrored, renormalised, atol=1e-2)
-
-
 def test_training_pairs_of_super_resolution_are_those_of_the_whole_image():
     task = SuperResolution(3, border="mirror")
     whole, _ = task.test_pair(smooth_image(60, 63), "x")
@@ -105,14 +81,14 @@ def test_training_pairs_of_super_resolution_are_those_of_the_whole_image():
 
 
 def test_scale_and_sigma_are_checked():
-    with pytest.raises(ValueError, match=r"scale is 5; it must be one of 2, 3, 4"):
+    with refuses(ValueError, "scale is 5", "2, 3, 4"):
         SuperResolution(5)
     for sigma in (-1, 1e9, math.nan):
-        with pytest.raises(ValueError, match=r"sigma is .*; it must lie in \[0, 255\]"):
+        with refuses(ValueError, "sigma", "[0, 255]"):
             Denoising(sigma)
-    with pytest.raises(ValueError, match="border"):
+    with refuses(ValueError, "border", "'zeros'"):
         SuperResolution(3, border="zeros")
-    with pytest.raises(ValueError, match="mode is 'gray'; it must be one of rgb, grey, luma"):
+    with refuses(ValueError, "'gray'", "rgb, grey, luma"):
         Denoising(25, mode="gray")
 
 
@@ -131,16 +107,6 @@ def test_noise_is_neither_clipped_nor_rounded():
     noisy, label = Denoising(25).test_pair(white, "white")
     assert (noisy > 1).float().mean() == pytest.approx(0.5, abs=0.05)
     assert torch.equal(label, torch.ones(1, 1, 64, 64))
-
-
-def test_noisy_image_metrics_follow_from_sigma_alone():
-    # PSNR = -20 log10(25/255) = 20.17 dB; NRMSE = (25/255) / RMS of the image.
-    testset = catalogue.test_set("bundled", mode="grey")
-    for row, image in zip(evaluate_baseline(testset, Denoising(25)), testset.images, strict=True):
-        rms = (image.double() / 255).square().mean().sqrt().item()
-        assert row["psnr"] == pytest.approx(20.172, abs=0.1)
-        assert row["rmse"] == pytest.approx(25 / 255, rel=0.012)
-        assert row["nrmse"] == pytest.approx(25 / 255 / rms, rel=0.012)
 
 
 def test_noise_map_is_the_second_channel():
@@ -224,14 +190,6 @@ def test_minmax_stretches_input_and_label_of_each_training_pair():
         assert torch.equal(task.test_pair(smooth_image(), "x")[1], to_float(smooth_image())[None])
 
 
-def test_minmax_of_an_even_patch_is_finite():
-    even = torch.full((1, 1, 6, 6), 0.5)
-    inputs, label = SuperResolution(2, enlarged=False, normalize="minmax").training_pair(
-        even[..., ::2, ::2], even, None
-    )
-    assert torch.equal(label, torch.zeros_like(label)) and inputs.abs().max() == 0
-
-
 def test_a_range_of_noise_levels_is_drawn_patch_by_patch():
     task = Denoising([10, 50], "grey", noise_map=True)
     patches = torch.full((64, 1, 40, 40), 0.5)
@@ -262,17 +220,6 @@ def test_motion_of_a_point_is_a_line():
     assert torch.equal(column, row.T)
     slanted = Deblurring("motion", 9, 45).stored(image)[0]
     assert slanted[12, 18] > 10 and slanted[18, 18] == 0  # anticlockwise: up and to the right
-
-
-@pytest.mark.parametrize("mode", ["grey", "rgb"])
-def test_jpeg_is_worse_the_lower_its_quality(mode):
-    image = smooth_image(48, 56, channels=3 if mode == "rgb" else 1)
-    errors = []
-    for quality in (90, 30, 5):
-        degraded, label = Jpeg(quality, mode).test_pair(image, "x")
-        assert degraded.shape == label.shape
-        errors.append((degraded - label).square().mean().item())
-    assert 0 < errors[0] < errors[1] < errors[2]
 
 
 @pytest.mark.parametrize("name", ["gaussian_blur", "motion_blur", "jpeg", "blind_denoising"])

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from helpers import files_below, send, tar, whole, zipped
+from helpers import files_below, refuses, send, tar, whole, zipped
 
 from asyrepro.data import download
 from asyrepro.system.errors import DataError
@@ -51,16 +51,9 @@ def fetch(server, path, digest=SHA256, max_bytes=LIMIT, url=None):
 # ------------------------------------------------------------------------------------ downloading
 
 
-def test_good_download(server, tmp_path):
-    server.answers["/a"] = whole(BODY)
-    path = fetch(server, tmp_path / "new" / "folder" / "file")
-    assert path.read_bytes() == BODY
-    assert os.listdir(path.parent) == ["file"]
-
-
 def test_wrong_checksum(server, tmp_path):
     server.answers["/a"] = whole(b"x" + BODY[1:])
-    with pytest.raises(DataError, match=r"not the published file"):
+    with refuses(DataError, "sha256"):
         fetch(server, tmp_path / "file")
     assert os.listdir(tmp_path) == []
 
@@ -68,14 +61,8 @@ def test_wrong_checksum(server, tmp_path):
 def test_md5(server, tmp_path):
     server.answers["/a"] = whole(BODY)
     fetch(server, tmp_path / "file", _md5(BODY))
-    with pytest.raises(DataError, match="md5"):
+    with refuses(DataError, "md5"):
         fetch(server, tmp_path / "other", _md5(b""))
-
-
-def test_a_body_is_kept_as_it_was_sent(server, tmp_path):
-    """Some servers call a .tgz "Content-Encoding: gzip"; it is not unpacked on the way."""
-    server.answers["/a"] = lambda handler: send(handler, 200, BODY, Content_Encoding="gzip")
-    assert fetch(server, tmp_path / "file").read_bytes() == BODY
 
 
 def _md5(data):
@@ -110,12 +97,6 @@ def test_a_wrong_part_is_started_again(server, tmp_path, part):
     assert fetch(server, tmp_path / "file").read_bytes() == BODY
 
 
-def test_server_that_ignores_range(server, tmp_path):
-    server.answers["/a"] = in_turn(whole(BODY, sent=100_000), whole(BODY))
-    assert fetch(server, tmp_path / "file").read_bytes() == BODY
-    assert server.log == [("/a", None), ("/a", "bytes=100000-")]
-
-
 def test_server_that_resumes_elsewhere(server, tmp_path):
     (tmp_path / "file.part").write_bytes(BODY[:1000])
     lying = lambda handler: send(handler, 206, BODY, Content_Range="bytes 0-255999/256000")  # noqa: E731
@@ -125,14 +106,14 @@ def test_server_that_resumes_elsewhere(server, tmp_path):
 
 def test_server_that_always_cuts_at_the_same_byte(server, tmp_path):
     server.answers["/a"] = whole(BODY, sent=1000)
-    with pytest.raises(DataError, match="cut"):
+    with refuses(DataError, server.address):
         fetch(server, tmp_path / "file")
     assert len(server.log) == 1 + download.ATTEMPTS  # the first one brought something new
     assert not (tmp_path / "file").exists()
 
 
 def test_no_such_file(server, tmp_path):
-    with pytest.raises(DataError, match=r"127\.0\.0\.1 answers 404 Not Found"):
+    with refuses(DataError, "127.0.0.1", "404"):
         fetch(server, tmp_path / "file")
 
 
@@ -154,7 +135,7 @@ def test_more_than_expected_is_refused(server, tmp_path):
 
     for answer in (whole(BODY), endless):
         server.answers["/a"] = answer
-        with pytest.raises(DataError, match=r"at most 200,000 are expected"):
+        with refuses(DataError, "200,000"):
             fetch(server, tmp_path / "file", max_bytes=200_000)
         assert os.listdir(tmp_path) == []
 
@@ -162,15 +143,9 @@ def test_more_than_expected_is_refused(server, tmp_path):
 def test_only_https_and_no_redirection_away_from_it(server, tmp_path):
     server.answers["/a"] = lambda handler: send(handler, 302, b"", Location="http://example.com/")
     for url in (None, "http://example.com/", "file:///etc/passwd", "ftp://a/b"):
-        with pytest.raises(DataError, match="not https"):
+        with refuses(DataError, "https"):
             fetch(server, tmp_path / "file", url=url)
     assert len(server.log) == 1
-
-
-def test_redirection_on_one_host(server, tmp_path):
-    server.answers["/a"] = lambda handler: send(handler, 302, b"", Location="/b")
-    server.answers["/b"] = whole(BODY)
-    assert fetch(server, tmp_path / "file").read_bytes() == BODY
 
 
 def test_a_host_that_cannot_be_reached_is_asked_once(server, tmp_path, monkeypatch):
@@ -183,34 +158,27 @@ def test_a_host_that_cannot_be_reached_is_asked_once(server, tmp_path, monkeypat
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     for url in ("https://one.test/a", "https://one.test/b", "https://two.test/a"):
-        with pytest.raises(DataError, match=r"no connection to (one|two)\.test"):
+        with refuses(DataError, url.split("/")[2]):
             fetch(server, tmp_path / "new" / "file", url=url)
     assert asked == ["one.test", "two.test"]
     assert os.listdir(tmp_path / "new") == []
-
-
-def test_refused_connection(server, tmp_path):
-    with pytest.raises(DataError, match="no connection to 127"):
-        fetch(server, tmp_path / "file", url="http://127.0.0.1:9/file")
 
 
 def test_full_disk(server, tmp_path, monkeypatch):
     server.answers["/a"] = whole(BODY)
     usage = download.shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(download.shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(DataError, match=r"is full \(256,000 bytes are needed and 1,000 are free\)"):
+    with refuses(DataError, "256,000", "1,000"):
         fetch(server, tmp_path / "file")
 
 
 def test_folder_that_cannot_be_written(server, tmp_path):
     server.answers["/a"] = whole(BODY)
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="cannot be written"):
-        fetch(server, tmp_path / "file" / "inner")
-    with (
-        pytest.raises(DataError, match="cannot be written"),
-        download.locked(tmp_path / "file" / "inner"),
-    ):
+    inner = tmp_path / "file" / "inner"
+    with refuses(DataError, tmp_path / "file"):
+        fetch(server, inner)
+    with refuses(DataError, tmp_path / "file"), download.locked(inner):
         pass
 
 
@@ -276,20 +244,12 @@ def test_unpack_adds_to_what_is_there(tmp_path):
     assert files_below(tmp_path) == {"a/one": b"1", "a/mine": b"kept"}
 
 
-def test_unpack_clears_what_a_killed_process_left(tmp_path):
-    stale = tmp_path / ".archive.tgz.unpacking" / "a"
-    stale.mkdir(parents=True)
-    (stale / "half").write_bytes(b"?")
-    unpack(tar(tmp_path / "archive.tgz", ("a/one", b"1")), tmp_path)
-    assert files_below(tmp_path).keys() == {"a/one", "archive.tgz"}
-
-
 def test_a_member_that_is_missing_or_another_one(tmp_path):
     """All or nothing."""
     archive = tar(tmp_path / "archive", ("a/one", b"1"), ("b", b"2"))
     sums = {"a/one": hashlib.sha256(b"1").hexdigest()}
     for wrong in ({"b": hashlib.sha256(b"?").hexdigest()}, {"c": ""}):
-        with pytest.raises(DataError, match=r"lacks 1 published images \((b|c), "):
+        with refuses(DataError, "1", *wrong):
             download.unpack(archive, tmp_path / "target", sums | wrong, LIMIT)
         assert files_below(tmp_path).keys() == {"archive"}
 
@@ -299,8 +259,3 @@ def test_bytes_after_the_end_are_no_damage(tmp_path):
     archive.write_bytes(archive.read_bytes() + b"\0" * 512 + b"signature")
     unpack(archive, tmp_path / "target")
     assert files_below(tmp_path / "target") == {"a/one": b"1"}
-
-
-def test_missing_archive(tmp_path):
-    with pytest.raises(DataError):
-        unpack(tmp_path / "nothing", tmp_path / "target")

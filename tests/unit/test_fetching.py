@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import io
 import tarfile
-import threading
 import zipfile
 
 import numpy as np
@@ -156,23 +155,6 @@ def test_archive_put_there_by_hand(mini, server, tmp_path, monkeypatch):
     assert len(training_set("bsd300", mode="rgb")) == 2
     assert server.log == [] and archive.exists()
     assert (tmp_path / "home/BSDS300/images/train/1.jpg").exists()
-
-
-def test_many_at_once_fetch_once(mini, server):
-    """Eight threads (locks are per open file, so they stand for processes)."""
-    results = []
-
-    def ask(name):
-        results.append(catalogue.provide(name))
-
-    threads = [threading.Thread(target=ask, args=(n,)) for n in ["bsd300", "set5"] * 4]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(results) == 8 and len(set(results)) == 2
-    paths = ["/Set5/a.bmp", "/Set5/b.bmp", "/Set5/c.bmp", "/one.tgz"]
-    assert sorted(path for path, _ in server.log) == paths
 
 
 def test_failing_server(mini, server, tmp_path):

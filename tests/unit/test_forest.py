@@ -61,15 +61,6 @@ def test_forest_has_room_for_the_noise_and_far_off_changes_get_an_arrow(compared
     assert forest.of_table(alone, "title").axes[0].get_xlim()[1] > 0.15
 
 
-def test_forest_of_a_failed_training_writes_its_large_numbers_out(compared):
-    """Else the axis' common factor, 1e10, is drawn over its label."""
-    large = compared.assign(**{name: compared[name] * 1e9 for name in ("change", "lower", "upper")})
-    figure = forest.of_table(large, "title")
-    figure.canvas.draw()
-    for ax in figure.axes:
-        assert ax.xaxis.get_offset_text().get_text() == ""
-
-
 def test_forest_says_how_many_seeds_and_whose_images(compared):
     def about(**columns):
         _, found = forest.of_table(compared.assign(**columns), "title").texts

@@ -14,7 +14,7 @@ from PIL import Image
 
 from asyrepro import paper
 from asyrepro.paper import identify
-from asyrepro.paper.measure import CROPS, VARIANTS, boxes, measure, measure_array, measure_file
+from asyrepro.paper.measure import CROPS, VARIANTS, measure, measure_file
 from asyrepro.system.errors import DataError
 
 
@@ -87,30 +87,6 @@ def test_crops_against_slices(photograph):
     assert np.isnan(measured(photograph, "grey", "centre320"))
 
 
-def test_boxes_of_tiny_images():
-    assert boxes(1, 1)[CROPS.index("whole")] == (0, 0, 1, 1)
-    assert boxes(1, 1)[CROPS.index("mod2")] is None
-    values = measure(Image.new("L", (1, 1), 51))
-    assert values[0, 0] == pytest.approx(0.2)
-    assert np.isnan(values[:, 1:]).all()
-
-
-def test_grey_files_count_as_equal_channels():
-    image = Image.fromarray(skimage.data.camera())
-    values = measure(image)[:, 0]
-    grey, rgb = values[VARIANTS.index("grey")], values[VARIANTS.index("rgb")]
-    assert grey == pytest.approx(rgb, abs=1e-12)
-    assert measure_array(skimage.data.camera()[None])[0, 0] == grey
-
-
-def test_own_alpha_is_used(photograph):
-    image = photograph.copy()
-    image.putalpha(128)
-    expected = np.sqrt((3 * measured(photograph, "rgb") ** 2 + (128 / 255) ** 2) / 4)
-    assert measured(image, "rgba") == pytest.approx(expected)
-    assert measured(image, "rgb") == pytest.approx(measured(photograph, "rgb"))
-
-
 def test_less_common_modes(photograph):
     grey = photograph.convert("L")
     sixteen = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
@@ -165,17 +141,6 @@ def test_random_sets_are_rarely_significant():
     )
     # at 1 % for all tables together 0.5 of 50 are due; 4 or more have probability 0.2 %
     assert false <= 3
-
-
-def test_p_of_a_single_setting_is_honest():
-    """Over random sets, p <= 0.1 happens about as often as it says (its values are discrete)."""
-    rng = np.random.default_rng(11)
-    values = []
-    for _ in range(50):
-        sets, _ = identify.search(random_scan(rng, 1500, 1), tables=(4, 5))
-        values += sets["p"].tolist()
-    share = np.mean(np.array(values) <= 0.1)
-    assert 0.01 <= share <= 0.15
 
 
 def test_a_crowd_of_near_duplicates_is_not_significant():

@@ -60,15 +60,6 @@ def test_changes_by_hand():
     assert split[0] == pytest.approx(-50) and split[1] == pytest.approx(0)
 
 
-def test_relative_deviations_by_hand():
-    frame = profiles(noise=0, seeds=2, images=2)
-    main, grey = frame["loss"] == "asy_mae", frame["kind"] == "grey"
-    frame.loc[main & grey & (frame["bin"] < 3), "sum_absolute"] *= 0.9
-    frame.loc[main & grey & (frame["bin"] > 6), "sum_absolute"] *= 1.2
-    # mean absolute errors: 0.9 / 1.2 - 1
-    assert region(frame, "dark over bright")["measured"] == pytest.approx(-25)
-
-
 def test_bin_changes_show_the_true_profile():
     found = m.bin_changes(profiles(dark=-4, bright=3, edge=-2, energy=5))
     grey = found[found["kind"] == "grey"].set_index("bin")
@@ -117,14 +108,6 @@ def test_claims_about_regions_are_judged_against_zero(claim, changes, expected):
     assert direction(profiles(**changes), claim) == expected
 
 
-def test_the_trade_between_dark_and_bright_pixels():
-    found = m.regions(profiles(dark=-4, bright=3)).set_index("region")
-    assert found.loc["dark", "direction"] == "better"
-    assert found.loc["bright", "direction"] == "worse"
-    assert found.loc["dark minus bright", "measured"] == pytest.approx(-7, abs=0.5)
-    assert found.loc["dark minus bright", "direction"] == "better"
-
-
 @pytest.mark.parametrize(
     ("column", "other"), [("device", "cuda"), ("iterations", 200), ("precision", "bfloat16")]
 )
@@ -169,21 +152,6 @@ def test_chart_shows_both_kinds_and_the_share_of_pixels():
     assert len(figure.axes) == 4  # one base loss, and the shares below
     line = next(a for a in figure.axes[0].lines if "asymmetric" in a.get_label())
     assert line.get_ydata()[:3] == pytest.approx([-4] * 3, abs=0.7)
-
-
-def test_charts_of_both_base_losses_share_one_scale():
-    both = [profiles(dark=-4), profiles(dark=-40, base="mse")]
-    figure = report.draw(pd.concat([m.bin_changes(frame) for frame in both]), "title")
-    limits = {ax.get_ylim() for ax in figure.axes[:4]}
-    assert len(limits) == 1 and next(iter(limits))[0] < -40
-
-
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_chart_names_a_band_only_where_there_is_one(seeds):
-    figure = report.draw(m.bin_changes(profiles(dark=-4, seeds=seeds, images=3)), "title")
-    words = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert any("95 %" in word for word in words) == (seeds > 1)
-    assert ("no interval" in figure.get_suptitle()) == (seeds == 1)
 
 
 @pytest.mark.parametrize(("percent", "failed"), [(900, False), (1100, True)])

@@ -93,10 +93,9 @@ def test_constants_of_tables_2_and_3():
 
 
 def test_constants_refuses_other_tables():
-    with pytest.raises(ValueError, match="among"):
-        paper.constants(1)
-    with pytest.raises(ValueError, match="among"):
-        paper.constants(())
+    for wrong in (1, ()):
+        with pytest.raises(ValueError):
+            paper.constants(wrong)
 
 
 def test_test_images():
@@ -104,5 +103,5 @@ def test_test_images():
     assert paper.test_images(5)[0] == "227092"
     assert len(set(paper.test_images(5))) == 10
     for table in (2, 3):
-        with pytest.raises(ValueError, match="not known"):
+        with pytest.raises(ValueError):
             paper.test_images(table)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import refuses
 
 from asyrepro.runs import profiles
 from asyrepro.system.errors import DataError
@@ -34,11 +35,6 @@ def test_8_bit_values_on_an_edge_belong_to_the_upper_bin(kind):
     for image in (label, below, np.stack([below] * 3)):
         found = bins(profiles.error_profile(image, image), "grey")
         assert found.index[found["pixels"] > 0].tolist() == [2, 4, 6, 8]
-
-
-def test_number_of_grey_bins_is_free():
-    found = bins(profiles.error_profile(np.full((4, 4), 0.6), np.zeros((4, 4)), bins=4), "grey")
-    assert found["pixels"].tolist() == [0, 0, 16, 0]
 
 
 def test_colour_is_binned_by_luma_and_averaged_over_channels():
@@ -78,17 +74,17 @@ def test_both_kinds_hold_every_pixel_and_all_of_the_error():
 
 
 @pytest.mark.parametrize(
-    ("label", "output", "error", "message"),
+    ("label", "output", "error", "names"),
     [
-        (np.zeros((4, 4), np.uint8), np.zeros((4, 4)), TypeError, "floating"),
-        (np.zeros((4, 4)), np.zeros((4, 5)), ValueError, "differ"),
-        (np.full((4, 4), 128.0), np.zeros((4, 4)), ValueError, "255"),
-        (np.zeros((4, 4)), np.full((4, 4), np.nan), ValueError, "NaN"),
-        (np.zeros((2, 4, 4)), np.zeros((2, 4, 4)), ValueError, "C = 1 or 3"),
+        (np.zeros((4, 4), np.uint8), np.zeros((4, 4)), TypeError, ["uint8"]),
+        (np.zeros((4, 4)), np.zeros((4, 5)), ValueError, ["(4, 5)"]),
+        (np.full((4, 4), 128.0), np.zeros((4, 4)), ValueError, ["255"]),
+        (np.zeros((4, 4)), np.full((4, 4), np.nan), ValueError, ["NaN"]),
+        (np.zeros((2, 4, 4)), np.zeros((2, 4, 4)), ValueError, ["1 or 3"]),
     ],
 )
-def test_bad_images_are_refused(label, output, error, message):
-    with pytest.raises(error, match=message):
+def test_bad_images_are_refused(label, output, error, names):
+    with refuses(error, *names):
         profiles.error_profile(label, output)
 
 
@@ -129,10 +125,10 @@ def test_rows_say_which_run_they_are(tmp_path):
 
 
 def test_damaged_files_are_refused(tmp_path):
-    with pytest.raises(DataError, match="missing"):
+    with refuses(DataError, "profiles.csv"):
         profiles.load(tmp_path / "profiles.csv")
     (tmp_path / "profiles.csv").write_text("table,model\n2,srcnn\n")
-    with pytest.raises(DataError, match="lacks the columns"):
+    with refuses(DataError, "profiles.csv"):
         profiles.load(tmp_path / "profiles.csv")
     where = {"table": 2, "model": "srcnn", "dataset": "bsd300", "loss": "mae", "seed": 0}
     label = np.linspace(0, 1, 400).reshape(20, 20)
@@ -143,5 +139,5 @@ def test_damaged_files_are_refused(tmp_path):
     garbled = lines[1].replace(",0,", ",many,")
     for text in ("".join(lines[:-1]), whole[:-30], "".join([lines[0], garbled, *lines[2:]])):
         (tmp_path / "profiles.csv").write_text(text)
-        with pytest.raises(DataError, match=r"lacks rows that it had|has no number for"):
+        with refuses(DataError, "profiles.csv"):
             profiles.load(tmp_path / "profiles.csv")

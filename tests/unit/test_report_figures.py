@@ -130,15 +130,6 @@ def test_radar_of_unknown_images_has_no_paper_lines_and_says_why():
     assert "does not name" in " ".join(text.get_text() for text in fig.texts)
 
 
-def test_radar_averages_seeds_and_shows_their_range():
-    ax = panel(chart(as_measured(seeds=(0, 1, 2))), 1, 0)
-    change = printed(4, "asy_mae", "psnr") - printed(4, "mae", "psnr")
-    np.testing.assert_allclose(radii(ax, f"Asy_MAE {wording.MINUS} MAE"), change + 0.01)
-    ranges = [part.get_segments() for part in ax.collections if hasattr(part, "get_segments")]
-    first = np.array(ranges[0])[:, :, 1]
-    np.testing.assert_allclose(first, np.stack([change, change + 0.02], axis=1))
-
-
 def test_radar_of_losses_of_ones_own():
     frame = as_measured(losses=("mse",))
     mine = frame.assign(loss="mine", psnr=frame["psnr"] + 0.25, base="mse")
@@ -205,13 +196,6 @@ def test_a_chart_is_the_same_svg_each_time_and_keeps_its_numbers(tmp_path):
     assert coordinates and not any(re.search(r"\.\d{3}", d) for d in coordinates)
 
 
-def test_pictures_are_jpeg_and_pdf_only_when_asked(tmp_path):
-    fig = pictures.contact_sheet(["a"], [photograph(40, 60)], "sheet")
-    assert [p.suffix for p in style.save(fig, tmp_path / "a")] == [".jpg"]
-    assert sorted(p.suffix for p in style.save(fig, tmp_path / "a", pdf=True)) == [".jpg", ".pdf"]
-    assert Image.open(tmp_path / "a.jpg").size[0] > 800
-
-
 # ---------------------------------------------------------------------------------------- pictures
 
 
@@ -244,23 +228,6 @@ def crop(tmp_path_factory):
 
 def said(fig):
     return [text.get_text() for text, _ in boxes(fig)]
-
-
-def test_picture_understands_the_usual_forms():
-    image = photograph(6, 4)
-    forms = [image, image.transpose(2, 0, 1), image / 255, (image / 255).transpose(2, 0, 1)]
-    for form in forms:
-        np.testing.assert_allclose(pictures.picture(form), image / 255)
-    assert pictures.picture(image[None, :, :, 0]).shape == (6, 4)
-    with pytest.raises(ValueError, match=r"\(5,\)"):
-        pictures.picture(np.zeros(5))
-
-
-def test_contact_sheet_numbers_and_names_its_images():
-    images = [photograph(48, 32 + 8 * k) for k in range(7)]
-    fig = pictures.contact_sheet([f"name{k}" for k in range(7)], images, "title")
-    assert_readable(fig)
-    assert [f"{k + 1}  name{k}" in said(fig) for k in range(7)] == [True] * 7
 
 
 def test_outputs_stand_side_by_side_with_the_psnr_of_the_whole_image(crop):

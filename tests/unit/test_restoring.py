@@ -129,12 +129,6 @@ def test_no_more_noise_is_estimated_than_there_can_be():
     assert restoration.estimated_sigma(dithered) == 255
 
 
-def test_an_even_picture_has_no_noise():
-    for value in (0, 200):
-        pixels = np.full((9, 9, 4), value, dtype=np.uint8)
-        assert restoration.estimated_sigma(pixels) == pytest.approx(0, abs=1e-6)
-
-
 def test_preview_shows_the_same_place_twice():
     pixels = random_pixels(4, height=21, width=20)
     pixels[..., 3] = 255

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers import refuses
 
 from asyrepro.data import sampler as module
 from asyrepro.data.sampler import PatchSampler
@@ -141,17 +142,17 @@ def test_noise_has_the_level_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "message"),
+    ("change", "error", "names"),
     [
-        ({"patch": 0}, ConfigError, "patch is 0 and batch is 4; both must be at least 1"),
-        ({"batch": 0}, ConfigError, "both must be at least 1"),
-        ({"patch": 10}, ConfigError, "patch is 10; it must be a multiple of the scale 3"),
-        ({"patch": 60}, DataError, "the smallest training image has 39: choose a smaller patch"),
-        ({"images": []}, DataError, "the training set has no images"),
+        ({"patch": 0}, ConfigError, ["patch is 0"]),
+        ({"batch": 0}, ConfigError, ["batch is 0"]),
+        ({"patch": 10}, ConfigError, ["patch is 10", "scale 3"]),
+        ({"patch": 60}, DataError, ["patch", "60", "39"]),
+        ({"images": []}, DataError, []),
     ],
 )
-def test_what_cannot_be_sampled_is_refused(change, error, message):
+def test_what_cannot_be_sampled_is_refused(change, error, names):
     images = change.pop("images", numbered(1))
     settings = {"patch": 9, "batch": 4, "seed": 0, **change}
-    with pytest.raises(error, match=message):
+    with refuses(error, *names):
         PatchSampler(images, SuperResolution(3), **settings)

@@ -6,20 +6,13 @@ from unittest import mock
 
 import pytest
 import torch
-from helpers import Lines, trainer
+from helpers import Lines, refuses, trainer
 from torch import nn
 
 from asyrepro.losses import AsymmetricLoss
 from asyrepro.system.errors import CheckpointError
 from asyrepro.training import checkpoint, graphs
 from asyrepro.training.loop import CHECKPOINT, HISTORY, Diverged, parameter_groups
-
-
-def test_it_learns_the_line(tmp_path):
-    network = trainer(tmp_path, steps=600).run()
-    assert network.weight.item() == pytest.approx(2, abs=0.02)
-    assert network.bias.item() == pytest.approx(1, abs=0.02)
-    assert not network.training
 
 
 def test_one_step_of_gradient_descent_by_hand(tmp_path):
@@ -71,25 +64,6 @@ def test_a_continued_run_is_the_undisturbed_one_bit_for_bit(tmp_path, settings):
     assert [r["loss"] for r in second.history] == [r["loss"] for r in whole.history]
 
 
-def test_losses_of_one_seed_see_the_same_patches(tmp_path):
-    seen = {}
-    for name in ("mae", "mse"):
-        base = {"mae": nn.L1Loss(), "mse": nn.MSELoss()}[name]
-        run = trainer(tmp_path / name, steps=5, criterion=base)
-        inner, seen[name] = run.sampler, []
-
-        class Spy(Lines):
-            def __next__(self, inner=inner, kept=seen[name]):
-                batch = next(inner)
-                kept.append(batch[0])
-                return batch
-
-        run.sampler = Spy()
-        run.run()
-    for a, b in zip(seen["mae"], seen["mse"], strict=True):
-        assert torch.equal(a, b)
-
-
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     class Breaks(nn.MSELoss):
         calls = 0
@@ -98,7 +72,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
             self.calls += 1
             return super().forward(output, label) * (math.nan if self.calls > 12 else 1)
 
-    with pytest.raises(Diverged, match=r"no longer finite at step 13 .*smaller learning rate"):
+    with refuses(Diverged, "step 13"):
         trainer(tmp_path, criterion=Breaks()).run()
     assert checkpoint.load(tmp_path / CHECKPOINT)["step"] == 12
 
@@ -114,7 +88,7 @@ def test_history_has_a_line_each_interval_and_validation_where_asked(tmp_path):
 
 def test_another_runs_checkpoint_is_refused(tmp_path):
     trainer(tmp_path, signature="one").run()
-    with pytest.raises(CheckpointError, match="belongs to a run with another configuration"):
+    with refuses(CheckpointError, tmp_path / CHECKPOINT):
         trainer(tmp_path, signature="other").run()
 
 
@@ -125,7 +99,7 @@ def test_a_checkpoint_that_lacks_something_is_refused(tmp_path, key):
     checkpoint.save(
         tmp_path / CHECKPOINT, {k: v for k, v in state.items() if k not in ("format", key)}
     )
-    with pytest.raises(CheckpointError, match=key):
+    with refuses(CheckpointError, key):
         trainer(tmp_path).run()
 
 
@@ -133,7 +107,7 @@ def test_a_checkpoint_of_another_kind_of_device_is_refused(tmp_path):
     trainer(tmp_path).run()
     state = checkpoint.load(tmp_path / CHECKPOINT) | {"device": "cuda"}
     checkpoint.save(tmp_path / CHECKPOINT, {k: v for k, v in state.items() if k != "format"})
-    with pytest.raises(CheckpointError, match="was begun on cuda; continue it with"):
+    with refuses(CheckpointError, "cuda"):
         trainer(tmp_path).run()
 
 
@@ -204,5 +178,5 @@ def test_layers_with_a_learning_rate_of_their_own():
     network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 1, 1))
     groups = parameter_groups(network, 1e-4, {"1.": 0.1})
     assert [(len(g["params"]), g["lr"]) for g in groups] == [(2, 1e-4), (2, pytest.approx(1e-5))]
-    with pytest.raises(ValueError, match="no parameter of the network begins with 'tail'"):
+    with refuses(ValueError, "'tail'"):
         parameter_groups(network, 1e-4, {"tail": 0.1})

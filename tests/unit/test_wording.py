@@ -30,21 +30,6 @@ def test_intervals():
     assert wording.interval(float("nan"), float("nan"), 3) == ""
 
 
-@pytest.mark.parametrize(
-    ("tables", "text"),
-    [([2], "Table 2"), ({3, 2}, "Tables 2 and 3"), ([5, 2, 4, 2], "Tables 2, 4 and 5")],
-)
-def test_tables(tables, text):
-    assert wording.tables(tables) == text
-
-
-@pytest.mark.parametrize(
-    ("counts", "text"), [([1], "1 seed"), ([6, 6], "6 seeds"), ([10, 4, 6], "4 to 10 seeds")]
-)
-def test_seeds(counts, text):
-    assert wording.seeds(counts) == text
-
-
 def test_grid():
     lines = wording.grid(["loss", "PSNR"], [["MAE", "30.20"]], names=1)
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
