@@ -8,7 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from helpers import DNCNN, PAPER, SRCNN, Server, small_images, study, train
+from helpers import DNCNN, SRCNN, small_images, train
+from material import Server
+from synthetic import PAPER, study
 
 from asyrepro.analysis import verdicts
 from asyrepro.data import download, sources

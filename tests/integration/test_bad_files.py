@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from helpers import encoded, files_below, fill, picture, png, refuses, tar, zipped
+from helpers import refuses
+from material import encoded, files_below, fill, picture, png, tar, zipped
 from PIL import Image
 
 from asyrepro.data import catalogue, decoding, download, images

@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 import torch
-from helpers import ROOT, commands, encoded, picture
+from helpers import ROOT, commands
 from hydra import compose, initialize_config_dir
+from material import encoded, picture
 from PIL import Image
 
 from asyrepro import __main__ as door

@@ -6,16 +6,8 @@ import os
 import numpy as np
 import pytest
 import tifffile
-from helpers import (
-    PROFILE,
-    SIZES,
-    assert_names,
-    assert_refused,
-    blur,
-    call,
-    noisy_photograph,
-    random_pixels,
-)
+from helpers import assert_names, assert_refused, call
+from material import PROFILE, SIZES, blur, noisy_photograph, random_pixels
 from omegaconf import OmegaConf
 from PIL import Image, PngImagePlugin
 from scipy import ndimage

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import skimage
 import torch
-from helpers import REAL, call, fill, number, picture_bytes, refuses
+from helpers import REAL, call, refuses
+from material import fill, number, picture_bytes
 from PIL import Image
 
 from asyrepro.data import bundled, catalogue, sources

@@ -318,8 +318,8 @@ def odd(colour, grey, tmp_path):
     [
         ("gt/a.png", "REFERENCE OUTPUT"),
         ("gt/a.png none.png", "none.png"),
-        ("gt/a.png out", "out folder"),
-        ("gt out", "gt out"),
+        ("gt/a.png out", "folder"),
+        ("gt out", "a.png b.png"),
         ("gt/a.png broken.png", "broken.png"),
         ("gt/a.png transparent.png", "transparent.png"),
         ("gt/a.png grey.png", "grey.png"),

@@ -9,7 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from helpers import files_below, refuses, send, tar, whole, zipped
+from helpers import refuses
+from material import files_below, send, tar, whole, zipped
 
 from asyrepro.data import download
 from asyrepro.system.errors import DataError

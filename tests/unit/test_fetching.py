@@ -9,7 +9,8 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from helpers import call, number, picture_bytes, refuses, send, whole
+from helpers import call, refuses
+from material import number, picture_bytes, send, whole
 from PIL import Image
 
 from asyrepro.data import cache, catalogue, sources

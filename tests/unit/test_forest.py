@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import PAPER, study
+from synthetic import PAPER, study
 
 from asyrepro.analysis import verdicts as v
 from asyrepro.report import forest

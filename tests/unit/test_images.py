@@ -8,7 +8,7 @@ import pytest
 import skimage.color
 import tifffile
 import torch
-from helpers import encoded, picture, png
+from material import encoded, picture, png
 from PIL import Image
 
 from asyrepro.data import decoding, images

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import skimage
 import torch
-from helpers import ROOT, reference_mask, refuses
+from helpers import ROOT, refuses
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from synthetic import reference_mask
 from torch._subclasses import FakeTensorMode
 
 from asyrepro.degradation import enlarge, reduce

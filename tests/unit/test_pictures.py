@@ -7,7 +7,8 @@ import zlib
 import numpy as np
 import pytest
 import tifffile
-from helpers import PROFILE, SIZES, png, random_pixels, refuses
+from helpers import refuses
+from material import PROFILE, SIZES, png, random_pixels
 from PIL import Image, ImageOps
 
 from asyrepro.data import decoding

@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import reference_mask
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic import reference_mask
 
 from asyrepro import metrics
 from asyrepro.losses import AsymmetricLoss, asymmetric_weight

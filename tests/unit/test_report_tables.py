@@ -6,43 +6,17 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import ROOT, refuses
-from omegaconf import OmegaConf
+from helpers import refuses
+from synthetic import metrics_row as row
+from synthetic import save_rows as save
 
 from asyrepro import paper
 from asyrepro.analysis.summary import summarise
 from asyrepro.report import tables
 from asyrepro.runs import results
-from asyrepro.system.errors import DataError, UserError
+from asyrepro.system.errors import DataError
 
-HEAD = ",".join(results.COLUMNS)
 DASH, MINUS = "\u2013", "\u2212"
-
-
-def row(loss, image, psnr, ssim=0.8, nrmse=0.05, *, seed=0, table=4, **more):
-    """One row of metrics.csv; RMSE is half of NRMSE (a label whose RMS is 0.5)."""
-    return {
-        "table": table,
-        "model": paper.MODELS[table],
-        "dataset": "bsd400",
-        "loss": loss,
-        "seed": seed,
-        "image": image,
-        "psnr": psnr,
-        "ssim": ssim,
-        "rmse": nrmse / 2,
-        "nrmse": nrmse,
-        "testset": f"table{table}",
-        "iterations": 500,
-        **more,
-    }
-
-
-def save(path, rows):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    frame = pd.DataFrame(rows).reindex(columns=results.COLUMNS)
-    frame.to_csv(path, index=False)
-    return path
 
 
 def tidy(tmp_path, rows):
@@ -291,139 +265,7 @@ def test_latex_compiles(tmp_path):
 # ------------------------------------------------------------------------------------------ collect
 
 
-def study(folder, reverse=False):
-    """Two losses of Table 5 and a baseline, in run folders written in either order."""
-    files = []
-    for loss in ("asy_mae", "mae"):
-        for seed in (10, 2):
-            rows = [
-                row(loss, image, 30 + seed / 7, table=5, seed=seed)
-                for image in ("227092", "143090", "14037")
-            ]
-            files.append((folder / f"table5/{loss}/seed{seed}/rows.csv", rows))
-    noisy = [row("noisy", "227092", 20, table=5, seed="")]
-    files.append((folder / "baselines/table5.csv", noisy))
-    extra = [row("mae", "baby", 33, table=4, seed=2, testset="set5", psnr_y=34.5) | {"table": ""}]
-    files.append((folder / "set5/mae/seed2/rows.csv", extra))
-    for path, rows in reversed(files) if reverse else files:
-        save(path, rows)
-    return folder
-
-
-def test_collect_sorts_canonically_and_keeps_the_papers_order(tmp_path):
-    frame = results.collect(study(tmp_path / "a"))
-    runs = list(dict.fromkeys(zip(frame["loss"], frame["seed"].astype("string"), strict=True)))
-    assert [loss for loss, _ in runs[:5]] == ["noisy", "mae", "mae", "asy_mae", "asy_mae"]
-    assert [seed for _, seed in runs[1:5]] == ["2", "10", "2", "10"]
-    assert frame["image"].tolist()[1:4] == ["227092", "143090", "14037"]
-    last = frame.iloc[-1]
-    assert last["testset"] == "set5"
-    assert pd.isna(last["table"])
-    assert last["psnr_y"] == 34.5
-
-
-def test_collect_is_reproducible_byte_for_byte(tmp_path):
-    first, second = study(tmp_path / "a"), study(tmp_path / "b", reverse=True)
-    results.collect(first)
-    results.collect(second)
-    made = (first / "metrics.csv").read_bytes()
-    assert made == (second / "metrics.csv").read_bytes()
-    results.collect(first)
-    assert made == (first / "metrics.csv").read_bytes()
-    assert b"\r" not in made
-    assert b",30.285714," in made
-    assert sorted(p.name for p in first.iterdir() if p.is_file()) == ["metrics.csv"]
-
-
-def configured(path, **settings):
-    """A run's config.yaml: a committed run's, with other settings."""
-    known = OmegaConf.load(
-        ROOT / "results" / "srcnn-seeds" / "table2" / "mae" / "seed0" / "config.yaml"
-    )
-    path.write_text(OmegaConf.to_yaml(OmegaConf.merge(known, settings)))
-
-
-def test_collect_adds_the_precision_that_a_run_was_trained_in(tmp_path):
-    study(tmp_path)
-    for name, amp in {"mae/seed2": True, "mae/seed10": False, "asy_mae/seed2": "auto"}.items():
-        configured(tmp_path / "table5" / name / "config.yaml", amp=amp)
-    frame = results.collect(tmp_path)
-    rows = frame[(frame["table"] == 5) & (frame["image"] == "227092")]
-    found = {
-        (loss, seed): kind
-        for loss, seed, kind in zip(
-            rows["loss"], rows["seed"].fillna(-1), rows["precision"], strict=True
-        )
-    }
-    assert found == {
-        ("mae", 2): "bfloat16",
-        ("mae", 10): "float32",
-        ("asy_mae", 2): "",  # not resolved: no run's
-        ("asy_mae", 10): "",
-        ("noisy", -1): "",
-    }
-
-
-def test_collect_adds_the_base_that_a_loss_declares(tmp_path):
-    study(tmp_path)
-    assert "base" not in results.collect(tmp_path)
-    mine = tmp_path / "table5" / "asy_mae" / "seed2"
-    criterion = {"_target_": "x.Y", "base": "not this one"}
-    for loss, base in (({"name": "asy_mae", "criterion": criterion, "base": "mse"}, "mse"),
-                       ({"base": "mse", "criterion": criterion}, "mse"),
-                       ({"name": "asy_mae", "criterion": criterion}, "mae")):  # fmt: skip
-        settings = {"amp": False, "loss": loss, "model": {"base": "neither this"}}
-        configured(mine / "config.yaml", **settings)
-        frame = results.collect(tmp_path)
-        assert results.bases(frame)["asy_mae"] == base
-        assert summarise(frame, 5).base_of("asy_mae") == base
-
-
-def test_collect_refuses_the_same_run_twice(tmp_path):
-    study(tmp_path)
-    shutil.copytree(tmp_path / "table5", tmp_path / "copy")
-    with refuses(DataError, "table5", "copy", "seed10/rows.csv, line 2"):
-        results.collect(tmp_path)
-
-
-def test_collect_without_results_says_what_to_do(tmp_path):
-    with refuses(DataError, tmp_path / "nothing"):
-        results.collect(tmp_path / "nothing")
-
-
 # ------------------------------------------------------------------------------------ damaged files
-
-GOOD = "4,dncnn,bsd400,mae,0,03,30.1,0.8,0.03,0.05,table4,,,,abc,500,cpu,x"
-
-
-@pytest.mark.parametrize(
-    ("content", "names"),
-    [
-        (None, []),
-        ("", []),
-        (HEAD + "\n", []),
-        (HEAD.replace(",nrmse", "") + "\n", ["nrmse"]),
-        (f"{HEAD}\n{GOOD}\n{GOOD[:-20]}", ["line 3", "11", "18"]),
-        (f"{HEAD}\n{GOOD},1,2\n{GOOD},1,2\n", ["line 2", "20", "18"]),
-        (f'{HEAD}\n{GOOD}\n"{GOOD}\n', []),
-        (f"{HEAD}\n{GOOD.replace('30.1', 'thirty')}\n", ["line 2", "psnr", "'thirty'"]),
-        (f"{HEAD}\n{GOOD.replace('30.1', '')}\n", ["line 2", "psnr"]),
-        (f"{HEAD}\n{GOOD.replace('30.1', 'nan')}\n", ["psnr", "'nan'"]),
-        (f"{HEAD}\n{GOOD.replace(',0,03', ',0.5,03')}\n", ["seed", "'0.5'"]),
-        (f"{HEAD}\n{GOOD.replace(',0,03', ',,03')}\n", ["seed"]),
-        (f"{HEAD}\n{GOOD}\n{GOOD}\n", ["line 3"]),
-        (b"\xff\xfe\x00\x81" * 9, []),
-    ],
-)
-def test_damaged_tables_are_refused_with_their_place(tmp_path, content, names):
-    path = tmp_path / "metrics.csv"
-    path.write_text(f"{HEAD}\n{GOOD}\n")
-    assert results.load(tmp_path)["psnr"].tolist() == [30.1]
-    path.unlink()
-    if content is not None:
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with refuses(UserError, path, *names):
-        results.load(tmp_path)
 
 
 def test_mixed_training_sets_are_refused(tmp_path):

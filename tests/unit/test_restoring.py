@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import skimage.color
 import torch
-from helpers import blur, noisy_photograph, random_pixels
+from material import blur, noisy_photograph, random_pixels
 from scipy import ndimage
 from torch import nn
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import EFFECT, table_of_changes
+from synthetic import EFFECT, table_of_changes
 
 from asyrepro.analysis import statistics
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import EFFECT, PAPER, refuses, study, table_of_changes
+from helpers import refuses
+from synthetic import EFFECT, PAPER, study, table_of_changes
 
 from asyrepro.analysis import statistics
 from asyrepro.analysis import verdicts as v
@@ -378,15 +379,6 @@ def test_intervals_of_committed_studies_by_a_second_method(name, loss, metric, l
 
 
 # -------------------------------------------------------------------------------------- output
-
-
-def test_stand_in_data_is_named_in_every_heading(compared, full):
-    frame = study({"asy_mae": 0.1}).assign(dataset="bundled")
-    found = v.verdicts(frame, PAPER)
-    body = verdicts_report.markdown("trial", found, v.claim_verdicts(found, frame), stand_in=True)
-    titles = [line for line in body.splitlines() if line.startswith(("# ", "## "))]
-    assert len(titles) == 4
-    assert all("bundled stand-in data" in title for title in titles[:-1])  # but for the method
 
 
 # ------------------------------------------------------------------------------ the paper's changes
