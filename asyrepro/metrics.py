@@ -37,6 +37,7 @@ HAAR_WINDOW = 16  # the largest of HaarPSI's wavelets
 LOWEST, HIGHEST = -0.125, 1.125  # bicubic resampling leaves [0, 1] by no more along one axis
 LUMA = (65.481, 128.553, 24.966)  # MATLAB's rgb2ycbcr, first row
 LUMA_OFFSET = 16
+GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, of RGB in [0, 1]: the grey value that losses weigh by
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 The verdicts (:mod:`asyrepro.analysis.verdicts`) judge the paper's claims on its tables. Here
 is the same comparison of whatever a study holds: your own loss, the variants of a sweep,
-your own images, the literature's test sets. The paper plays no part.
+your own images, the literature's test sets.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import re
 import pandas as pd
 
 from asyrepro.analysis import titles
-from asyrepro.analysis.comparisons import AGAINST_BASE, WHERE, blank, comparisons, order
-
-__all__ = ["COLUMNS", "WHERE", "blank", "changes", "order", "place", "shown", "told", "view"]
+from asyrepro.analysis.comparisons import AGAINST_BASE, WHERE, comparisons
+from asyrepro.analysis.statistics import holm
 
 NUMBERS = (
     *("seeds", "images", "against_mean", "loss_mean", "change", "lower", "upper"),
@@ -22,7 +21,7 @@ NUMBERS = (
     *("images_better", "seed_out_lower", "seed_out_upper", "image_out_lower", "image_out_upper"),
     *("result", "reason", "notes"),
 )
-COLUMNS = (*WHERE, "loss", "against", "metric", *NUMBERS)
+COLUMNS = (*WHERE, "loss", "against", "metric", *NUMBERS)  # of changes.csv
 
 
 def changes(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -37,20 +36,20 @@ def view(table: pd.DataFrame) -> pd.DataFrame:
         table: of :func:`asyrepro.analysis.comparisons.comparisons`.
 
     Returns:
-        Its rows and columns that the paper plays no part in; ``result`` is the direction. A loss
-        without runs of its base loss has one row a metric without numbers.
+        Its rows against a base loss; ``result`` is the direction. A loss without runs of its base
+        loss has one row a metric without numbers.
     """
     rows = table[table["kind"].isin(AGAINST_BASE)].rename(columns={"direction": "result"})
     rows = rows.assign(reason=[reason.partition("; ")[0] for reason in rows["reason"]])
-    keys = [*WHERE, "loss"]
-    place = rows.groupby(keys, sort=False).ngroup()
-    return rows.iloc[place.argsort(kind="stable")][list(COLUMNS)].reset_index(drop=True)
+    place = rows.groupby([*WHERE, "loss"], sort=False).ngroup()
+    return rows.iloc[place.argsort(kind="stable")].reset_index(drop=True)
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
     """The rows about PSNR: the literature's where there is one, else the plain one.
 
-    With a column ``place`` more, see :func:`place`.
+    With a column ``place`` more, see :func:`place`, and ``p_holm``: p after Holm's correction over
+    the losses of the place that are no controls.
     """
     rows = table[table["metric"].isin(["psnr_y", "psnr"])]
     rows = rows.assign(last=2 * (rows["seeds"] == 0) + (rows["metric"] != "psnr_y"))
@@ -58,18 +57,41 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     places = [place(row.variant, row.table, row.testset) for row in rows.itertuples()]
     rows = rows.drop(columns="last").assign(place=places)
     twice = rows.duplicated(["model", "dataset", "loss", "place"], keep=False)
-    rows["place"] = [  # folders of one name are told apart
-        f"{row.place} ({row.variant})" if again else row.place
-        for row, again in zip(rows.itertuples(), twice, strict=True)
-    ]
-    return rows
+    rows.loc[twice, "place"] += " (" + rows["variant"] + ")"  # folders of one name are told apart
+    losses = rows[rows["kind"] != "control"].groupby(list(WHERE))["p"]
+    return rows.assign(p_holm=losses.transform(lambda p: holm(p.to_numpy(dtype=float))))
+
+
+def leading(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of :func:`shown`'s rows those that answer: without controls, on the first test set of each.
+
+    First is the paper's table, else the literature's sets in their order.
+    """
+    rows = rows[rows["kind"] != "control"]
+    runs = rows.groupby(["model", "dataset", "variant"], sort=False)
+    return ranked(rows[rows["testset"] == runs["testset"].transform("first")])
+
+
+def ranked(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of :func:`shown`; where a study tries losses of its own, the largest change first."""
+    if not (rows["kind"] == "loss").any():
+        return rows
+    places = rows.groupby(list(WHERE), sort=False).ngroup()
+    order = pd.DataFrame({"place": places, "change": -rows["change"]}).sort_values(
+        ["place", "change"], kind="stable"
+    )
+    return rows.loc[order.index]
 
 
 def told(row) -> str:
-    """The result, with what was left out; why there is none, but for the number of seeds."""
-    why = row.reason if not row.seeds or (row.seeds > 1 and pd.isna(row.lower)) else ""
-    said = "; ".join(filter(None, [why, row.notes]))
-    return f"{row.result} ({said})" if said else row.result
+    """The result, and :func:`why`."""
+    return f"{row.result} ({why(row)})" if why(row) else row.result
+
+
+def why(row) -> str:
+    """What was left out, and why there is no result, but for the number of seeds."""
+    reason = row.reason if not row.seeds or (row.seeds > 1 and pd.isna(row.lower)) else ""
+    return "; ".join(filter(None, [reason, row.notes]))
 
 
 def place(variant: str, table, testset: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from asyrepro.analysis import titles
-from asyrepro.analysis.pairs import finite, noise_of, paired, runs_of, wide
+from asyrepro.analysis.pairs import finite, kinds_of, noise_of, paired, wide
 from asyrepro.analysis.statistics import (
     Interval,
     crossed_interval,
@@ -34,7 +34,7 @@ MEASURED = ("psnr", "ssim", "nrmse", "psnr_y", "ssim_y", *FURTHER)  # RMSE is PS
 REPEATED = ("nrmse",)  # so is NRMSE: shown, for the paper prints it, but no further evidence
 
 # What is compared: "claim" (the asymmetric loss with its base loss, as in the paper's tables),
-# "reading" (Table 1's variant), "control" and "loss" (any other) each with its base loss,
+# "reading" (a variant of Table 1), "control" and "loss" (any other) each with its base loss,
 # "contrast" (the asymmetric loss with a control), "order" (MSE with MAE).
 KINDS = ("claim", "reading", "control", "loss", "contrast", "order")
 AGAINST_BASE = KINDS[:4]
@@ -43,7 +43,7 @@ CONTROLS = {
     "shuffled": "same weights, shuffled over the pixels: no tie to brightness",
     "inverted": "heavier on bright pixels instead of dark ones",
 }
-READINGS = {"table1": "the paper's Table 1 instead of its eq. (2) and (5)"}
+READING = re.compile("_table1(_|$)")  # in a loss's name: the paper's Table 1 instead of eq. (2)
 # In a variant, what a sweep over the options of a loss has set; its base loss may have been
 # trained without them.
 LOSS_SETTINGS = re.compile(r"(?:^|,)\+?loss\.[^=,]*=(?:\[[^\]]*\]|[^,]*)")
@@ -95,11 +95,11 @@ def comparisons(
     rows = _checked(metrics)
     groups = dict(iter(rows.groupby(list(WHERE), sort=False)))
     networks = list(dict.fromkeys(where[:2] for where in groups))
-    found = []
+    papers, found = _paper_means(paper), []
     for where in sorted(groups, key=lambda key: (networks.index(key[:2]), *order(*key[2:]))):
         group = groups[where]
         plain = groups.get((*where[:2], LOSS_SETTINGS.sub("", where[2]).strip(","), *where[3:]))
-        for row in _of_group(group, plain, paper, with_power):
+        for row in _of_group(group, plain, papers, with_power):
             found.append(dict(zip(WHERE, where, strict=True)) | row)
     table = pd.DataFrame(found, columns=list(COLUMNS))
     ours = (table["table"] != "") & (table["variant"] == "") & ~table["metric"].isin(REPEATED)
@@ -162,9 +162,10 @@ def _pairs(losses: list[str], bases: dict[str, str]) -> Iterator[tuple[str, str,
             continue
         asymmetric = f"asy_{base}"
         kind = "claim" if loss == asymmetric and base in results.BASES else "loss"
-        if loss.startswith(f"{asymmetric}_"):
-            suffix = loss.removeprefix(f"{asymmetric}_")
-            kind = "reading" if suffix in READINGS else "control" if suffix in CONTROLS else kind
+        if loss.startswith(asymmetric) and READING.search(loss):
+            kind = "reading"
+        elif loss in {f"{asymmetric}_{name}" for name in CONTROLS}:
+            kind = "control"
         yield kind, base, loss, base
         if kind == "claim":
             for name in CONTROLS:
@@ -177,29 +178,35 @@ def _pairs(losses: list[str], bases: dict[str, str]) -> Iterator[tuple[str, str,
 # --------------------------------------------------------------------------- one comparison
 
 
-def _of_group(group: pd.DataFrame, plain: pd.DataFrame | None, paper, with_power) -> Iterator[dict]:
+def _of_group(group: pd.DataFrame, plain: pd.DataFrame | None, papers, with_power):
     """The rows of one network, training set, variant and test set."""
     own = sorted(set(group["loss"]), key=results.loss_rank)
-    bases = results.bases(group)
+    bases, table = results.bases(group), group["table"].iloc[0]
     if plain is not None:  # base losses of the variant without the options of a loss
         missing = set(bases.values()) - set(own)
         group = pd.concat([group, plain[plain["loss"].isin(missing)]])
-    measured = [metric for metric in MEASURED if group[metric].notna().any()]
-    runs = runs_of(group)
-    kinds = list(_pairs(own, bases))
-    figure = _paper_changes(paper, group["table"].iloc[0])
-    for metric in measured:
+    there, runs, pairs = set(group["loss"]), kinds_of(group), list(_pairs(own, bases))
+    for metric in (name for name in MEASURED if group[name].notna().any()):
         values, left_out = finite(wide(group, metric))
         noise = noise_of(values, runs)
-        for kind, base, loss, against in kinds:
+        for kind, base, loss, against in pairs:
             first, second, notes = paired(values, runs, loss, against)
-            known = figure(loss, against, metric)
-            row = compare(first, second, metric, known, with_power)
-            if against not in set(group["loss"]):
+            of_paper = f"asy_{base}" if kind == "reading" else loss
+            figure = papers.get((table, of_paper, metric), np.nan)
+            figure -= papers.get((table, against, metric), np.nan)
+            row = compare(first, second, metric, figure, with_power)
+            if against not in there:
                 row["reason"] = f"no runs of {titles.loss_title(against)}"
-            said = "; ".join([*notes, *left_out])
-            row |= {"kind": kind, "base": base, "loss": loss, "against": against}
-            yield row | {"metric": metric, "noise": noise, "notes": said}
+            row |= {"kind": kind, "base": base, "loss": loss, "against": against, "metric": metric}
+            yield row | {"noise": noise, "notes": "; ".join([*notes, *left_out])}
+
+
+def _paper_means(paper: pd.DataFrame | None) -> dict[tuple[int, str, str], float]:
+    """(table, loss, metric) -> the paper's mean over its ten images."""
+    if paper is None:
+        return {}
+    rows = paper.assign(table=paper["table"].astype(int)).rename(columns={"rmse": "nrmse"})
+    return rows.groupby(["table", "loss"])[list(MEASURED[:3])].mean().stack().to_dict()
 
 
 def compare(
@@ -259,22 +266,6 @@ def _narrower(found: Interval, direction: str) -> str:
     return ""
 
 
-def _paper_changes(paper: pd.DataFrame | None, table):
-    """(loss, against, metric) -> the paper's mean change over its ten images, NaN if unknown."""
-    if paper is None or table == "":
-        return lambda loss, against, metric: np.nan
-    rows = paper[pd.to_numeric(paper["table"]) == table].rename(columns={"rmse": "nrmse"})
-    means = rows.groupby("loss")[["psnr", "ssim", "nrmse"]].mean()
-
-    def change(loss: str, against: str, metric: str) -> float:
-        loss = loss.removesuffix("_table1")  # a reading of what the paper's table shows
-        if metric not in means or not {loss, against} <= set(means.index):
-            return np.nan
-        return float(means.at[loss, metric] - means.at[against, metric])
-
-    return change
-
-
 # --------------------------------------------------------------- other comparisons of runs
 
 
@@ -300,7 +291,7 @@ def across(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
             if both.groupby("loss")[metric].count().min() == 0:
                 continue
             values, notes = finite(wide(both, metric).dropna(axis="columns"))
-            pair = paired(values, pd.DataFrame(index=values.index), "second", "first")
+            pair = paired(values, {}, "second", "first")
             row = compare(*pair[:2], metric)
             row |= {"kind": "study", "base": where[-1], "loss": where[-1], "against": where[-1]}
             row |= {"metric": metric, "notes": "; ".join([*pair[2], *notes])}

@@ -111,7 +111,7 @@ def noise(rows: pd.DataFrame) -> list[str]:
 
 
 def _trained(rows: pd.DataFrame) -> str:
-    names = [titles.DATASET_TITLES.get(name, name).split(" (")[0] for name in set(rows["dataset"])]
+    names = [titles.dataset_title(name).split(" (")[0] for name in set(rows["dataset"])]
     return " and ".join(sorted(names))
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from asyrepro.analysis.pairs import OF_RUNS, paired, runs_of
+from asyrepro.analysis.pairs import OF_RUNS, Kinds, kinds_of, paired
 from asyrepro.analysis.statistics import crossed_interval
 from asyrepro.paper.claims import BRIGHT, DARK, FLAT, judge
 from asyrepro.runs import results
@@ -123,7 +123,7 @@ def _of_region(profiles: pd.DataFrame, name: str) -> pd.DataFrame:
     return values / _of_region(profiles, region.over) if region.over else values
 
 
-def _percent(values: pd.DataFrame, runs: pd.DataFrame, loss: str, against: str) -> pd.DataFrame:
+def _percent(values: pd.DataFrame, runs: Kinds, loss: str, against: str) -> pd.DataFrame:
     """100 * (value of loss / value of against - 1), seeds by images, where that is defined."""
     first, second, _ = paired(values, runs, loss, against)
     usable = second.columns[(second > 0).all()] if len(second) else []
@@ -153,7 +153,7 @@ def regions(profiles: pd.DataFrame) -> pd.DataFrame:
     """
     found = []
     for where, group in profiles.groupby(TABLE):
-        runs = runs_of(group)
+        runs = kinds_of(group)
         values = {name: _of_region(group, name) for name in SHOWN if name != DIFFERENCE}
         for loss, base in _losses(group):
             changes = {name: _percent(value, runs, loss, base) for name, value in values.items()}
@@ -198,7 +198,7 @@ def bin_changes(profiles: pd.DataFrame) -> pd.DataFrame:
     """
     found = []
     for (*where, kind), group in profiles.groupby([*TABLE, "kind"]):
-        runs = runs_of(group)
+        runs = kinds_of(group)
         bins = group.groupby("bin").agg({"lower": "first", "upper": "first", "pixels": "sum"})
         bins["share"] = 100 * bins["pixels"] / bins["pixels"].sum()
         values = [_values(group, value, ["bin", "image"]) for value in ("mse", "energy")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 
@@ -14,80 +16,80 @@ OF_RUNS = {
     "device": "on other devices",
     "precision": "in different precision",
 }
+Kinds = dict[tuple[str, int], tuple]  # (loss, seed) -> what must agree, in the order of OF_RUNS
 
 
-def wide(rows: pd.DataFrame, value: str, columns="image") -> pd.DataFrame:
+def wide(rows: pd.DataFrame, value: str) -> pd.DataFrame:
     """Values with an index (loss, seed), sorted, and one column an image; NaN where missing."""
-    return rows.pivot(index=["loss", "seed"], columns=columns, values=value).sort_index()
+    return rows.pivot(index=["loss", "seed"], columns="image", values=value).sort_index()
 
 
-def runs_of(rows: pd.DataFrame) -> pd.DataFrame:
-    """What must agree in a pair of runs (:data:`OF_RUNS`), with an index (loss, seed)."""
-    runs = rows.drop_duplicates(["loss", "seed"]).set_index(["loss", "seed"])
-    known = [name for name in OF_RUNS if name in runs]
-    return runs[known].astype(object).fillna("unknown")
+def kinds_of(rows: pd.DataFrame) -> Kinds:
+    """What must agree in a pair of runs; None stands for what is not known."""
+    runs = rows.drop_duplicates(["loss", "seed"]).reindex(columns=["loss", "seed", *OF_RUNS])
+    runs = runs.astype(object).where(runs.notna(), None)
+    return {(loss, seed): tuple(kind) for loss, seed, *kind in runs.itertuples(index=False)}
 
 
-def paired(values: pd.DataFrame, runs: pd.DataFrame, loss: str, against: str):
+def paired(values: pd.DataFrame, kinds: Kinds, loss: str, against: str):
     """The paired runs of two losses.
 
     Args:
         values: of :func:`wide`.
-        runs: of :func:`runs_of`.
+        kinds: of :func:`kinds_of`; a run that it lacks agrees with any.
         loss, against: the two losses.
 
     Returns:
         (values of ``loss``, values of ``against``, notes): two data frames with the same seeds
         (rows) and images (columns), empty if no seed has both, and what was left out and why.
     """
-    there = set(values.index.get_level_values(0))
-    if not {loss, against} <= there:
+    if not {loss, against} <= set(values.index.get_level_values(0)):
         empty = pd.DataFrame(index=pd.Index([], dtype=int), columns=values.columns, dtype=float)
         return empty, empty, []
     first, second = values.loc[loss], values.loc[against]
-    used = first.notna().any() | second.notna().any()
-    first, second = first.loc[:, used], second.loc[:, used]
-    either, notes = first.index.union(second.index), []
-    both = first.dropna().index.intersection(second.dropna().index)
-    if len(both) < len(either):
-        notes.append(f"left out, not complete for both losses: seeds {_list(either, both)}")
-    ours, theirs = (runs.loc[name].reindex(both) for name in (loss, against))
-    same = ours == theirs
-    for column, what in OF_RUNS.items():
-        if column in runs:
-            alike = both[same.loc[both, column].to_numpy()]
-            if len(alike) < len(both):
-                notes.append(f"left out, trained {what}: seeds {_list(both, alike)}")
-            both = alike
-    return first.loc[both], second.loc[both], notes
+    seeds = first.index.union(second.index)
+    both = np.stack([one.reindex(seeds).to_numpy(dtype=float) for one in (first, second)])
+    there = ~np.isnan(both)
+    used = there.any(axis=(0, 1))
+    kept, notes = there[:, :, used].all(axis=(0, 2)), []
+    if not kept.all():
+        notes.append(f"left out, not complete for both losses: seeds {_list(seeds[~kept])}")
+    told = [(kinds.get((loss, seed)), kinds.get((against, seed))) for seed in seeds]
+    for place, what in enumerate(OF_RUNS.values()):
+        differs = np.array([bool(a and b) and a[place] != b[place] for a, b in told]) & kept
+        if differs.any():
+            notes.append(f"left out, trained {what}: seeds {_list(seeds[differs])}")
+        kept &= ~differs
+    frames = [one.loc[:, used].loc[seeds[kept]] for one in (first, second)]
+    return *frames, notes
 
 
-def _list(everything, kept) -> str:
-    return ", ".join(str(seed) for seed in everything if seed not in set(kept))
+def _list(seeds) -> str:
+    return ", ".join(map(str, seeds))
 
 
 def finite(values: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The values without images of which a run has an infinite one (a flat image, restored)."""
-    infinite = np.isinf(values).any()
+    infinite = np.isinf(values.to_numpy(dtype=float)).any(axis=0)
     images = ", ".join(map(str, values.columns[infinite]))
     left_out = [f"left out, infinite for some run: {images}"] if images else []
     return values.loc[:, ~infinite], left_out
 
 
-def noise_of(values: pd.DataFrame, runs: pd.DataFrame) -> float:
+def noise_of(values: pd.DataFrame, kinds: Kinds) -> float:
     """Root-mean-square difference of the means over images of two runs that differ in their seed.
 
-    Pooled over all losses but the controls; of runs that differ in more than their seed, those of
-    the kind that has the most.
+    Pooled over all losses but the controls; of a loss's runs that differ in more than their seed,
+    those of the kind that has the most.
     """
-    means = values.dropna().mean(axis=1)
-    means = means[~means.index.get_level_values(0).isin(results.CONTROLS)]
-    kinds = runs.loc[means.index].astype(str).agg(" ".join, axis=1) if len(runs.columns) else ""
+    of_losses: dict[str, list[tuple]] = {}
+    for (loss, seed), mean in values.dropna().mean(axis=1).items():
+        if loss not in results.CONTROLS:
+            of_losses.setdefault(loss, []).append((kinds.get((loss, seed)), mean))
     squares = degrees = 0.0
-    for _, of_loss in means.groupby(level=0):
-        if isinstance(kinds, pd.Series):
-            own = kinds[of_loss.index]
-            of_loss = of_loss[own == own.value_counts(sort=True).index[0]]
-        squares += ((of_loss - of_loss.mean()) ** 2).sum()
-        degrees += len(of_loss) - 1
+    for runs in of_losses.values():
+        [(most, _)] = Counter(kind for kind, _ in runs).most_common(1)
+        means = np.array([mean for kind, mean in runs if kind == most])
+        squares += ((means - means.mean()) ** 2).sum()
+        degrees += len(means) - 1
     return float(np.sqrt(2 * squares / degrees)) if degrees else np.nan

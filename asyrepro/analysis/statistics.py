@@ -121,19 +121,25 @@ def crossed_interval(changes: np.ndarray, level: float = LEVEL) -> Interval:
         raise ValueError("changes must be a (seeds, images) table of finite numbers")
     seeds, images = changes.shape
     per_seed = changes.mean(axis=1)
-    mean, half, fixed, p = float(per_seed.mean()), np.nan, np.nan, np.nan
-    tail = (1 + level) / 2
-    if seeds > 1:
-        fixed = special.stdtrit(seeds - 1, tail) * per_seed.std(ddof=1) / np.sqrt(seeds)
+    mean, half, p = float(per_seed.mean()), np.nan, np.nan
     if seeds > 1 and images > 1:
         error, degrees = crossed_error(changes)
         if error <= 1e-12 * np.abs(changes).max():  # all alike, but for rounding
             half, p = 0.0, 0.0 if mean else 1.0
         else:
-            half = special.stdtrit(degrees, tail) * error
+            half = special.stdtrit(degrees, (1 + level) / 2) * error
             p = 2 * special.stdtr(degrees, -abs(mean) / error)
-    numbers = (mean, mean - half, mean + half, mean - fixed, mean + fixed, p)
+    numbers = (mean, mean - half, mean + half, *t_interval(per_seed, level), p)
     return Interval(*map(float, numbers), *sign_test(per_seed))
+
+
+def t_interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """Student's interval for the mean of independent values; NaN of fewer than two."""
+    if len(values) < 2:
+        return np.nan, np.nan
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    half = special.stdtrit(len(values) - 1, (1 + level) / 2) * error
+    return values.mean() - half, values.mean() + half
 
 
 def leave_one_out(changes: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:

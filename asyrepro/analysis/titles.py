@@ -21,6 +21,13 @@ TEST_SETS = {  # in order
     "set5": "Set5", "set14": "Set14", "set12": "Set12", "bsd68": "BSD68",
     "bsd90": "BSD300, 90 images",
 }  # fmt: skip
+LOSS_TITLES = {
+    "charbonnier": "Charbonnier",
+    "huber": "Huber",
+    "mae_ms_ssim": "MAE + MS-SSIM",
+    "mae_gradient": "MAE + gradient",
+    "mae_focal_frequency": "MAE + focal frequency",
+}
 
 
 def model_title(model: str) -> str:
@@ -28,8 +35,15 @@ def model_title(model: str) -> str:
     return MODEL_TITLES.get(model, model)
 
 
+def dataset_title(name: str) -> str:
+    """``bsd300`` -> ``BSD300``; any other training set keeps its name."""
+    return DATASET_TITLES.get(name, name)
+
+
 def loss_title(loss: str) -> str:
     """``asy_mae`` -> ``Asy_MAE``, as the paper's column heads are written."""
+    if loss in LOSS_TITLES:
+        return LOSS_TITLES[loss]
     words = loss.split("_")
     upper = {"mae": "MAE", "mse": "MSE", "asy": "Asy"}
     return "_".join(upper.get(word, word) for word in words)

@@ -15,18 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from asyrepro.analysis import titles
-from asyrepro.analysis.comparisons import (
-    CONTROLS,
-    KINDS,
-    NUMBERS,
-    READINGS,
-    comparisons,
-)
-from asyrepro.analysis.pairs import paired, runs_of, wide
-from asyrepro.analysis.statistics import crossed_interval
+from asyrepro.analysis.comparisons import KINDS, NUMBERS, comparisons
+from asyrepro.analysis.pairs import kinds_of, paired, wide
+from asyrepro.analysis.statistics import crossed_interval, t_interval
 from asyrepro.metrics import METRICS as RECORDS
 from asyrepro.paper.claims import (
     BETTER,
@@ -46,8 +39,6 @@ from asyrepro.paper.claims import (
 )
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
-
-__all__ = ["CONTROLS", "READINGS", "claim_verdicts", "verdicts", "view"]
 
 METRICS = ("psnr", "ssim", "nrmse")
 # What is left when asy is compared with a control
@@ -179,8 +170,7 @@ def _ratio(both: pd.DataFrame) -> dict:
     count, mean, lower, upper = len(ratios), ratios.mean(), np.nan, np.nan
     direction, reason = NOT_JUDGED, f"fewer than {MINIMUM_REPETITIONS} repetitions"
     if count >= MINIMUM_REPETITIONS:
-        half = stats.t.ppf((1 + LEVEL) / 2, count - 1) * stats.sem(ratios)
-        lower, upper = np.exp(mean - half), np.exp(mean + half)
+        lower, upper = np.exp(t_interval(ratios, LEVEL))
         direction = WORSE if lower > 1 else BETTER if upper < 1 else NEITHER
         reason = {
             WORSE: "interval above 1: a step takes longer",
@@ -219,7 +209,7 @@ def up_to(metrics: pd.DataFrame, metric: str, figure: float, table: int = 2) -> 
     direction = RECORDS[metric].direction
     changes = []
     for dataset, group in rows.groupby("dataset"):
-        values, runs = wide(group, metric), runs_of(group)
+        values, runs = wide(group, metric), kinds_of(group)
         for base in results.BASES:
             first, second, _ = paired(values, runs, f"asy_{base}", base)
             percent = 100 * direction * (first / second - 1)
@@ -230,9 +220,9 @@ def up_to(metrics: pd.DataFrame, metric: str, figure: float, table: int = 2) -> 
     seeds = min(len(values) for *_, values in changes)
     _, base, image, best = max(changes, key=lambda change: change[3].mean())
     result = {"measured": best.mean(), "image": image, "base": base, "seeds": seeds}
-    tail = (1 - LEVEL) / 2 / len(changes)
-    bounds = [_bounds(values, tail) for *_, values in changes]
-    lower, upper = _bounds(best, tail)
+    level = 1 - (1 - LEVEL) / len(changes)
+    bounds = [t_interval(values, level) for *_, values in changes]
+    lower, upper = t_interval(best, level)
     result |= {"lower": lower, "upper": upper, "direction": NOT_JUDGED, "size": NOT_JUDGED}
     if seeds < MINIMUM_SEEDS:
         return result | {"reason": f"fewer than {MINIMUM_SEEDS} seeds"}
@@ -245,13 +235,6 @@ def up_to(metrics: pd.DataFrame, metric: str, figure: float, table: int = 2) -> 
     }
 
 
-def _bounds(values: np.ndarray, tail: float) -> tuple[float, float]:
-    if len(values) < 2:
-        return np.nan, np.nan
-    half = stats.t.ppf(1 - tail, len(values) - 1) * stats.sem(values)
-    return values.mean() - half, values.mean() + half
-
-
 def learning(histories: pd.DataFrame, loss: str, base: str) -> Iterator[dict]:
     """Validation PSNR at equal steps, by the rule "learning"; a dict a table.
 
@@ -261,7 +244,7 @@ def learning(histories: pd.DataFrame, loss: str, base: str) -> Iterator[dict]:
     """
     for table, group in histories.dropna(subset="val_psnr").groupby("table"):
         wide = group.pivot_table(index=["loss", "seed"], columns="step", values="val_psnr")
-        first, second, _ = paired(wide, pd.DataFrame(index=wide.index), loss, base)
+        first, second, _ = paired(wide, {}, loss, base)
         if not len(first):
             continue
         found = crossed_interval((first - second).mean(axis=1).to_numpy()[:, None])

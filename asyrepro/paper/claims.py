@@ -1,4 +1,4 @@
-"""What the paper claims, as data, and the rules by which each claim is judged.
+"""What the paper claims, and the rules by which each claim is judged: claims.yaml as objects.
 
 The claims, the numbers that the paper gives for them and the thresholds of the rules were fixed
 before the studies that they judge, but for the claims of rule "region" other than dark pixels and
@@ -16,11 +16,17 @@ NRMSE is the column that the paper prints as RMSE (``asyrepro audit`` shows why)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from math import isnan
+from pathlib import Path
 from typing import NamedTuple
 
+import yaml
+
 from asyrepro.metrics import METRICS
+from asyrepro.paper.tables import MODELS
 
 BETTER, WORSE, NEITHER, NOT_JUDGED = "better", "worse", "neither shown", "not judged"
 DIRECTIONS = (BETTER, WORSE, NEITHER, NOT_JUDGED)
@@ -79,44 +85,6 @@ def verdict(direction: str, size: str) -> str:
     return f"{direction}, the paper's size excluded" if size == EXCLUDED else direction
 
 
-_INTERVAL = f"{LEVEL:.0%}".replace("%", " %")
-
-RULES = {
-    "change": (
-        f"Better: the {_INTERVAL} interval of the mean change over seeds and images lies "
-        "wholly on the better side of zero, and the two-sided sign test over seeds has "
-        f"p < {SIGN_LEVEL} in that direction. Worse: the same on the worse side. Neither shown: "
-        "anything else. The paper's size is excluded where its mean change lies outside the "
-        f"interval. Fewer than {MINIMUM_SEEDS} seeds are not judged."
-    ),
-    "up_to": (
-        "Every test image under both base losses has its percentage change, averaged over seeds, "
-        f"with a t interval over seeds at {_INTERVAL} for all of them together (Bonferroni). "
-        "Better: the largest change's interval lies above zero. Worse: all intervals lie below "
-        "zero. Neither shown: anything else. The paper's size is excluded where all intervals lie "
-        "below the printed figure (less half a unit of its last digit). Fewer than "
-        f"{MINIMUM_SEEDS} seeds are not judged."
-    ),
-    "time": (
-        "The ratio of the step times, asymmetric over base, each repetition of the interleaved "
-        f"runs giving one ratio; their geometric mean with the {_INTERVAL} t interval of the "
-        "logarithms. Worse: the interval lies above 1, a step takes longer. Better: below "
-        '1. Neither shown: it holds 1. The paper gives no size for its "essentially no '
-        f'increase". Fewer than {MINIMUM_REPETITIONS} repetitions are not judged.'
-    ),
-    "region": (
-        "A percentage change of each image and seed, in one region of the label or between two, "
-        f"by the rule for changes against zero: {_INTERVAL} interval over seeds and images and "
-        "sign test. The paper gives no number."
-    ),
-    "learning": (
-        "Validation PSNR at equal steps: the change of each seed at each validation, averaged "
-        f"over the course of training, with its {_INTERVAL} t interval over seeds (one set of "
-        "validation images) and sign test, by the rule for changes against zero."
-    ),
-}
-
-
 @dataclass(frozen=True)
 class Claim:
     """One statement of the paper that this project tests.
@@ -129,7 +97,6 @@ class Claim:
         rule: key of :data:`RULES`.
         region: for "region", key of :data:`asyrepro.analysis.mechanism.REGIONS`.
         table: the paper's table (2-5); None for a claim about all of them.
-        model: the table's network.
         base: base loss, "mae" or "mse"; None if the claim covers both.
         metric: "psnr", "ssim" or "nrmse"; None if it is about none of them.
         figure: the paper's percentage for "up_to". (The mean changes for "change" are worked out
@@ -143,12 +110,16 @@ class Claim:
     quantity: str
     rule: str
     table: int | None = None
-    model: str | None = None
     base: str | None = None
     metric: str | None = None
     figure: float | None = None
     region: str | None = None
     note: str = ""
+
+    @property
+    def model(self) -> str | None:
+        """The table's network."""
+        return MODELS.get(self.table)
 
     @property
     def loss(self) -> str | None:
@@ -168,197 +139,60 @@ class Claim:
 
 _NAMES = {name: METRICS[name].title for name in ("psnr", "ssim", "nrmse")}
 _NAMES["nrmse"] += " (printed as RMSE)"
-_AFTERWARDS = "Added after the first studies, whose data it also judges."
-
-_TABLES = {
-    2: (
-        "srcnn",
-        "SRCNN",
-        "3.2.1",
-        "adding the weights proposed in this paper, the asymmetric loss optimization improves "
-        "the super-resolution of the network",
-        "The paper shows its test images in Fig. 3, which was not available; ours are others.",
-    ),
-    3: (
-        "edsr",
-        "EDSR",
-        "3.2.2",
-        "by introducing asymmetric weights, we can see that the output outcome metrics are "
-        "evaluated better",
-        "The paper's EDSR with MSE scores 13 dB, where bicubic upsampling scores above 25 dB. Its "
-        "error has a part that all ten images share, and the gains lie in that part (audit, "
-        "section 9). It shows its test images in Fig. 3, which was not available; ours are others.",
-    ),
-    4: (
-        "dncnn",
-        "DnCNN",
-        "3.3.1",
-        "introducing the asymmetric loss weights proposed in this paper can significantly "
-        "improve the index values of the processing results compared to the results of MAE and "
-        "MSE",
-        "",
-    ),
-    5: (
-        "dphsir",
-        "DPHSIR",
-        "3.3.2",
-        "the measurement of loss training results was better than the results processed by the "
-        "network without introducing asymmetric weights",
-        "The quoted sentence has its words in the wrong order; Table 5 shows what is meant.",
-    ),
-}
 
 
-def _improvements() -> list[Claim]:
-    """ "Asymmetric beats base", per network, base loss and metric."""
-    return [
-        Claim(
-            id=f"table{table}-{base}-{metric}",
-            place=f"Table {table}, section {section}",
-            quote=quote,
-            quantity=f"mean change of {name}, {title}, asymmetric minus plain {base.upper()}",
-            rule="change",
-            table=table,
-            model=model,
-            base=base,
-            metric=metric,
-            note=note,
-        )
-        for table, (model, title, section, quote, note) in _TABLES.items()
-        for base in ("mae", "mse")
-        for metric, name in _NAMES.items()
-    ]
+def _filled(content, **values):
+    """All texts of a YAML file's content, filled in."""
+    if isinstance(content, dict):
+        return {key: _filled(value, **values) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_filled(value, **values) for value in content]
+    return content.format(**values) if isinstance(content, str) else content
 
 
-def _up_to() -> list[Claim]:
-    """The abstract's percentages for SRCNN."""
-    said = {
-        "psnr": (0.5, "improve the peak signal-to-noise ratio (PSNR) by up to about 0.5%", ""),
-        "ssim": (
-            0.3,
-            "the structural similarity index (SSIM) by up to about 0.3%",
-            "Table 2's own largest SSIM gain is 0.21 %.",
-        ),
-        "nrmse": (1.7, "reduce the root-mean-square error (RMSE) by up to about 1.7%", ""),
-    }
-    return [
-        Claim(
-            id=f"srcnn-up-to-{metric}",
-            place="abstract",
-            quote=quote,
-            quantity=f"largest improvement of {_NAMES[metric]} on one image, percent, SRCNN, "
-            "either base loss",
-            rule="up_to",
-            table=2,
-            model="srcnn",
-            metric=metric,
-            figure=percent,
-            note=note,
-        )
-        for metric, (percent, quote, note) in said.items()
-    ]
+def _read() -> dict:
+    return _filled(
+        yaml.safe_load(Path(__file__).with_name("claims.yaml").read_text(encoding="utf-8")),
+        interval=f"{LEVEL:.0%}".replace("%", " %"),
+        sign=SIGN_LEVEL,
+        seeds=MINIMUM_SEEDS,
+        repetitions=MINIMUM_REPETITIONS,
+        flat=FLAT,
+        afterwards="Added after the first studies, whose data it also judges.",
+        base="{base}",
+    )
 
 
-def _orders() -> list[Claim]:
-    """Which of the plain losses gives the higher PSNR."""
-    return [
-        Claim(
-            id=f"order-table{table}",
-            place=f"Table {table}",
-            quote="mean PSNR of the column MSE above that of the column MAE",
-            quantity=f"mean change of PSNR, {_TABLES[table][1]}, plain MSE minus plain MAE",
-            rule="change",
-            table=table,
-            model=_TABLES[table][0],
-            metric="psnr",
-            note=f"The table shows it, no sentence says it. {_AFTERWARDS}",
-        )
-        for table in (4, 5)
-    ]
+def _claims(content: dict) -> Iterator[Claim]:
+    """Every claim of claims.yaml, in its order; those of ``others`` by their names."""
+    titles = {}
+    for said in content["improvements"]:
+        table, title = said["table"], said.pop("title")
+        titles[table] = title
+        for base, (metric, name) in product(("mae", "mse"), _NAMES.items()):
+            quantity = f"mean change of {name}, {title}, asymmetric minus plain {base.upper()}"
+            about = {"rule": "change", "base": base, "metric": metric, "quantity": quantity}
+            yield Claim(id=f"table{table}-{base}-{metric}", **about, **said)
+    for said in content["up_to"]:
+        name = _NAMES[said["metric"]]
+        quantity = f"largest improvement of {name} on one image, percent, SRCNN, either base loss"
+        about = {"rule": "up_to", "place": "abstract", "table": 2, "quantity": quantity}
+        yield Claim(id=f"srcnn-up-to-{said['metric']}", **about, **said)
+    orders = content["orders"]
+    for table in orders.pop("tables"):
+        quantity = f"mean change of PSNR, {titles[table]}, plain MSE minus plain MAE"
+        about = {"rule": "change", "metric": "psnr", "table": table, "quantity": quantity}
+        yield Claim(id=f"order-table{table}", place=f"Table {table}", **about, **orders)
+    for said, base in sorted(product(content["others"], ("mae", "mse")), key=_name):
+        about = _filled(said, base=base.upper()) | {"id": _name((said, base)), "base": base}
+        yield Claim(**about)
 
 
-# id, region, place, quote, quantity, note: tested for each network and base loss
-_REGIONS = (
-    (
-        *("darker-regions", "dark", "section 2, third paragraph"),
-        "the magnitude of the information difference of the pixel points with small grey values "
-        "decreases",
-        "squared error in dark pixels",
-        "The paper's reason for the method; it never measures it.",
-    ),
-    (
-        *("low-contrast", "flat", "section 2, third paragraph"),
-        "enhancing the low-contrast region's information reliability",
-        "squared error where the label's gradient is weakest",
-        f"The paper does not define the region: here the {FLAT} lowest of ten bins of gradient "
-        f"strength. {_AFTERWARDS}",
-    ),
-    (
-        *("closer-deviations", "dark over bright", "section 2, third paragraph"),
-        "making the degree of deviation of the grey values of different pixel points closer to "
-        "each other",
-        "mean relative deviation of dark pixels over that of bright ones",
-        "A deviation relative to the grey value is larger in dark pixels; the closer, the smaller "
-        f"the ratio. {_AFTERWARDS}",
-    ),
-    (
-        *("sharper-edges", "edges", "section 3.2.1, Fig. 6"),
-        "the network has a certain improvement effect on the edge clarity of super-resolution "
-        "images",
-        "squared error at the label's strongest edges",
-        "The paper shows a magnified region and gives no number.",
-    ),
-    (
-        *("contrast", "contrast", "section 3.2.1, Fig. 6"),
-        "thereby improving the contrast of the restored image",
-        "gradient energy of the restored image, over the label's",
-        f"The paper does not define contrast. {_AFTERWARDS}",
-    ),
-)
+def _name(pair: tuple[dict, str]) -> str:
+    said, base = pair
+    return f"{said['id']}-{base}"
 
 
-def _per_base() -> list[Claim]:
-    """Claims without a table of numbers, tested once for each base loss."""
-    found = []
-    for base in ("mae", "mse"):
-        of_base = f"asymmetric against plain {base.upper()}"
-        found += [
-            Claim(
-                id=f"training-time-{base}",
-                place="abstract",
-                quote="essentially no increase in training time",
-                quantity=f"step time, asymmetric over plain {base.upper()}",
-                rule="time",
-                base=base,
-            ),
-            Claim(
-                id=f"learning-{base}",
-                place="section 3.3.2",
-                quote="thereby improving the learning efficiency of the network",
-                quantity=f"validation PSNR at equal steps, {of_base}",
-                rule="learning",
-                base=base,
-                metric="psnr",
-                note=_AFTERWARDS,
-            ),
-        ]
-        for name, region, place, quote, quantity, note in _REGIONS:
-            of_table2 = region in ("edges", "contrast")  # said of SRCNN alone
-            found.append(
-                Claim(
-                    id=f"{name}-{base}",
-                    place=place,
-                    quote=quote,
-                    quantity=f"{quantity}, {of_base}",
-                    rule="region",
-                    region=region,
-                    table=2 if of_table2 else None,
-                    model="srcnn" if of_table2 else None,
-                    base=base,
-                    note=note,
-                )
-            )
-    return sorted(found, key=lambda claim: claim.id)
-
-
-CLAIMS: tuple[Claim, ...] = (*_improvements(), *_up_to(), *_orders(), *_per_base())
+_CONTENT = _read()
+RULES: dict[str, str] = _CONTENT["rules"]
+CLAIMS: tuple[Claim, ...] = tuple(_claims(_CONTENT))

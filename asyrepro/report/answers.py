@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from asyrepro import paper
-from asyrepro.analysis.changes import shown, told
+from asyrepro.analysis.changes import leading, shown, why
 from asyrepro.analysis.titles import loss_title, model_title
 from asyrepro.paper.claims import (
     BETTER,
@@ -47,22 +47,33 @@ def mean_gains(claims: pd.DataFrame) -> pd.DataFrame:
     return claims[claims["claim"].astype(str).str.fullmatch(r"table\d-[a-z]+-psnr")]
 
 
-def answer(claims: pd.DataFrame, changes: pd.DataFrame) -> dict | None:
-    """What became of the paper's mean gains of PSNR, and what other losses change.
+def answer(changes: pd.DataFrame, claims: pd.DataFrame) -> dict | None:
+    """What became of the paper's mean gains of PSNR, or what losses of one's own change.
 
-    None if the study compares nothing.
+    Args:
+        changes: of :func:`asyrepro.analysis.changes.view`.
+        claims: of :func:`asyrepro.analysis.verdicts.claim_verdicts`.
+
+    Returns:
+        The question, the sentence that answers it and its rows; None if nothing is compared.
     """
-    gains, own = mean_gains(claims), _own(changes)
-    rows = [_gain(row) for row in gains.itertuples()] + [_change(row) for row in own.itertuples()]
-    if not rows:
+    rows = leading(shown(changes))
+    if rows.empty:
         return None
-    one_seed = bool(len(gains) and (claims["seeds"].fillna(1).max() == 1))
+    own = bool((rows["kind"] == "loss").any())
+    papers = not own and rows["paper_change"].notna().any()
+    question = "Does the asymmetric loss raise PSNR as the paper reports?"
     return {
-        "papers": bool(len(gains)),
-        "one_seed": one_seed,
-        "sentence": sentence(gains) if len(gains) else own_sentence(own),
-        "impossible": [] if one_seed else _impossible(gains),
-        "rows": rows,
+        "question": "Which loss helps?"
+        if own
+        else question
+        if papers
+        else "What does each loss change?",
+        "own": own,
+        "one_seed": rows["seeds"].max() == 1,
+        "sentence": sentence(rows) if papers else own_sentence(rows),
+        "impossible": _impossible(rows),
+        "rows": [_change(row) for row in rows.itertuples()],
         "counts": counts(claims),
         "power": bool(claims["power"].notna().any()),
     }
@@ -90,54 +101,38 @@ def tally(claims: pd.DataFrame) -> str:
     return ", ".join(said)
 
 
-def _own(changes: pd.DataFrame) -> pd.DataFrame:
-    """Comparisons of losses that are not the paper's; of any, where none are the paper's tables."""
-    rows = shown(changes)
-    own = rows[~rows["loss"].isin(results.LOSS_ORDER)]
-    tabled = rows[(rows["table"] != "") & (rows["variant"] == "")]
-    return rows if tabled.empty else own
-
-
-def _gain(row) -> dict:
-    return {
-        "name": f"{model_title(paper.MODELS[int(row.table)])}, "
-        f"{loss_title(f'asy_{row.base}')} against {loss_title(row.base)}",
-        "table": int(row.table),
-        "paper": number(row.paper, 3, sign=True),
-        "measured": number(row.measured, 3, sign=True),
-        "interval": wording.interval(row.lower, row.upper, 3),
-        "seeds": NOTHING if pd.isna(row.seeds) else f"{row.seeds:.0f}",
-        "verdict": row.verdict,
-        "kind": COLOURS.get(row.direction, "open"),
-    }
-
-
 def _change(row) -> dict:
+    losses = f"{loss_title(row.loss)} against {loss_title(row.against)}"
+    seeds = f"{row.seeds_better:.0f} of {row.seeds}" if row.seeds else NOTHING
+    known = row.seeds >= MINIMUM_SEEDS
     return {
-        "name": f"{model_title(row.model)}, {row.place}: "
-        f"{loss_title(row.loss)} against {loss_title(row.against)}",
+        "name": f"{model_title(row.model)}, {row.place}: {losses}",
         "table": int(row.table) if row.table and not row.variant else 0,
-        "paper": NOTHING,
+        "paper": number(row.paper_change, 3, sign=True),
         "measured": number(row.change, 3, sign=True),
         "interval": wording.interval(row.lower, row.upper, 3),
-        "seeds": f"{row.seeds:.0f}",
-        "verdict": told(row),
+        "seeds": f"{seeds}, p {wording.p(row.sign_p)}" if known else seeds,
+        "holm": wording.p(row.p_holm),
+        "verdict": row.verdict,
+        "note": why(row),
         "kind": COLOURS.get(row.result, "open"),
     }
 
 
 def sentence(rows: pd.DataFrame) -> str:
     """``Of the 8 mean gains of PSNR in the paper's Tables 2 and 3, none is shown: ...``"""
-    judged = rows[rows["direction"] != NOT_JUDGED]
+    judged = rows[rows["result"] != NOT_JUDGED]
     gains = f"the {len(rows)} mean gains" if len(rows) > 1 else "the one mean gain"
+    if (rows["kind"] == "reading").any() or (rows["variant"] != "").any():
+        gains = wording.counted(len(rows), "comparison") + " with a mean gain"
     text = f"Of {gains} of PSNR in the paper's {wording.tables(rows['table'])}, "
     if judged.empty:
         return f"{text}none can be judged."
     if len(judged) < len(rows):
         text += f"{len(judged)} can be judged here, and of these "
-    shown = int((judged["direction"] == BETTER).sum())
-    text += f"{shown or 'none'} {'are' if shown > 1 else 'is'} shown"
-    if worse := int((judged["direction"] == WORSE).sum()):
+    better = int((judged["result"] == BETTER).sum())
+    text += f"{better or 'none'} {'are' if better > 1 else 'is'} shown"
+    if worse := int((judged["result"] == WORSE).sum()):
         text += f"; {worse} {'are' if worse > 1 else 'is'} a loss"
     out = int((judged["size"] == EXCLUDED).sum())
     of = "all" if out == len(judged) > 1 else str(out)
@@ -145,17 +140,22 @@ def sentence(rows: pd.DataFrame) -> str:
 
 
 def own_sentence(rows: pd.DataFrame) -> str:
-    """``Of 4 comparisons with a base loss, 1 is better, 3 undecided.``"""
-    given = rows["result"].value_counts()
-    said = ", ".join(f"{count} {result}" for result, count in given.items())
-    return f"Of {wording.counted(len(rows), 'comparison')} with a base loss: {said}."
+    """``Of 4 comparisons with a base loss, 1 is better (Huber), 3 neither shown.``"""
+    compared = wording.counted(len(rows), "comparison")
+    if (rows["result"] == NOT_JUDGED).all():
+        return f"None of {compared} with a base loss can be judged."
+    said = []
+    for result, group in rows.groupby("result", sort=False):
+        names = wording.listed(dict.fromkeys(map(loss_title, group["loss"])))
+        said.append(f"{len(group)} {result}" + f" ({names})" * (result in COLOURS))
+    return f"Of {compared} with a base loss: {', '.join(said)}."
 
 
 def _impossible(rows: pd.DataFrame) -> list[str]:
-    """Which tables have no verdict, and why."""
-    without = rows[rows["direction"] == NOT_JUDGED]
-    groups = without.groupby(without["reason"].fillna("no reason given"), sort=False)
-    return [f"{wording.tables(found['table'])} ({reason})" for reason, found in groups]
+    """Which comparisons have no verdict, and why."""
+    without = rows[(rows["result"] == NOT_JUDGED) & (rows["seeds"] != 1)]
+    groups = without.groupby("reason", sort=False)
+    return [f"{wording.listed(dict.fromkeys(part['place']))} ({why})" for why, part in groups]
 
 
 def siblings(folder: Path, claims: pd.DataFrame) -> list[dict]:

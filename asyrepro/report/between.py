@@ -11,14 +11,15 @@ from asyrepro.analysis import titles
 from asyrepro.analysis.changes import WHERE, changes, shown, told
 from asyrepro.analysis.comparisons import across
 from asyrepro.metrics import METRICS
-from asyrepro.report import answers, page, wording
-from asyrepro.report.tables import Grid
+from asyrepro.report import answers, wording
+from asyrepro.report.grid import Grid, markdown_rows
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
 from asyrepro.system.files import write_csv, write_text
+from asyrepro.system.templates import render
 
 DECIMALS = METRICS["psnr"].decimals  # PSNR alone is shown
-SAID = ("result", "reason", "notes", "seeds", "lower")  # of a change, in its result
+SAID = ("change", "lower", "upper", "result", "reason", "notes", "seeds")
 ABOUT = (
     "PSNR in dB; on luma with the border cut where a test set has it so in the literature. Changes "
     "are means within a seed and an image, with intervals of 95 % over seeds and images."
@@ -57,8 +58,8 @@ def write(first: Path, second: Path) -> str:
             for study, frame in zip((first, second), frames, strict=True)
         ],
     }
-    write_text(f"{file}.html", page.render("between.html.j2", about))
-    text = _markdown(about)
+    write_text(f"{file}.html", render("asyrepro.report", "between.html", **about))
+    text = render("asyrepro.report", "between.md", table=markdown_rows, **about)
     write_text(f"{file}.md", text)
     return f"{text}\nPage: {file}.html; all metrics: {numbers}"
 
@@ -73,7 +74,7 @@ def _losses(rows: pd.DataFrame, names: list[str]) -> Grid:
             titles.loss_title(row.loss),
             wording.number(row.against_mean, DECIMALS),
             wording.number(row.loss_mean, DECIMALS),
-            _change(row.change, row.lower, row.upper),
+            wording.change(row, DECIMALS),
             f"{row.seeds_better:.0f} of {row.seeds}",
             row.direction,
         ]
@@ -92,25 +93,10 @@ def _changes(frames: list[pd.DataFrame], names: list[str]) -> Grid:
         losses = titles.loss_title(row["loss"]), titles.loss_title(row["against"])
         cells = [titles.model_title(row["model"]), row["place_1"], " against ".join(losses)]
         for k in (1, 2):
-            numbers = (row[f"{name}_{k}"] for name in ("change", "lower", "upper"))
             study = pd.Series({name: row[f"{name}_{k}"] for name in SAID})
-            cells += [_change(*numbers), str(row[f"seeds_{k}"]), told(study)]
+            cells += [wording.change(study, DECIMALS), str(study["seeds"]), told(study)]
         body.append(cells)
     head = ["Network", "Test set", "Losses"]
     for name in names:
         head += [f"{name}: change [95 %]", "Seeds", "Result"]
     return Grid("Each loss against its base loss, in both", head, body, text_columns=3)
-
-
-def _change(change: float, lower: float, upper: float) -> str:
-    shown = wording.number(change, DECIMALS, sign=True)
-    return f"{shown} {wording.interval(lower, upper, DECIMALS)}".strip()
-
-
-def _markdown(about: dict) -> str:
-    lines = [f"# {about['title']}", ""]
-    lines += [f"- {study['name']}: {study['title']}" for study in about["studies"]]
-    lines += ["", about["about"], ""]
-    for grid in about["grids"]:
-        lines += [f"## {grid.title}", "", *wording.grid(grid.head, grid.rows, names=3)]
-    return "\n".join(lines).rstrip() + "\n"

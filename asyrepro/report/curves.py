@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from asyrepro.analysis.titles import loss_title
+from asyrepro.report import wording
 from asyrepro.runs import results
 from asyrepro.runs.results import CONTROLS, loss_rank
 from asyrepro.system import style
@@ -86,37 +88,46 @@ def draw(histories: pd.DataFrame, bases: dict[str, str], title: str) -> Figure |
         The figure; None where no run has two points.
     """
     losses = sorted(set(histories["loss"]) - set(CONTROLS), key=loss_rank)
-    charts = [("Validation PSNR (dB)", "val_psnr", losses, False)]
+    charts = [("Validation PSNR (dB)", "val_psnr", losses)]
     for base in dict.fromkeys(bases.get(x, x) for x in losses):
         family = [x for x in losses if bases.get(x, x) == base]
-        charts.append((f"Training loss, {', '.join(map(loss_title, family))}", "train_loss",
-                       family, True))  # fmt: skip
+        others = f"and {wording.counted(len(family) - 1, 'loss', 'losses')} against it"
+        name = f"Training loss, {loss_title(base)}" + f" {others}" * (len(family) > 1)
+        charts.append((name, "train_loss", family))
     means = histories.groupby(["loss", "step"])[["val_psnr", "train_loss"]].mean().reset_index()
     drawn = []
-    for name, column, family, log in charts:
+    for name, column, family in charts:
         lines = {x: means.loc[means["loss"] == x, ["step", column]].dropna() for x in family}
         lines = {x: line for x, line in lines.items() if len(line) > 1}
         if lines:
-            drawn.append((name, column, lines, log))
+            drawn.append((name, column, lines))
     if not drawn:
         return None
+    colours, titles = style.colours(losses), [loss_title(loss) for loss in losses]
+    ncols = style.columns(titles)
+    below = 0.45 + 0.16 * -(-len(titles) // ncols)  # inches
+    high = 1.9 + below
     with style.context():
-        fig = style.figure(2.35)
+        fig = style.figure(high)
         fig.suptitle(title)
-        for ax, (name, column, lines, log) in zip(
-            fig.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True
-        ):
+        axes = fig.subplots(1, len(drawn), squeeze=False)[0]
+        for ax, (name, column, lines) in zip(axes, drawn, strict=True):
             for loss, line in lines.items():
                 dashes = "-" if bases.get(loss, loss) == loss else (0, (4, 2))
-                colour = style.colour(loss, losses.index(loss))
-                ax.plot(line["step"], line[column], color=colour, ls=dashes, label=loss_title(loss))
-            if log and all((line[column] > 0).all() for line in lines.values()):
+                ax.plot(line["step"], line[column], color=colours[loss], ls=dashes)
+            if column == "train_loss" and all((x[column] > 0).all() for x in lines.values()):
                 ax.set_yscale("log")
             ax.set_title(name, size=7)
             ax.set_xlabel("training steps")
             ax.xaxis.set_major_locator(style.ticks(4))
             ax.tick_params(which="both", labelsize=6, pad=1.5)
             ax.spines[["top", "right"]].set_visible(False)
-            ax.legend(frameon=False, fontsize=6)
-        fig.subplots_adjust(left=0.07, right=0.99, top=0.8, bottom=0.17, wspace=0.3)
+        handles = [
+            Line2D([], [], color=colours[x], ls="-" if bases.get(x, x) == x else (0, (4, 2)))
+            for x in losses
+        ]
+        fig.legend(handles, titles, loc="lower center", ncols=ncols, frameon=False)
+        fig.subplots_adjust(
+            left=0.07, right=0.99, top=1 - 0.47 / high, bottom=below / high, wspace=0.3
+        )
     return fig

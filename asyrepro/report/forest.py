@@ -94,7 +94,7 @@ def of_changes(rows: pd.DataFrame, title: str) -> Figure:
     ]
     many = rows["loss"].nunique() > 2
     groups = [(row.model, row.dataset, row.place if many else "") for row in rows.itertuples()]
-    rows = rows.assign(kind="claim", paper_change=np.nan)
+    rows = rows.assign(kind="claim")
     axis = "change of PSNR against the base loss (dB)"
     about = wording.seeds(rows["seeds"])
     about += "; one seed has no interval" if (rows["seeds"] == 1).any() else ""

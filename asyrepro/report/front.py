@@ -17,13 +17,16 @@ from asyrepro.analysis import titles
 from asyrepro.analysis.summary import Summary, summarise
 from asyrepro.analysis.titles import loss_title, model_title
 from asyrepro.paper.claims import BETTER, EXCLUDED, MINIMUM_SEEDS
-from asyrepro.report import answers, forest, page, wording
-from asyrepro.report.tables import CELL, DECIMALS, Grid
+from asyrepro.report import answers, forest, wording
+from asyrepro.report.grid import Grid
+from asyrepro.report.page import figure
+from asyrepro.report.tables import CELL, DECIMALS
 from asyrepro.report.wording import NOTHING, number
 from asyrepro.runs import results
 from asyrepro.system import style
 from asyrepro.system.errors import DataError
 from asyrepro.system.files import write_text
+from asyrepro.system.templates import render
 
 JUDGED = {  # of a study's report, and the columns that are read
     "claims": ["verdict", "counted"],
@@ -70,8 +73,8 @@ def write(folder: Path, log, pdf: bool = False) -> Path | None:
             "Of each the strongest study, by steps x seeds, and the strongest with enough seeds."
         )
         style.save(forest.overview(evidence, title, about), Path(folder) / "overview", pdf)
-        overview = {"file": "overview.svg", "pdf": "overview.pdf" if pdf else "",
-                    "alt": "Changes of PSNR in each network, beside the paper's"}  # fmt: skip
+        alt = "Changes of PSNR in each network, beside the paper's"
+        overview = figure(Path(folder), "overview", alt)
     context = {
         "answer": _sentences(evidence),
         "rows": [_row(row) for row in evidence.to_dict("records")],
@@ -81,7 +84,8 @@ def write(folder: Path, log, pdf: bool = False) -> Path | None:
         "enough": MINIMUM_SEEDS,
         "audit": (Path(folder) / "audit" / "audit.md").is_file(),
     }
-    path = write_text(Path(folder) / "index.html", page.render("front.html.j2", context))
+    page = render("asyrepro.report", "front.html", **context)
+    path = write_text(Path(folder) / "index.html", page)
     log(f"front page: {path}, {wording.counted(len(entries), 'study', 'studies')}")
     return path
 

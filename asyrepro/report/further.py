@@ -7,14 +7,12 @@ import math
 import pandas as pd
 
 from asyrepro import paper
-from asyrepro.analysis import changes as analysis
-from asyrepro.analysis import goals, titles
+from asyrepro.analysis import comparisons, goals, titles
+from asyrepro.analysis.changes import place
 from asyrepro.analysis.summary import published_psnr
 from asyrepro.analysis.titles import model_title
-from asyrepro.report import wording
-from asyrepro.report.tables import DECIMALS, Grid
-from asyrepro.report.wording import NOTHING, number
-from asyrepro.runs import results
+from asyrepro.report.grid import Grid
+from asyrepro.report.wording import number
 
 
 def benchmarks(frame: pd.DataFrame) -> list[Grid]:
@@ -44,7 +42,7 @@ def benchmarks(frame: pd.DataFrame) -> list[Grid]:
                 cells += [number(psnr, 2), number(ssim, 4)]
             body.append(cells)
         head = [f"{titles.TEST_SETS.get(x, x)} {m}" for x in sets for m in ("PSNR", "SSIM")]
-        title = f"{model_title(model)}, trained on {titles.DATASET_TITLES.get(dataset, dataset)}"
+        title = f"{model_title(model)}, trained on {titles.dataset_title(dataset)}"
         title += ": luma, border cut, 8 bits" if luma else ""
         title += "".join(f", {noise}" for noise in goals.noise(group))
         made.append(Grid(title, ["Loss", *head], body, text_columns=1))
@@ -62,23 +60,23 @@ def variants(frame: pd.DataFrame) -> list[Grid]:
     The literature's PSNR where a test set has it, as in the table of changes.
     """
     rows = frame[frame["variant"].fillna("") != ""]
-    rows = rows.assign(table=analysis.blank(rows["table"]))
+    rows = rows.assign(table=comparisons.blank(rows["table"]))
     made = []
     for (model, dataset), group in rows.groupby(["model", "dataset"], sort=False):
         means = {}
-        for where, part in group.groupby(list(analysis.WHERE[2:])):
+        for where, part in group.groupby(list(comparisons.WHERE[2:])):
             luma = part["psnr_y"].notna().any()
             psnr = published_psnr(part) if luma else part["psnr"]
             means[where] = psnr.groupby(part["loss"]).mean()
         losses = titles.of_rows(group)
         body = [
             [
-                analysis.place(*where),
+                place(*where),
                 *[number(means[where].get(loss, math.nan), 2) for loss in losses],
             ]
-            for where in sorted(means, key=lambda where: analysis.order(*where))
+            for where in sorted(means, key=lambda where: comparisons.order(*where))
         ]
-        title = f"{model_title(model)}, trained on {titles.DATASET_TITLES.get(dataset, dataset)}"
+        title = f"{model_title(model)}, trained on {titles.dataset_title(dataset)}"
         head = ["Test set, setting", *losses.values()]
         made.append(Grid(title, head, body, text_columns=1))
     return made
@@ -109,43 +107,9 @@ def validation(histories: pd.DataFrame | None) -> list[Grid]:
         body = [
             [", ".join(x for x in settings[variant] if x not in shared) or "without these"]
             + [number(means.at[variant, loss], 2) for loss in losses]
-            for variant in sorted(means.index, key=lambda variant: analysis.order(variant, "", ""))
+            for variant in sorted(means.index, key=lambda name: comparisons.order(name, "", ""))
         ]
         title = "Validation PSNR (dB) at the end of training, "
         title += ", ".join([row, *sorted(shared)])
         made.append(Grid(title, ["Setting", *losses.values()], body, text_columns=1))
     return made
-
-
-def changes(table: pd.DataFrame) -> Grid | None:
-    """All comparisons of PSNR, if they are more than the verdicts'; None if not.
-
-    Args:
-        table: of :func:`asyrepro.analysis.changes.view`.
-    """
-    known = (
-        table["loss"].isin(results.LOSS_ORDER) & (table["table"] != "") & (table["variant"] == "")
-    )
-    if known.all():
-        return None
-    rows = []
-    for row in analysis.shown(table).itertuples():
-        change = number(row.change, DECIMALS["psnr"], sign=True)
-        interval = wording.interval(row.lower, row.upper, DECIMALS["psnr"])
-        ran = bool(row.seeds)
-        rows.append(
-            [
-                f"{model_title(row.model)}, {row.place}",
-                titles.DATASET_TITLES.get(row.dataset, row.dataset).split(" (")[0],
-                titles.loss_title(row.loss),
-                f"{titles.loss_title(row.against)} {number(row.against_mean, DECIMALS['psnr'])}",
-                f"{change} {interval}".strip(),
-                f"{row.seeds_better:.0f} of {row.seeds}" if ran else NOTHING,
-                f"{row.images_better:.0f} of {row.images}" if ran else NOTHING,
-                analysis.told(row),
-            ]
-        )
-    head = ["Network, test set", "Trained on", "Loss", "Base loss", "Change [95 %]"]
-    head += ["Seeds better", "Images better", "Result"]
-    title = f"{wording.counted(len(rows), 'comparison')} of PSNR (dB)"
-    return Grid(title, head, rows, text_columns=3)

@@ -1,11 +1,11 @@
-"""Where in the image a loss changes the error: a chart, and the regions as text."""
+"""Where in the image a loss changes the error, as a chart."""
 
 from __future__ import annotations
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from asyrepro.analysis.mechanism import LARGEST_CHANGE, MINIMUM_PIXELS
+from asyrepro.analysis.mechanism import LARGEST_CHANGE
 from asyrepro.analysis.titles import loss_title, model_title
 from asyrepro.report import wording
 from asyrepro.runs import results
@@ -16,7 +16,7 @@ CONTROLS = {
     "normalized": (style.ORANGE, "v"),
     "shuffled": (style.GREEN, "s"),
     "inverted": (style.PINK, "^"),
-    "table1": (style.VERMILLION, "x"),
+    "table1": (style.BLUE, "x"),
 }
 
 
@@ -37,6 +37,8 @@ def draw(changes: pd.DataFrame, title: str) -> Figure | None:
     if changes.empty or _failed(changes):
         return None
     bases = list(dict.fromkeys(changes["against"]))
+    own = changes[~changes["loss"].isin(results.CONTROLS)]
+    bands = own.groupby("against")["loss"].nunique().max() < 3  # more would hide one another
     with style.context():
         fig = style.figure(1.25 + 1.75 * len(bases) + 0.75)
         high = fig.get_figheight()
@@ -50,9 +52,11 @@ def draw(changes: pd.DataFrame, title: str) -> Figure | None:
             of_kind = changes[changes["kind"] == kind]
             for ax, base in zip(axes[:, column], bases, strict=False):
                 rows = of_kind[of_kind["against"] == base]
-                _losses(ax, rows, base)
+                _losses(ax, rows, base, bands)
                 losses = [loss_title(x) for x in dict.fromkeys(rows["loss"]) if _main(x, base)]
-                against = f"{wording.listed(losses)} against {loss_title(base)}"
+                several = wording.counted(len(losses), "loss", "losses")
+                names = wording.listed(losses) if len(losses) < 3 else several
+                against = f"{names} against {loss_title(base)}"
                 ax.set_title(f"{against}, by {KINDS[kind]}", size=7.5)
             _share(axes[-1, column], of_kind, kind)
         for ax in axes[:-1, 0]:
@@ -61,10 +65,14 @@ def draw(changes: pd.DataFrame, title: str) -> Figure | None:
         named = {}
         for ax in axes.flat:
             named |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-        fig.legend(named.values(), named.keys(), loc="lower center", ncols=5, frameon=False)
+        ncols = style.columns(named)
+        more = 0.16 * (-(-len(named) // ncols) - 1)  # inches, for further lines of the legend
+        high += more
+        fig.set_figheight(high)
+        fig.legend(named.values(), named.keys(), loc="lower center", ncols=ncols, frameon=False)
         one_seed = changes["seeds"].max() == 1
         fig.suptitle(f"{title} (one seed: no interval)" if one_seed else title)
-        ends = {"top": 1 - 0.55 / high, "bottom": 0.82 / high}
+        ends = {"top": 1 - 0.55 / high, "bottom": (0.72 + more) / high}
         fig.subplots_adjust(left=0.085, right=0.985, wspace=0.06, hspace=0.32, **ends)
     return fig
 
@@ -85,12 +93,15 @@ def _main(loss: str, base: str) -> bool:
     return loss == f"asy_{base}" or loss not in results.CONTROLS
 
 
-def _losses(ax, rows: pd.DataFrame, base: str) -> None:
+def _losses(ax, rows: pd.DataFrame, base: str, bands: bool) -> None:
+    main = [loss for loss in dict.fromkeys(rows["loss"]) if _main(loss, base)]
+    colours = style.colours(main) | {f"asy_{base}": style.VERMILLION}
     for loss, line in rows.groupby("loss", sort=False):
-        if _main(loss, base):
-            colour = style.BLUE if loss == f"asy_{base}" else style.colour(loss, 1)
-            known = line["lower"].notna().any()
-            ax.fill_between(line["bin"], line["lower"], line["upper"], color=colour, alpha=0.15)
+        if loss in main:
+            colour = colours[loss]
+            known = bands and line["lower"].notna().any()
+            if known:
+                ax.fill_between(line["bin"], line["lower"], line["upper"], color=colour, alpha=0.15)
             name = "asymmetric" if loss == f"asy_{base}" else loss_title(loss)
             name += " (band: 95 %)" if known else ""
             look = {"lw": 1.3, "ms": 3.5, "zorder": 4, "marker": "o"}
@@ -113,38 +124,3 @@ def _share(ax, rows: pd.DataFrame, kind: str) -> None:
     ax.set_xlabel(f"lower end of the bin ({ends})")
     ticks = [f"{low:.1f}" if kind == "grey" else f"{low:g}" for low in bins["lower_edge"]]
     ax.set_xticks(bins["bin"], ticks, fontsize=6)
-
-
-def markdown(lines: pd.DataFrame, mark: str = "", without: list[str] | None = None) -> list[str]:
-    """The regional changes as lines of Markdown.
-
-    Args:
-        lines: of :func:`regions`.
-        mark: behind the heading.
-        without: names of the tables that have no figure, for a run of them failed.
-    """
-    text = [
-        f"## Where in the image{mark}",
-        "",
-        "Percentage change of the squared error (and of the gradient energy) against the base "
-        "loss, mean over seeds and images; section 2 expects the dark pixels' error to fall most. "
-        f"An image with fewer than {MINIMUM_PIXELS} pixels in a region is left out of it. "
-        "The figures mechanism_table*.svg show all ten bins.",
-        "",
-    ]
-    rows = []
-    for row in lines.itertuples():
-        change = "-" if pd.isna(row.measured) else f"{row.measured:+.2f}"
-        if not pd.isna(row.lower):
-            change += f" [{row.lower:+.2f}, {row.upper:+.2f}]"
-        losses = loss_title(row.loss), loss_title(row.base)
-        runs = f"{row.seeds} x {row.images}"
-        rows.append([f"{row.table}", *losses, row.quantity, change, runs, row.direction])
-    head = ["table", "loss", "against", "where", "change [95 %]", "seeds x images", "verdict"]
-    text += wording.grid(head, rows)
-    if without:
-        text.append(
-            f"No figure of {wording.listed(without)}: the error changes by more than "
-            f"{LARGEST_CHANGE} % somewhere, so a run failed."
-        )
-    return [*text, ""]

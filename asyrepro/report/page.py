@@ -13,22 +13,25 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
 
 from asyrepro.analysis.summary import Summary
 from asyrepro.analysis.titles import baseline_title, loss_title
 from asyrepro.paper.claims import MINIMUM_SEEDS
-from asyrepro.report import answers, crops, flowchart, further, radar, setup, tables, wording
-from asyrepro.report.tables import CELL, DECIMALS, LARGER_IS_BETTER, Grid
+from asyrepro.report import answers, crops, further, radar, setup, tables, texts, wording
+from asyrepro.report.canvas import weights
+from asyrepro.report.grid import Grid
+from asyrepro.report.tables import CELL, DECIMALS, LARGER_IS_BETTER
 from asyrepro.report.wording import MINUS, number
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
 from asyrepro.system.files import write_text
+from asyrepro.system.templates import render
 
 SMALL_BUDGET = 10_000  # steps; the networks' own papers trained for far more
 TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "nrmse": "NRMSE"}
@@ -37,20 +40,8 @@ FACTOR = 8  # error maps show |output - label| times this
 
 def write(found) -> Path:
     """Write the index.html of :class:`asyrepro.report.study.Findings`; the same give the same."""
-    return write_text(found.folder / "index.html", render("study.html.j2", context(found)))
-
-
-def render(template: str, context: dict) -> str:
-    """A template of asyrepro/report/templates, filled."""
-    environment = Environment(
-        loader=PackageLoader("asyrepro.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["path"] = lambda path: quote(str(path))
-    return environment.get_template(template).render(context)
+    page = render("asyrepro.report", "study.html", **context(found))
+    return write_text(found.folder / "index.html", page)
 
 
 def context(found) -> dict:
@@ -58,16 +49,17 @@ def context(found) -> dict:
     steps = sorted(set(found.frame["iterations"].dropna()))
     ran = [setup.runs(found.folder, summary) for summary in found.summaries]
     failure = _failure(found.folder / "failure.md")
+    general = found.claims[found.claims["table"].isna()]
     return {
         "study": found.name,
         "title": answers.title(found.frame),
         "stand_in": results.STAND_IN if found.stand_in else "",
         "small_budget": wording.span(steps) if steps and steps[0] < SMALL_BUDGET else "",
         "below": setup.below_baseline(found.frame),
-        "answer": answers.answer(found.claims, found.changes),
+        "answer": answers.answer(found.changes, found.claims),
         "siblings": answers.siblings(found.folder, found.claims),
         "enough": MINIMUM_SEEDS,
-        "overview": _figure(found.folder, "overview", "Changes of PSNR in each network"),
+        "overview": figure(found.folder, "figures/overview", "Changes of PSNR in each network"),
         "goals": [{**row, "met": row["met"] == "yes"} for row in found.goals.to_dict("records")],
         "runs": ran + setup.other_runs(found.frame),
         "bicubic": setup.bicubic(found.summaries, ran),
@@ -75,12 +67,14 @@ def context(found) -> dict:
         "command": str(found.record.get("command", "")),
         "hashes": bool(found.record.get("cells")),
         "tables": [_table(found, s, run) for s, run in zip(found.summaries, ran, strict=True)],
-        "general": [answers.claim(row) for row in _general(found.claims).itertuples()],
+        "general": [answers.claim(row) for row in general.itertuples()],
         "benchmarks": further.benchmarks(results.plain(found.frame)),
         "variants": further.variants(found.frame),
         "validation": further.validation(found.histories),
-        "changes": further.changes(found.changes),
-        "changes_chart": _figure(found.folder, "changes", "Mean changes of PSNR on every test set"),
+        "changes": texts.change_grids(found.changes) if _beyond(found.changes) else [],
+        "changes_chart": figure(
+            found.folder, "figures/changes", "Mean changes of PSNR on every test set"
+        ),
         "others": _others(found),
         "factor": FACTOR,
         "weights": _weight_filter(),
@@ -90,8 +84,10 @@ def context(found) -> dict:
     }
 
 
-def _general(claims: pd.DataFrame) -> pd.DataFrame:
-    return claims[claims["table"].isna()]
+def _beyond(changes: pd.DataFrame) -> bool:
+    """Whether there are comparisons that the tables' verdicts do not have."""
+    known = changes["loss"].isin(results.LOSS_ORDER) & (changes["table"] != "")
+    return not (known & (changes["variant"] == "")).all()
 
 
 # ------------------------------------------------------------------------------ the paper's tables
@@ -206,18 +202,27 @@ def _papers_own(summary: Summary) -> Grid | None:
 # ------------------------------------------------------------------------------- figures, pictures
 
 
-def _figure(folder: Path, stem: str, alt: str) -> dict | None:
-    """A figure of the study's folder, with its size where the file tells it."""
+def figure(folder: Path, stem: str, alt: str) -> dict | None:
+    """A figure of a page's folder, with its size, which keeps its place before it is loaded."""
     for ending in ("svg", "jpg", "png"):
-        path = folder / "figures" / f"{stem}.{ending}"
-        if path.is_file():
-            pdf = path.with_suffix(".pdf")
-            return {
-                "file": f"figures/{path.name}",
-                "alt": alt,
-                "pdf": f"figures/{pdf.name}" if pdf.is_file() else "",
+        if (folder / f"{stem}.{ending}").is_file():
+            pdf = f"{stem}.pdf"
+            return _sized(folder, f"{stem}.{ending}", alt) | {
+                "pdf": pdf if (folder / pdf).is_file() else ""
             }
     return None
+
+
+def _sized(folder: Path, file: str, alt: str) -> dict:
+    """A picture of a page; its size in pixels or points where the file is there and tells it."""
+    path, size = folder / file, ("", "")
+    if path.suffix == ".svg":
+        box = re.search(r'viewBox="0 0 (\S+) (\S+)"', path.read_text(encoding="utf-8")[:2000])
+        size = tuple(round(float(x)) for x in box.groups()) if box else size
+    elif path.is_file():
+        with suppress(OSError), Image.open(path) as image:
+            size = image.size
+    return {"file": file, "alt": alt, "pdf": "", "width": size[0], "height": size[1]}
 
 
 def _charts(folder: Path, named: dict[str, str]) -> list[dict]:
@@ -225,7 +230,7 @@ def _charts(folder: Path, named: dict[str, str]) -> list[dict]:
     for stem, alt in named.items():
         others = [*folder.glob(f"figures/{stem}_*.svg"), *folder.glob(f"figures/{stem}_table*.jpg")]
         stems = [stem, *sorted(path.stem for path in others)]
-        found += [figure for name in stems if (figure := _figure(folder, name, alt))]
+        found += [made for name in stems if (made := figure(folder, f"figures/{name}", alt))]
     return found
 
 
@@ -299,8 +304,8 @@ def _weight_filter() -> dict:
     """Tables of an SVG filter that colours a grey value by its weight M of eq. (2)."""
     from matplotlib import colormaps
 
-    weights = flowchart.weights(np.linspace(0, 1, 17)[None])[0]
-    span = (weights - weights[-1]) / (1 - weights[-1])
+    values = weights(np.linspace(0, 1, 17))
+    span = (values - values[-1]) / (1 - values[-1])
     colours = colormaps["cividis"](span)[:, :3]
     return {c: " ".join(f"{x:.3f}" for x in colours[:, k]) for k, c in enumerate("RGB")}
 
@@ -320,7 +325,7 @@ def _failure(path: Path) -> list[dict]:
     for text in re.split(r"\n\s*\n", whole):
         image = re.fullmatch(r"!\[(.*?)\]\((.+?)\)", text.strip())
         if image:
-            blocks.append({"kind": "figure", "alt": image[1], "file": image[2], "pdf": ""})
+            blocks.append({"kind": "figure"} | _sized(path.parent, image[2], image[1]))
         elif text.startswith("#"):
             blocks.append({"kind": "heading", "text": text.lstrip("#").strip()})
         elif text.startswith("|"):

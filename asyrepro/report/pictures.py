@@ -1,19 +1,19 @@
 """Figures of pictures: test images (the paper's Fig. 3 and 8), outputs (5), and magnified (6).
 
-An image is uint8, or float in [0, 1]; H x W (grey) or H x W x 3 (RGB). It is clipped for display
-only: PSNR is of the values as they are.
+PSNR is of the values as they are, of the whole image.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from PIL import Image
 
-from asyrepro.losses import LUMA
 from asyrepro.report import wording
-from asyrepro.report.crops import Crop, described
+from asyrepro.report.canvas import Canvas, grey, picture
+from asyrepro.report.crops import Crop, Subject, described
 from asyrepro.system import style
 
 REGION = 48  # pixels, the side of what Fig. 6 magnifies
@@ -22,39 +22,32 @@ MARKS = 3
 RED = "#e4002b"  # as the paper's marks
 
 
-# ------------------------------------------------------------------------------------ test images
-
-
 def contact_sheet(names, images, title: str, columns: int = 5) -> Figure:
     """Fig. 3 or 8: test images as thumbnails, numbered as in the tables, with their names.
 
     Args:
-        names, images: as many of each; an image is (C, H, W) or as the module says.
+        names, images: as many of each; images as :func:`asyrepro.report.canvas.picture` takes them.
         title: above the sheet; the caller says there if the data are stand-ins.
         columns: thumbnails a row.
     """
     images = [picture(image) for image in images]
-    cell, gap, caption = (style.WIDTH - 0.1) / columns, 0.08, 0.2
-    width = cell - gap
+    cell, caption = (style.WIDTH - 0.1) / columns, 0.2
+    width = cell - 0.08
     rows = [images[k : k + columns] for k in range(0, len(images), columns)]
     # no thumbnail is higher than wide: portraits become narrower instead
     heights = [max(min(i.shape[0] / i.shape[1], 1) * width for i in row) for row in rows]
-    height = sum(heights) + caption * len(rows) + 0.36
     with style.context():
-        fig = style.figure(height)
-        put_title(fig, title)
-        y = height - 0.34
+        canvas = Canvas(sum(heights) + caption * len(rows) + 0.36, title)
         for k, image in enumerate(images):
             row, column = divmod(k, columns)
-            if column == 0:
-                y -= heights[row] + (caption if row else 0)
+            bottom = 0.34 + sum(heights[: row + 1]) + caption * row
             h, w = image.shape[:2]
             scale = min(width / w, heights[row] / h)
             middle = 0.05 + cell * (column + 0.5)
-            ax = axes(fig, middle - scale * w / 2, y, scale * w, scale * h)
-            show(ax, _thumbnail(image, 320))
-            below_panel(fig, middle, y, f"{k + 1}  {_shortened(str(names[k]), 22)}")
-    return fig
+            place = (middle - scale * w / 2, bottom - scale * h, scale * w, scale * h)
+            canvas.picture(_thumbnail(image, 320), *place, smooth=True)
+            canvas.below(middle, bottom, f"{k + 1}  {_shortened(str(names[k]), 22)}")
+    return canvas.figure
 
 
 def _thumbnail(image: np.ndarray, longest: int) -> np.ndarray:
@@ -68,9 +61,6 @@ def _shortened(name: str, longest: int) -> str:
     return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
-# ---------------------------------------------------------------------------------------- outputs
-
-
 def outputs(crops: list[Crop]) -> Figure:
     """Fig. 5: label, input, and the outputs of the losses, those of one base side by side.
 
@@ -80,34 +70,60 @@ def outputs(crops: list[Crop]) -> Figure:
     subject = crops[0].subject
     kinds = ["label", "input", *subject.bases]
     step = (style.WIDTH - 0.1) / len(kinds)
-    side, caption = step - 0.06, 0.32
-    height = len(crops) * (side + caption + 0.16) + 0.36
+    side = step - 0.06
+    row = side + 0.48
     with style.context():
-        fig = style.figure(height)
-        put_title(fig, _marked(f"Outputs of {subject.title}, one seed ({subject.seed})", subject))
-        for row, crop in enumerate(crops):
-            y = height - 0.36 - row * (side + caption + 0.16)
-            fig.text(0.05 / style.WIDTH, (y - 0.06) / height, _place(crop), size=6.5, va="center")
+        title = f"Outputs of {subject.title}, one seed ({subject.seed})"
+        canvas = Canvas(len(crops) * row + 0.36, _marked(title, subject))
+        for number, crop in enumerate(crops):
+            y = 0.36 + number * row
+            high, wide = crop.arrays["label"].shape[:2]
+            about = f"{crop.image}: {wide} x {high} pixels of its centre; PSNR of the whole image"
+            canvas.text(0.05, y + 0.06, about, ha="left")
             for column, kind in enumerate(kinds):
-                x = 0.05 + step * column
-                show(axes(fig, x, y - 0.14 - side, side, side), crop.arrays[kind], "nearest")
-                psnr = crop.psnr(kind)
-                text = described(kind)
-                text += "" if np.isnan(psnr) else f"\n{wording.number(psnr, 2)} dB"
-                below_panel(fig, x + side / 2, y - 0.14 - side, text)
-    return fig
+                x, psnr = 0.05 + step * column, crop.psnr(kind)
+                canvas.picture(crop.arrays[kind], x, y + 0.14, side)
+                text = "" if np.isnan(psnr) else f"\n{wording.number(psnr, 2)} dB"
+                canvas.below(x + side / 2, y + 0.14 + side, described(kind) + text)
+    return canvas.figure
 
 
-def _place(crop: Crop) -> str:
-    high, wide = crop.arrays["label"].shape[:2]
-    return f"{crop.image}: {wide} x {high} pixels of its centre; PSNR of the whole image"
-
-
-def _marked(title: str, subject) -> str:
+def _marked(title: str, subject: Subject) -> str:
     return f"{title} (bundled stand-in data)" if subject.stand_in else title
 
 
 # -------------------------------------------------------------------------------------- magnified
+
+
+class Difference(NamedTuple):
+    """Where the outputs of a crop differ.
+
+    Attributes:
+        top, left, side: of the region in which the pairs of losses differ most, pixels.
+        marks: (top, left) in the region of the places where they differ most.
+        errors: loss -> its mean absolute error in the region, percent of white.
+        maps: (loss, its base) -> how |error| changes from base to loss in the region, percent.
+    """
+
+    top: int
+    left: int
+    side: int
+    marks: list[tuple[int, int]]
+    errors: dict[str, float]
+    maps: dict[tuple[str, str], np.ndarray]
+
+
+def difference(crop: Crop) -> Difference:
+    """Where the losses of a crop with at least one pair of losses differ."""
+    greys = {kind: grey(image) for kind, image in crop.arrays.items()}
+    error = {x: 100 * np.abs(greys[x] - greys["label"]) for x in crop.subject.bases}
+    pairs = crop.subject.pairs
+    differ = sum(np.abs(greys[loss] - greys[base]) for loss, base in pairs)
+    top, left, side = region(differ, REGION)
+    cut = np.s_[top : top + side, left : left + side]
+    errors = {loss: float(values[cut].mean()) for loss, values in error.items()}
+    maps = {(loss, base): (error[loss] - error[base])[cut] for loss, base in pairs}
+    return Difference(top, left, side, places(differ[cut], MARKED, MARKS), errors, maps)
 
 
 def magnified(crop: Crop) -> Figure:
@@ -119,54 +135,43 @@ def magnified(crop: Crop) -> Figure:
     Args:
         crop: of a subject with at least one pair of losses.
     """
-    subject = crop.subject
-    greys = {kind: grey(picture(image)) for kind, image in crop.arrays.items()}
-    error = {x: np.abs(greys[x] - greys["label"]) for x in subject.bases}
-    differ = sum(np.abs(greys[loss] - greys[base]) for loss, base in subject.pairs)
-    top, left, side = region(differ, REGION)
-    cut = np.s_[top : top + side, left : left + side]
-    marks = places(differ[cut], MARKED, MARKS)
-    maps = [100 * (error[loss] - error[base])[cut] for loss, base in subject.pairs]
-    limit = max(float(np.quantile(np.abs(maps), 0.995)), 0.1)
-    rows, step = max(2, len(maps)), (style.WIDTH - 0.45) / 5
+    found, subject = difference(crop), crop.subject
+    cut = np.s_[found.top : found.top + found.side, found.left : found.left + found.side]
+    limit = max(float(np.quantile(np.abs([*found.maps.values()]), 0.995)), 0.1)
+    scale = {"cmap": "RdBu_r", "limits": (-limit, limit)}
+    step, rows = (style.WIDTH - 0.45) / 5, max(2, len(found.maps))
     panel, caption = step - 0.08, 0.3
-    height = rows * (panel + caption) + 0.5
+    title = f"Where the outputs differ most: {subject.title}, image {crop.image}"
     with style.context():
-        fig = style.figure(height)
-        heading = f"Where the outputs differ most: {subject.title}, image {crop.image}"
-        put_title(fig, _marked(f"{heading}, one seed ({subject.seed})", subject))
+        title = _marked(f"{title}, one seed ({subject.seed})", subject)
+        canvas = Canvas(rows * (panel + caption) + 0.5, title)
 
-        def place(row: int, column: int):
-            y = height - 0.36 - panel - row * (panel + caption)
-            ax = axes(fig, 0.05 + step * column, y, panel, panel)
-            return ax, lambda text: below_panel(fig, 0.05 + step * column + panel / 2, y, text)
+        def place(row: int, column: int, image: np.ndarray, text: str, colour=None, **scale):
+            """A picture with its caption, and with marks of a colour; its upper left corner."""
+            x, y = 0.05 + step * column, 0.36 + row * (panel + caption)
+            canvas.picture(image, x, y, panel, **scale)
+            canvas.below(x + panel / 2, y + panel, text)
+            pixel = panel / len(image)
+            for top, left in found.marks if colour else ():
+                canvas.box(x + left * pixel, y + top * pixel, MARKED * pixel, colour)
+            return x, y, pixel
 
         for row, kind in enumerate(("label", "input")):
-            ax, below = place(row, 0)
-            show(ax, crop.arrays[kind], "nearest")
-            _box(ax, left, top, side, style.VERMILLION, 1.4)
-            below(f"{described(kind)}, region marked")
-            ax, below = place(row, 1)
-            _region(ax, crop.arrays[kind][cut], marks)
-            below(described(kind))
-        for row, (loss, base) in enumerate(subject.pairs):
+            name = described(kind)
+            x, y, pixel = place(row, 0, crop.arrays[kind], f"{name}, region marked")
+            corner = (x + found.left * pixel, y + found.top * pixel)
+            canvas.box(*corner, found.side * pixel, style.VERMILLION, 1.4)
+            place(row, 1, crop.arrays[kind][cut], name, RED)
+        for row, ((loss, base), change) in enumerate(found.maps.items()):
             for column, kind in ((2, base), (3, loss)):
-                ax, below = place(row, column)
-                _region(ax, crop.arrays[kind][cut], marks)
-                below(f"{described(kind)}\n{_mean_error(error[kind][cut])}")
-            ax, below = place(row, 4)
-            drawn = show(ax, maps[row], "nearest", cmap="RdBu_r", limits=(-limit, limit))
-            _marks(ax, marks, style.BLACK)
-            below(f"|error| of {described(loss)}\nminus that of {described(base)}")
-        bar = axes(fig, style.WIDTH - 0.4, height - 0.36 - panel, 0.08, panel, frame=True)
-        colour_bar(fig, drawn, bar)
+                text = f"{described(kind)}\nmean |error| {found.errors[kind]:.2f} %"
+                place(row, column, crop.arrays[kind][cut], text, RED)
+            text = f"|error| of {described(loss)}\nminus that of {described(base)}"
+            place(row, 4, change, text, style.BLACK, **scale)
+        canvas.scale(style.WIDTH - 0.4, 0.36, 0.08, panel, **scale)
         foot = "Map: % of white; blue, the error is smaller with the first; red, it is larger."
-        fig.text(0.5, 0.04 / height, foot, ha="center", va="bottom", size=6.5, color=style.GREY)
-    return fig
-
-
-def _mean_error(error: np.ndarray) -> str:
-    return f"mean |error| {100 * error.mean():.2f} %"
+        canvas.text(style.WIDTH / 2, canvas.height - 0.06, foot, color=style.GREY, va="bottom")
+    return canvas.figure
 
 
 def region(values: np.ndarray, side: int) -> tuple[int, int, int]:
@@ -195,88 +200,3 @@ def places(values: np.ndarray, side: int, count: int) -> list[tuple[int, int]]:
         around = np.s_[max(0, top - 2) : top + size + 2, max(0, left - 2) : left + size + 2]
         left_over[around] = 0
     return found
-
-
-def _region(ax, image: np.ndarray, marks) -> None:
-    show(ax, image, "nearest")
-    _marks(ax, marks, RED)
-
-
-def _marks(ax, marks, colour: str) -> None:
-    for top, left in marks:
-        _box(ax, left, top, MARKED, colour, 1.0)
-
-
-def _box(ax, left: int, top: int, side: int, colour: str, width: float) -> None:
-    corner = (left - 0.5, top - 0.5)
-    ax.add_patch(Rectangle(corner, side, side, fill=False, ec=colour, lw=width))
-
-
-# ----------------------------------------------------------------------------------------- helpers
-
-
-def picture(image) -> np.ndarray:
-    """Any form of an image as float64 H x W or H x W x 3; uint8 is divided by 255, nothing clipped.
-
-    Raises:
-        ValueError: it is none of (H, W), (1|3, H, W), (H, W, 1|3).
-    """
-    if hasattr(image, "detach"):
-        image = image.detach().cpu().numpy()
-    image = np.asarray(image)
-    scale = 255 if image.dtype == np.uint8 else 1
-    if image.ndim == 3 and image.shape[2] not in (1, 3) and image.shape[0] in (1, 3):
-        image = image.transpose(1, 2, 0)
-    if image.ndim == 3 and image.shape[2] == 1:
-        image = image[:, :, 0]
-    if image.ndim != 2 and not (image.ndim == 3 and image.shape[2] == 3):
-        raise ValueError(f"an image is (H, W), (H, W, 3) or (C, H, W), got shape {image.shape}")
-    return image.astype(np.float64) / scale
-
-
-def grey(image: np.ndarray) -> np.ndarray:
-    return image if image.ndim == 2 else image @ np.array(LUMA)
-
-
-def contrast(image) -> float:
-    """Standard deviation of an image's grey values."""
-    return float(grey(picture(image)).std())
-
-
-def axes(fig: Figure, x: float, y: float, width: float, height: float, frame: bool = False):
-    """Axes at a place in inches from the lower left corner; without a frame for a picture."""
-    w, h = fig.get_size_inches()
-    ax = fig.add_axes((x / w, y / h, width / w, height / h))
-    if not frame:
-        ax.set_xticks([])
-        ax.set_yticks([])
-        ax.spines[:].set_visible(False)
-    return ax
-
-
-def show(ax, image: np.ndarray, interpolation="antialiased", cmap="gray", limits=None):
-    """Draw a picture; values of one channel in a colour map between ``limits``."""
-    if image.dtype != np.uint8 and limits is None:
-        image = np.clip(image, 0, 1)
-    low, high = limits or ((0, 255) if image.dtype == np.uint8 else (0, 1))
-    return ax.imshow(
-        image, cmap=cmap, vmin=low, vmax=high, interpolation=interpolation, aspect="auto"
-    )
-
-
-def colour_bar(fig: Figure, drawn, ax, **options) -> None:
-    bar = fig.colorbar(drawn, cax=ax, **options)
-    bar.outline.set_linewidth(0.4)
-    bar.ax.tick_params(length=2, width=0.4, labelsize=6, pad=1)
-    bar.locator = style.ticks(3)
-    bar.update_ticks()
-
-
-def below_panel(fig: Figure, x: float, y: float, text: str) -> None:
-    """A caption centred under a panel, whose lower edge is at y inches."""
-    w, h = fig.get_size_inches()
-    fig.text(x / w, (y - 0.04) / h, text, ha="center", va="top", size=6.5, linespacing=1.15)
-
-
-def put_title(fig: Figure, title: str) -> None:
-    fig.text(0.5, 1 - 0.1 / fig.get_figheight(), title, ha="center", va="top", size=9)

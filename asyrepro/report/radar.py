@@ -7,6 +7,7 @@ on a line; what the centre stands for is said below each chart.
 from __future__ import annotations
 
 import math
+import textwrap
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +30,8 @@ BASE_LOOKS = ({"lw": 3.4, "ms": 5.2, "alpha": 0.65}, {"lw": 1.0, "ms": 2.6})
 LOOK = {"lw": 1.3, "ms": 3.2}
 MARKERS = "osD^v"
 APART = 0.045  # radians between the losses on a spoke, so that their ranges are told apart
+MOST = 4  # losses whose changes are drawn, the paper's first
+WRAPPED, NOTE = 125, 48  # letters of a line under the title, and of one under a chart
 LONGEST = 7  # letters of a name at a spoke; longer ones are numbered, with a key below
 
 
@@ -78,17 +81,19 @@ def of_summary(summary: Summary) -> Figure:
     The paper draws both over one another; but changes are some thousandths of the values, so they
     have charts of their own. Dashed lines are the paper's, where its images are the same.
     """
-    changed = tables.pairs(summary)
+    changed = tables.pairs(summary)[:MOST]
     bases = list(dict.fromkeys(base for _, base in changed)) or tables.main_losses(summary)
     rows = [Row("Values under the base losses", _panels(summary, [(x, None) for x in bases]))]
     if changed:
         rows.append(Row("Change against the base loss (tinted: better)", _panels(summary, changed)))
-    about = [tables.notes(summary)[0]]
+    about = textwrap.wrap(tables.notes(summary)[0], WRAPPED)
     if summary.paper is not None and not summary.same_images:
         about.append(
             "paper*: means over the paper's images. It does not name them, so its line cannot be "
             "drawn."
         )
+    if more := [loss_title(loss) for loss, _ in tables.pairs(summary)[MOST:]]:
+        about += textwrap.wrap(f"Not drawn: {wording.listed(more)}.", WRAPPED)
     return draw(title(summary), about, list(summary.images), rows)
 
 
@@ -104,21 +109,22 @@ def _panels(summary: Summary, shown: list[tuple[str, str | None]]) -> list[Panel
     """A panel a metric, of losses (their base None) or of changes from a base."""
     made = []
     for metric in CELL:
-        lines = [_line(summary, metric, *pair, k) for k, pair in enumerate(shown)]
+        colours = style.colours([loss for loss, _ in shown])
+        lines = [_line(summary, metric, *pair, colours[pair[0]]) for pair in shown]
         change = shown[0][1] is not None
-        notes = [f"mean: {_means([line.values for line in lines], lines, metric, change)}"]
+        means = f"mean: {_means([line.values for line in lines], lines, metric, change)}"
+        notes = textwrap.wrap(means, NOTE)
         theirs = [_papers(summary, metric, *pair) for pair in shown]
         if not all(np.isnan(values).all() for values in theirs):
             whose = "paper" if summary.same_images else "paper*"
-            notes.append(f"{whose}: {_means(theirs, lines, metric, change)}")
+            notes += textwrap.wrap(f"{whose}: {_means(theirs, lines, metric, change)}", NOTE)
         better = (1 if LARGER_IS_BETTER[metric] else -1) * change
         name = TITLES[metric] if not change else f"Change of {TITLES[metric].split(' (the')[0]}"
         made.append(Panel(name, lines, notes, better))
     return made
 
 
-def _line(summary: Summary, metric: str, loss: str, base: str | None, position: int) -> Line:
-    colour = style.colour(loss, position)
+def _line(summary: Summary, metric: str, loss: str, base: str | None, colour: str) -> Line:
     paper = _papers(summary, metric, loss, base)
     paper = paper if summary.same_images and not np.isnan(paper).all() else None
     if base is None:
@@ -163,7 +169,7 @@ def of_frame(frame: pd.DataFrame, heading: str, base: str | None = None) -> Figu
         raise DataError(f"base={base} has no rows; there are {', '.join(losses)}")
     wide = frame.groupby(["image", "loss"])[metrics].mean()
     wide = {m: wide[m].unstack("loss").reindex(images) for m in metrics}
-    colours = {loss: style.colour(loss, k) for k, loss in enumerate(losses)}
+    colours = style.colours(losses)
 
     def row(title: str, shown: list[str], against: str | None) -> Row:
         panels = []
@@ -203,7 +209,10 @@ def draw(heading: str, about: list[str], images: list[str], rows: list[Row]) -> 
     side = min(1.75, style.WIDTH / columns - 0.85)
     heads = 0.34 + 0.15 * len(about)
     notes = max(len(panel.notes) for row in rows for panel in row.panels) + 1
-    tall = 0.86 + side + 0.22 + 0.14 * notes
+    legends = [_handles(row) for row in rows]
+    lines = max(-(-len(x) // style.columns([h.get_label() for h in x])) for x in legends)
+    above = 0.71 + 0.15 * lines
+    tall = above + side + 0.22 + 0.14 * notes
     height = heads + tall * len(rows) + 0.15 * len(key) + 0.1
     with style.context():
         fig = style.figure(height)
@@ -217,10 +226,12 @@ def draw(heading: str, about: list[str], images: list[str], rows: list[Row]) -> 
         for number, row in enumerate(rows):
             top = height - heads - tall * number
             fig.text(0.5, (top - 0.1) / height, row.heading, ha="center", va="top", weight="bold")
-            _legend(fig, row, (top - 0.22) / height)
+            ncols = style.columns([handle.get_label() for handle in legends[number]])
+            fig.legend(handles=legends[number], loc="upper center", frameon=False, ncols=ncols,
+                       bbox_to_anchor=(0.5, (top - 0.22) / height), borderaxespad=0.2)  # fmt: skip
             for column, panel in enumerate(row.panels):
                 left = style.WIDTH * (column + 0.5) / len(row.panels) - side / 2
-                box = (left, top - 0.86 - side, side, side)
+                box = (left, top - above - side, side, side)
                 box = np.divide(box, (style.WIDTH, height, style.WIDTH, height))
                 ax = fig.add_axes(box, projection="polar", label=f"{number} {column}")
                 _panel(ax, panel, names, side)
@@ -267,9 +278,7 @@ def _panel(ax, panel: Panel, names: list[str], side: float) -> None:
 
 def _line_of(ax, panel: Panel, line: Line, angles, position: int) -> None:
     """A loss's line, with its range over the seeds and the paper's dashed line."""
-    marker = MARKERS[position % len(MARKERS)]
-    plain = not panel.better and len(panel.lines) == 2
-    look = BASE_LOOKS[position] if plain else LOOK
+    look = _look(panel, position)
     middle = (len(panel.lines) - 1) / 2
     at = angles + (APART * (position - middle) if panel.better else 0)
     if line.paper is not None:
@@ -280,16 +289,7 @@ def _line_of(ax, panel: Panel, line: Line, angles, position: int) -> None:
         low, high = line.spread.min(axis=1), line.spread.max(axis=1)
         ax.vlines(at, low, high, color=line.colour, lw=1.0, alpha=0.6, zorder=2.8)
     values = np.where(np.isfinite(line.values), line.values, np.nan)
-    ax.plot(
-        at,
-        values,
-        color=line.colour,
-        marker=marker,
-        mew=0,
-        zorder=3,
-        label=line.name,
-        **look,
-    )
+    ax.plot(at, values, color=line.colour, mew=0, zorder=3, label=line.name, **look)
 
 
 def _rings(panel: Panel) -> np.ndarray:
@@ -324,35 +324,31 @@ def _ring_texts(rings, signed: bool) -> list[str]:
     return ["0" if abs(t) < 1e-9 else wording.number(t, decimals, signed) for t in rings]
 
 
-def _legend(fig: Figure, row: Row, y: float) -> None:
+def _handles(row: Row) -> list[Line2D]:
+    """What the legend of a row shows."""
     first = row.panels[0]
-    handles = []
-    for position, line in enumerate(first.lines):
-        if np.isnan(line.values).all():
-            continue
-        plain = not first.better and len(first.lines) == 2
-        look = BASE_LOOKS[position] if plain else LOOK
-        marker = MARKERS[position % len(MARKERS)]
-        handles.append(
-            Line2D([], [], color=line.colour, label=line.name, marker=marker, mew=0, **look)
-        )
+    handles = [
+        Line2D([], [], color=line.colour, label=line.name, mew=0, **_look(first, position))
+        for position, line in enumerate(first.lines)
+        if not np.isnan(line.values).all()
+    ]
     if any(x.spread is not None and x.spread.shape[1] > 1 for x in first.lines):
         bar = {"marker": "|", "ms": 7, "lw": 0, "color": style.GREY}
         handles.append(Line2D([], [], label="range of the seeds", **bar))
     if any(line.paper is not None for line in first.lines):
         dashed = {"color": style.GREY, "lw": 0.9, "ls": (0, (3, 2))}
         handles.append(Line2D([], [], label="the paper's (same colours)", **dashed))
-    if handles:
-        fig.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, y), frameon=False,
-                   ncols=len(handles), borderaxespad=0.2)  # fmt: skip
+    return handles
 
 
-def _key(images, width: int = 105) -> list[str]:
-    """``1 astronaut   2 camera ...`` in as many lines as needed."""
-    lines = [""]
-    for number, name in enumerate(images, start=1):
-        word = f"{number} {name}"
-        if lines[-1] and len(lines[-1]) + len(word) + 3 > width:
-            lines.append("")
-        lines[-1] += ("   " if lines[-1] else "") + word
-    return lines
+def _look(panel: Panel, position: int) -> dict:
+    """Width and mark of a line; of two base losses, which often coincide, both can be seen."""
+    plain = not panel.better and len(panel.lines) == 2
+    marker = {"marker": MARKERS[position % len(MARKERS)]}
+    return (BASE_LOOKS[position] if plain else LOOK) | marker
+
+
+def _key(images) -> list[str]:
+    """``1 astronaut   2 camera ...`` in as many lines as needed; names are not broken."""
+    words = [f"{number} {name}".replace(" ", "\xa0") for number, name in enumerate(images, start=1)]
+    return [line.replace("\xa0", " ") for line in textwrap.wrap("   ".join(words), 105)]

@@ -13,9 +13,8 @@ from asyrepro import paper
 from asyrepro.analysis import changes, goals, mechanism, verdicts
 from asyrepro.analysis.comparisons import comparisons
 from asyrepro.analysis.summary import Summary, summarise
-from asyrepro.analysis.titles import DATASET_TITLES, model_title
+from asyrepro.analysis.titles import dataset_title, model_title
 from asyrepro.data import catalogue
-from asyrepro.report import changes as changes_text
 from asyrepro.report import (
     crops,
     curves,
@@ -26,11 +25,12 @@ from asyrepro.report import (
     radar,
     setup,
     tables,
-    verdicts_report,
+    texts,
     wording,
 )
 from asyrepro.report import mechanism as mechanism_report
-from asyrepro.runs import evaluation, parts, profiles, provenance, results
+from asyrepro.report.canvas import grey
+from asyrepro.runs import profiles, provenance, results
 from asyrepro.runs.run import Run, finished
 from asyrepro.system import style
 from asyrepro.system.errors import CheckpointError, DataError, say
@@ -184,7 +184,7 @@ def _times(path: Path) -> pd.DataFrame | None:
 
 
 def _write_numbers(found: Findings) -> None:
-    made = {"goals": found.goals, "changes": found.changes}
+    made = {"goals": found.goals, "changes": found.changes[list(changes.COLUMNS)]}
     if found.summaries:
         made |= {"verdicts": found.comparisons, "claims": found.claims}
     if found.bins is not None:
@@ -201,17 +201,18 @@ def _write_texts(found: Findings, log) -> None:
     path = found.folder / "changes.md"
     path.unlink(missing_ok=True)
     if not found.changes.empty:
-        write_text(path, changes_text.markdown(found.name, found.changes, found.stand_in))
+        write_text(path, texts.changes(found.name, found.changes, found.stand_in))
         log(f"changes: {path}, each loss against its base loss on every test set")
     if found.summaries:
-        where = None
-        if found.regions is not None:
-            mark = f" ({results.STAND_IN})" if found.stand_in else ""
-            where = mechanism_report.markdown(
-                found.regions, mark, mechanism_report.without_chart(found.bins)
-            )
-        text = verdicts_report.markdown(
-            found.name, found.comparisons, found.claims, found.times, where, found.stand_in
+        failed = [] if found.bins is None else mechanism_report.without_chart(found.bins)
+        text = texts.verdicts(
+            found.name,
+            found.comparisons,
+            found.claims,
+            times=found.times,
+            regions=found.regions,
+            failed=failed,
+            stand_in=found.stand_in,
         )
         write_text(found.folder / "verdicts.md", text)
         log(f"verdicts: {found.folder / 'verdicts.md'}")
@@ -253,7 +254,7 @@ def _stem(kind: str, table: int, dataset: str, rows: pd.DataFrame) -> str:
 def _forests(found: Findings):
     rows = found.comparisons
     for (table, model, dataset), part in rows.groupby(["table", "model", "dataset"]):
-        trained = DATASET_TITLES.get(dataset, dataset)
+        trained = dataset_title(dataset)
         title = found.marked(f"Table {table}: {model_title(model)}, trained on {trained}")
         yield _stem("forest", table, dataset, rows), forest.of_table(part, title)
     claimed = rows[(rows["kind"] == "claim") & (rows["metric"] == "psnr")]
@@ -262,7 +263,7 @@ def _forests(found: Findings):
         title = "What the asymmetric weight changes, and what the paper reports"
         claimed = claimed.assign(steps=claimed["table"].map(steps))
         yield "overview", forest.overview(claimed, found.marked(title))
-    shown = changes.shown(found.changes)
+    shown = changes.ranked(changes.shown(found.changes))
     shown = shown[shown["seeds"] > 0]
     if not shown.empty:
         title = found.marked("What each loss changes, on every test set")
@@ -279,7 +280,7 @@ def _pictures(found: list[crops.Crop]):
         if mine[0].subject.pairs:
             yield f"fig6{crops.suffix(folder)}", pictures.magnified(mine[0])
     if found:  # the label with the widest range of grey values, whose weights differ most
-        shown = max(found, key=lambda crop: pictures.contrast(crop.arrays["label"]))
+        shown = max(found, key=lambda crop: grey(crop.arrays["label"]).std())
         title = f"The asymmetric loss on {shown.image}, {shown.subject.title}"
         loss = next(iter(shown.subject.bases))
         yield "fig1_2", flowchart.method(shown.arrays, loss, title)
@@ -349,6 +350,8 @@ class Restorer:
         self.loaded = lru_cache(maxsize=16)(self._load)
 
     def _load(self, name: str):
+        from asyrepro.runs import parts  # loads PyTorch, which a report without new crops can spare
+
         path = Run(self.study / name).kept_weights
         if path is None:
             return None
@@ -359,6 +362,8 @@ class Restorer:
 
     def __call__(self, folder: str, loss: str, seed: int, image: str):
         """(degraded, output, label), (H, W) or (H, W, 3); None without weights or image."""
+        from asyrepro.runs import evaluation
+
         loaded = self.loaded(f"{folder}/{loss}/seed{seed}")
         if loaded is None:
             return None

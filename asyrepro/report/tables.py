@@ -4,7 +4,6 @@ Written as CSV (every number), Markdown (to read) and LaTeX (to paste; needs boo
 shows the same grids. NRMSE is what the paper's column "RMSE" holds; RMSE of eq. (9) is in the CSV.
 """
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,10 @@ import pandas as pd
 from asyrepro import paper
 from asyrepro.analysis import goals
 from asyrepro.analysis.summary import Summary
-from asyrepro.analysis.titles import DATASET_TITLES, TASK_TITLES, baseline_title, loss_title
+from asyrepro.analysis.titles import TASK_TITLES, baseline_title, dataset_title, loss_title
 from asyrepro.metrics import METRICS as RECORDS
 from asyrepro.report import wording
+from asyrepro.report.grid import Grid, latex, markdown
 from asyrepro.report.wording import MINUS, NOTHING
 from asyrepro.runs.results import BASES, CONTROLS, METRICS, PAPER_LOSSES, STAND_IN
 from asyrepro.system.files import write_csv, write_text
@@ -73,20 +73,6 @@ def _against(summary: Summary, base: str) -> list[str]:
     return [loss for loss, its in pairs(summary) if its == base]
 
 
-@dataclass
-class Grid:
-    """A table as text, before it becomes Markdown, LaTeX or HTML.
-
-    A cell is a str, or a list of (text, bold) joined by "/".
-    """
-
-    title: str
-    head: list[str]
-    rows: list[list]
-    notes: list[str] = field(default_factory=list)
-    text_columns: int = 2  # left-aligned ones at the start
-
-
 def title(summary: Summary) -> str:
     """The table's title; says so when the data are bundled stand-ins."""
     task = TASK_TITLES[summary.table]
@@ -99,7 +85,7 @@ def _marked(summary: Summary, text: str) -> str:
 
 def notes(summary: Summary) -> list[str]:
     """What a reader must know of the numbers, a sentence each."""
-    trained = DATASET_TITLES.get(summary.dataset, summary.dataset)
+    trained = dataset_title(summary.dataset)
     meant = paper.DATASETS[summary.table]
     instead = "" if summary.dataset == meant else f", in place of the paper's {meant.upper()}"
     lines = [f"Trained on {trained}{instead}; {_steps(summary)}; {_seeds(summary)}."]
@@ -278,7 +264,7 @@ def _signed(values: dict[str, float]):
     return [(wording.number(x, DECIMALS[m], sign=True), False) for m, x in values.items()]
 
 
-# ----------------------------------------------------------------------------- the three formats
+# ---------------------------------------------------------------------------------- every number
 
 
 def csv_frame(summary: Summary) -> pd.DataFrame:
@@ -314,77 +300,3 @@ def csv_frame(summary: Summary) -> pd.DataFrame:
     ends = dict.fromkeys(summary.iterations[:1] + summary.iterations[-1:])
     body["iterations"] = "-".join(map(str, ends))
     return body
-
-
-def markdown(made: list[Grid]) -> str:
-    """Grids as GitHub's Markdown."""
-    parts = []
-    for level, grid in enumerate(made):
-        rows = [[_markdown_cell(cell) for cell in row] for row in grid.rows]
-        head = [_markdown_text(name) for name in grid.head]
-        lines = [f"{'##' if level else '#'} {grid.title}", ""]
-        lines += wording.grid(head, rows, grid.text_columns)
-        parts.append("\n".join([*lines, *[f"- {_markdown_text(x)}" for x in grid.notes], ""]))
-    return "\n".join(parts)
-
-
-def _markdown_cell(cell) -> str:
-    if isinstance(cell, str):
-        return f"**{cell}**" if cell == "Mean" else _markdown_text(cell)
-    return "/".join(f"**{text}**" if bold else text for text, bold in cell)
-
-
-def _markdown_text(text: str) -> str:
-    """Escape what Markdown would read as markup."""
-    for character in "\\|*_`<[":
-        text = text.replace(character, "\\" + character)
-    return text
-
-
-LATEX = r"""\begin{table}[tp]
-\centering
-\caption{%s}
-\label{tab:asyrepro-table%s}
-\setlength{\tabcolsep}{3pt}
-\resizebox{\linewidth}{!}{%%
-%s}
-\end{table}
-"""
-
-
-def latex(made: list[Grid], table: int) -> str:
-    """Grids as LaTeX floats. Needs booktabs; graphicx, where loaded, fits them to the page."""
-    parts = ["% \\usepackage{booktabs,graphicx}\n\\providecommand{\\resizebox}[3]{#3}\n"]
-    for number, grid in enumerate(made):
-        rows = [[_tex_cell(cell) for cell in row] for row in grid.rows]
-        frame = pd.DataFrame(rows, columns=[tex(name) for name in grid.head])
-        aligned = "l" * grid.text_columns + "r" * (len(grid.head) - grid.text_columns)
-        body = frame.to_latex(index=False, escape=False, column_format=aligned).rstrip()
-        heading = grid.title.partition(". ")[2]  # LaTeX counts tables itself
-        caption = " ".join([f"{tex(heading)}.", *map(tex, grid.notes)])
-        parts.append(LATEX % (caption, f"{table}{f'-{number}' if number else ''}", body))
-    return "\n".join(parts)
-
-
-def _tex_cell(cell) -> str:
-    if isinstance(cell, str):
-        return rf"\textbf{{{cell}}}" if cell == "Mean" else tex(cell)
-    return "/".join(rf"\textbf{{{tex(text)}}}" if bold else tex(text) for text, bold in cell)
-
-
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    NOTHING: "--",
-    MINUS: "$-$",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    **{character: "\\" + character for character in "&%$#_{}"},
-}
-
-
-def tex(text: str) -> str:
-    """Escape text for LaTeX."""
-    return "".join(_TEX.get(character, character) for character in text)

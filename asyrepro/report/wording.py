@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import pandas as pd
-from tabulate import tabulate
 
 MINUS = "\u2212"  # a true minus sign
 NOTHING = "\u2013"  # an en dash, where a number is missing
@@ -27,11 +26,22 @@ def probability(value: float) -> str:
     return "" if pd.isna(value) else "> 99 %" if value > 0.995 else f"{100 * value:.0f} %"
 
 
+def p(value: float) -> str:
+    """``0.031``, ``< 0.001``; a dash where there is none."""
+    return "< 0.001" if value < 0.001 else number(value, 3)
+
+
 def interval(lower: float, upper: float, decimals: int, sign: bool = True) -> str:
     """``[-0.100, +0.200]``, empty where there is none."""
     if pd.isna(lower):
         return ""
     return f"[{number(lower, decimals, sign)}, {number(upper, decimals, sign)}]"
+
+
+def change(row, decimals: int) -> str:
+    """``+0.100 [-0.100, +0.200]`` of a row with change, lower and upper."""
+    text = f"{number(row.change, decimals, sign=True)} {interval(row.lower, row.upper, decimals)}"
+    return text.strip()
 
 
 def minus(text: str) -> str:
@@ -68,20 +78,3 @@ def span(counts) -> str:
 def counted(count: int, one: str, several: str | None = None) -> str:
     """``1 loss``, ``4 losses``: a number and its noun."""
     return f"{count:,} {one if count == 1 else several or one + 's'}"
-
-
-def grid(head: list[str], rows: list[list[str]], names: int | None = None) -> list[str]:
-    """The lines of a Markdown table, and an empty one.
-
-    Args:
-        head, rows: the cells as they are to stand there.
-        names: so many first columns are aligned to the left and the others to the right; None
-            aligns all to the left.
-    """
-    if not rows:
-        return []
-    align = ["left" if names is None or k < names else "right" for k in range(len(head))]
-    text = tabulate(
-        rows, head, tablefmt="pipe", colalign=align, disable_numparse=True, maxcolwidths=None
-    )
-    return [*(re.sub(" {2,}", " ", line) for line in text.splitlines()), ""]

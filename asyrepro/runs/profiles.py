@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from skimage.filters import sobel
 
-from asyrepro.losses import LUMA
+from asyrepro.metrics import GREY
 from asyrepro.runs import results
 from asyrepro.runs.run import finished
 from asyrepro.system.errors import DataError
@@ -49,7 +49,7 @@ def _planes(name: str, image) -> np.ndarray:
 
 
 def _grey(planes: np.ndarray) -> np.ndarray:
-    return planes[0] if len(planes) == 1 else np.tensordot(np.array(LUMA), planes, axes=1)
+    return planes[0] if len(planes) == 1 else np.tensordot(np.array(GREY), planes, axes=1)
 
 
 def error_profile(label, output, bins: int = 10) -> pd.DataFrame:

@@ -20,13 +20,14 @@ from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from asyrepro.runs.run import Run, finished
 from asyrepro.system import files
 from asyrepro.system.errors import DataError
-from asyrepro.training import checkpoint
+
+if TYPE_CHECKING:
+    import torch  # not to load it where only records are read, as by a report
 
 STUDY = "reproducibility.json"
 FORMAT = 1
@@ -92,6 +93,8 @@ def environment(device: torch.device, name: str, **settings) -> dict:
         name: of the device, for people.
         settings: those of the run that change the arithmetic but that PyTorch does not know of.
     """
+    import torch
+
     flags = {
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
@@ -255,16 +258,28 @@ def _reconstructed(run: Run) -> dict:
         "environments": [environment],
         "finished": None,
         "rows_sha256": sha256(run.rows),
-        **weight_hashes(checkpoint.load(weights)["network"] if weights else {}),
+        **(_hashes_of(weights) if weights else weight_hashes({})),
     }
+
+
+def _hashes_of(path: Path) -> dict[str, str | None]:
+    from asyrepro.training import checkpoint
+
+    return weight_hashes(checkpoint.load(path)["network"])
 
 
 def weight_hashes(weights: dict) -> dict[str, str | None]:
     """SHA-256 of a state dictionary as it is and in half precision; None where it cannot tell."""
-    whole = weights and not any(v.dtype == torch.float16 for v in weights.values())
+    if not weights:
+        return dict.fromkeys(("weights_sha256", "weights_half_sha256"))
+    import torch
+
+    from asyrepro.training import checkpoint
+
+    whole = not any(value.dtype == torch.float16 for value in weights.values())
     return {
         "weights_sha256": checkpoint.digest(weights) if whole else None,
-        "weights_half_sha256": checkpoint.digest(halved(weights)) if weights else None,
+        "weights_half_sha256": checkpoint.digest(halved(weights)),
     }
 
 

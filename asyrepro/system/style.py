@@ -20,11 +20,11 @@ WIDTH = 6.9  # inches
 
 BLACK, INK, GREY, LIGHT, FAINT = "#000000", "#1a1a1a", "#666666", "#d0d0d0", "#ececec"
 SKY, ORANGE, GREEN, VERMILLION = "#56b4e9", "#e69f00", "#009e73", "#d55e00"
-BLUE, PINK = "#0072b2", "#cc79a7"
+BLUE, PINK, BROWN = "#0072b2", "#cc79a7", "#8a5a2b"
 
 # The paper's Fig. 4: light blue and orange for the base losses, red and green for the changes.
 LOSS_COLOURS = {"mae": SKY, "mse": ORANGE, "asy_mae": VERMILLION, "asy_mse": GREEN}
-OTHER_COLOURS = (BLUE, PINK, VERMILLION, GREEN, SKY, ORANGE, GREY)  # of losses of one's own
+OTHER_COLOURS = (BLUE, PINK, INK, BROWN, GREY)  # of losses of one's own
 DARK = {  # what becomes of a colour in the dark theme
     "#ffffff": "#1b2026",
     BLACK: "#e8eaed",
@@ -35,6 +35,7 @@ DARK = {  # what becomes of a colour in the dark theme
     GREEN: "#2fc79b",
     VERMILLION: "#ff8a45",
     BLUE: "#6db8f2",
+    BROWN: "#c99762",
 }
 
 RC = {
@@ -78,9 +79,16 @@ def ticks(most: int) -> MaxNLocator:
     return MaxNLocator(nbins=most)
 
 
-def colour(loss: str, position: int = 0) -> str:
-    """The colour of a loss; of one's own losses the one at a position."""
-    return LOSS_COLOURS.get(loss) or OTHER_COLOURS[position % len(OTHER_COLOURS)]
+def colours(losses) -> dict[str, str]:
+    """The colour of each loss; those of one's own have the further colours in their order."""
+    own = [loss for loss in losses if loss not in LOSS_COLOURS]
+    further = {loss: OTHER_COLOURS[k % len(OTHER_COLOURS)] for k, loss in enumerate(own)}
+    return {loss: LOSS_COLOURS.get(loss) or further[loss] for loss in losses}
+
+
+def columns(labels) -> int:
+    """How many entries of a legend fit side by side into the width of a figure."""
+    return max(1, min(len(labels), 112 // (max(map(len, labels), default=1) + 7)))
 
 
 def save(fig: Figure, stem, pdf: bool = False) -> list[Path]:

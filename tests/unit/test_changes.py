@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from asyrepro import paper
 from asyrepro.analysis import changes, statistics
-from asyrepro.report import between, curves, further, study
-from asyrepro.report import changes as report
+from asyrepro.analysis.comparisons import comparisons
+from asyrepro.report import answers, between, curves, further, study, texts
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
 
@@ -77,9 +78,9 @@ def test_what_a_loss_is_compared_with(tmp_path):
     table = changes.changes(frame).query("metric == 'psnr'").set_index("loss")
     assert table["against"].to_dict() == {"mine": "mse", "other": "mae", "third": "charbonnier"}
     assert table.at["mine", "change"] == pytest.approx(29.315 - 28)
-    assert table.at["third", "seeds"] == 0 and "charbonnier" in table.at["third", "reason"]
-    text = report.markdown("study", table.reset_index())
-    assert re.search(r"third \| charbonnier \|.*no runs of charbonnier", text)
+    assert table.at["third", "seeds"] == 0 and "Charbonnier" in table.at["third", "reason"]
+    text = texts.changes("study", table.reset_index())
+    assert re.search(r"third \| Charbonnier \|.*no runs of Charbonnier", text)
 
 
 def test_options_of_a_loss_are_compared_with_its_base_without_them(tmp_path):
@@ -117,7 +118,7 @@ def test_infinite_values_are_left_out_and_told_of(tmp_path):
     table = changes.changes(tidy(tmp_path, rows("mae", flat), rows("asy_mae", ASY)))
     row = table.iloc[0]
     assert row["images"] == 1 and row["change"] == pytest.approx((0.5 + 0.2) / 2)
-    text = report.markdown("study", table)
+    text = texts.changes("study", table)
     assert "not judged (one image: no interval" in text and "infinite" in row["notes"]
 
 
@@ -126,8 +127,8 @@ def test_what_was_left_out_is_shown(tmp_path):
     mine = [rows("asy_mae", [value], seeds=[k]) for k, value in enumerate([*ASY, ASY[0]])]
     mine[2] = ({**row, "device": "NVIDIA H100"} for row in mine[2])
     frame = tidy(tmp_path, rows("mae", [*MAE, MAE[0]], seeds=seeds), *mine)
-    text = report.markdown("study", changes.changes(frame))
-    assert "| 2 of 2 | 1 of 2 | not judged (left out, trained on other devices: seeds 2) |" in text
+    text = texts.changes("study", changes.changes(frame))
+    assert re.search(r"2 of 2 \| 1 of 2 \|.*left out, trained on other devices: seeds 2", text)
 
 
 def test_folders_of_one_name_are_told_apart(tmp_path):
@@ -227,3 +228,36 @@ def test_two_studies_side_by_side(tmp_path):
     tidy(tmp_path / "other", rows("mse", MAE))
     with pytest.raises(DataError, match="other"):
         between.write(tmp_path / "short", tmp_path / "other")
+
+
+def test_losses_of_ones_own_are_ranked_with_the_papers_beside(tmp_path):
+    """Six seeds; changes known: new +0.5, asy_mae +0.1, other -0.2; Set5 is not the main place."""
+    random = np.random.default_rng(0)
+    mae = random.normal(30, 0.1, (6, 3)).round(6)
+    small = {x: random.normal(0, 0.01, (6, 3)).round(6) for x in ("asy_mae", "new", "other")}
+    gains = {"asy_mae": 0.1, "new": 0.5, "other": -0.2}
+    made = [rows("mae", mae, testset=name) for name in ("table2", "set5")]
+    for testset in ("table2", "set5"):
+        made += [rows(x, mae + gains[x] + small[x], testset=testset, base="mae") for x in gains]
+    compared = comparisons(tidy(tmp_path, *made), paper.tables())
+    found = changes.leading(changes.shown(changes.view(compared)))
+    assert found["loss"].tolist() == ["new", "asy_mae", "other"]
+    assert set(found["place"]) == {"Table 2"}
+    assert found["p_holm"].to_numpy() == pytest.approx(statistics.holm(found["p"].to_numpy()))
+    theirs = paper.tables().query("table == 2").groupby("loss")["psnr"].mean()
+    papers = found.set_index("loss")["paper_change"]
+    assert papers["asy_mae"] == pytest.approx(theirs["asy_mae"] - theirs["mae"])
+    assert papers[["new", "other"]].isna().all()
+    told = answers.answer(
+        changes.view(compared), pd.DataFrame(columns=["counted", "power", "verdict"])
+    )
+    assert told["own"] and [row["kind"] for row in told["rows"]] == ["good", "good", "bad"]
+
+
+@pytest.mark.parametrize("name", ["asy_mae_table1", "asy_mae_table1_upper"])
+def test_a_reading_of_table_1_is_judged_by_the_papers_change(tmp_path, name):
+    mine = tidy(tmp_path, rows("mae", MAE), rows(name, ASY))
+    row = comparisons(mine, paper.tables()).iloc[0]
+    theirs = paper.tables().query("table == 2").groupby("loss")["psnr"].mean()
+    assert row["kind"] == "reading" and row["loss"] == name
+    assert row["paper_change"] == pytest.approx(theirs["asy_mae"] - theirs["mae"])

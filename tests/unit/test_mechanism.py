@@ -7,6 +7,7 @@ import pytest
 from asyrepro.analysis import mechanism as m
 from asyrepro.analysis import verdicts
 from asyrepro.report import mechanism as report
+from asyrepro.report import texts
 from asyrepro.runs.profiles import COLUMNS
 
 # ------------------------------------------------------------------------------------- changes
@@ -137,7 +138,6 @@ def test_regions_are_told_whatever_the_order_of_the_rows():
     found = m.regions(m.of_runs(frame, _metrics()))
     again = m.regions(m.of_runs(frame.sample(frac=1, random_state=1), _metrics()))
     pd.testing.assert_frame_equal(found, again)
-    assert "bundled" in report.markdown(found, mark=" (bundled)")[0]
     assert "dark" in set(found["region"])
 
 
@@ -160,5 +160,7 @@ def test_failed_runs_have_no_chart_and_the_text_says_so(percent, failed):
     changes = m.bin_changes(frame)
     assert (report.draw(changes, "title") is None) == failed
     without = report.without_chart(changes)
-    text = report.markdown(m.regions(frame), without=without)
-    assert any("Table 2, SRCNN" in line for line in text) == failed == bool(without)
+    compared = verdicts.verdicts(_metrics(), None)
+    claims = verdicts.claim_verdicts(compared, _metrics())
+    text = texts.verdicts("s", compared, claims, regions=m.regions(frame), failed=without)
+    assert ("Table 2, SRCNN" in text) == failed == bool(without)

@@ -12,7 +12,7 @@ from synthetic import save_rows as save
 
 from asyrepro import paper
 from asyrepro.analysis.summary import summarise
-from asyrepro.report import tables
+from asyrepro.report import grid, tables
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
 
@@ -46,11 +46,11 @@ def cells(text, start):
 
 
 def markdown(summary):
-    return tables.markdown(tables.grids(summary))
+    return grid.markdown(tables.grids(summary))
 
 
 def latex(summary):
-    return tables.latex(tables.grids(summary), summary.table)
+    return grid.latex(tables.grids(summary), summary.table)
 
 
 def change_part(text):
@@ -239,10 +239,10 @@ def test_csv_holds_all_numbers(tmp_path):
 
 
 def test_latex_special_characters_are_escaped():
-    assert tables.tex("a_b & 5% of $x #1 {y} ~ ^ \\") == (
+    assert grid.tex("a_b & 5% of $x #1 {y} ~ ^ \\") == (
         r"a\_b \& 5\% of \$x \#1 \{y\} \textasciitilde{} \textasciicircum{} \textbackslash{}"
     )
-    assert tables.tex(f"{MINUS}0.1 {DASH} x") == "$-$0.1 -- x"
+    assert grid.tex(f"{MINUS}0.1 {DASH} x") == "$-$0.1 -- x"
 
 
 def test_latex_compiles(tmp_path):

@@ -13,7 +13,7 @@ from asyrepro.analysis import statistics
 from asyrepro.analysis import verdicts as v
 from asyrepro.analysis.comparisons import across, below_baseline
 from asyrepro.paper.claims import judge
-from asyrepro.report import verdicts_report
+from asyrepro.report import texts
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
 
@@ -316,7 +316,7 @@ def test_a_loss_of_ones_own_is_judged_against_the_base_that_is_there():
     one = row(found, loss="mine", against="mse")
     assert (one["kind"], one["direction"], one["size"]) == ("loss", "better", "no size given")
     assert set(found["against"]) == {"mse"}
-    body = verdicts_report.markdown("own", found, v.claim_verdicts(found, frame))
+    body = texts.verdicts("own", found, v.claim_verdicts(found, frame))
     assert "mine" in body and "table2-mae-psnr" not in body and "MAE" not in body
 
 

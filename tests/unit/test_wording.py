@@ -2,7 +2,7 @@
 
 import pytest
 
-from asyrepro.report import wording
+from asyrepro.report import grid, wording
 
 
 @pytest.mark.parametrize(
@@ -30,8 +30,8 @@ def test_intervals():
     assert wording.interval(float("nan"), float("nan"), 3) == ""
 
 
-def test_grid():
-    lines = wording.grid(["loss", "PSNR"], [["MAE", "30.20"]], names=1)
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert cells[0] == ["loss", "PSNR"] and cells[2] == ["MAE", "30.20"] and lines[3] == ""
-    assert cells[1][0].startswith(":-") and cells[1][1].endswith("-:")
+def test_a_grid_in_markdown():
+    made = grid.Grid("", ["loss", "PSNR"], [["MAE|x", [("30.20", True)]]], text_columns=1)
+    lines = grid.markdown_rows(made).splitlines()
+    assert lines[1].startswith("|:-") and lines[1].endswith("-:|")
+    assert [cell.strip() for cell in lines[2].split(" | ")] == [r"| MAE\|x", "**30.20** |"]
