@@ -133,9 +133,10 @@ def whole(body, sent=None):
     return lambda handler: send(handler, 200, body, sent)
 
 
-def tar(path, *members, mode="w:gz"):
-    """A tar of (name, bytes) and of (name, type, linkname) members."""
-    with tarfile.open(path, mode) as file:
+def tarred(*members, mode="w:gz"):
+    """The bytes of a tar of (name, bytes) and of (name, type, linkname) members."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode=mode) as file:
         for name, *rest in members:
             info = tarfile.TarInfo(name)
             if isinstance(rest[0], bytes) and len(rest) == 1:
@@ -144,13 +145,25 @@ def tar(path, *members, mode="w:gz"):
             else:
                 info.type, info.linkname = rest
                 file.addfile(info)
+    return content.getvalue()
+
+
+def zip_of(*members):
+    """The bytes of a zip of (name, bytes) members."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in members:
+            file.writestr(name, data)
+    return content.getvalue()
+
+
+def tar(path, *members, **options):
+    path.write_bytes(tarred(*members, **options))
     return path
 
 
-def zipped(path, *members, compression=zipfile.ZIP_DEFLATED):
-    with zipfile.ZipFile(path, "w", compression) as file:
-        for name, data in members:
-            file.writestr(name, data)
+def zipped(path, *members):
+    path.write_bytes(zip_of(*members))
     return path
 
 

@@ -61,13 +61,8 @@ def test_no_data_is_read_in_a_way_that_can_run_code(path):
     ],
 )  # fmt: skip
 def test_the_search_finds_what_it_looks_for(line):
-    assert len(dangers(line)) == 1
-
-
-def test_harmless_calls_are_not_found():
-    code = "network.eval(); re.compile('x'); torch.load(f, weights_only=True); json.load(f); "
-    code += "yaml.load(f, yaml.CSafeLoader)"
-    assert dangers(code) == []
+    harmless = "network.eval(); re.compile('x'); torch.load(f, weights_only=True); json.load(f)"
+    assert len(dangers(f"{harmless}\nyaml.load(f, yaml.CSafeLoader)\n{line}")) == 1
 
 
 def test_packages_call_no_plain_http():

@@ -327,28 +327,3 @@ def test_real_bsd400_is_the_published_one(real):
         (321, 481),
         (481, 321),
     }
-
-
-# PSNR and the column called RMSE of the paper's Tables 4 and 5, MAE loss, image by image
-PAPER = {
-    "table4": [
-        *((30.47316, 0.05695), (29.17037, 0.06402), (30.1674, 0.06341), (28.82701, 0.05009)),
-        *((29.05744, 0.06981), (32.04077, 0.04809), (29.48723, 0.06607), (29.85495, 0.05948)),
-        *((29.78228, 0.06812), (29.73983, 0.06452)),
-    ],
-    "table5": [
-        *((33.20231, 0.04807), (32.84947, 0.05936), (33.5095, 0.06314), (29.40432, 0.06823)),
-        *((30.56785, 0.07763), (32.94595, 0.03721), (32.8367, 0.06611), (31.71205, 0.03576)),
-        *((31.30851, 0.04633), (30.764, 0.07317)),
-    ],
-}
-
-
-@pytest.mark.parametrize("name", PAPER)
-def test_real_test_images_are_the_papers(real, name):
-    """The paper's RMSE is divided by the image's root mean square: RMSE = 10^(-PSNR/20) / RMS. So
-    PSNR and RMSE, printed to five places, give each image's RMS, and the order of the images."""
-    real(name)
-    for image, (psnr, rmse) in zip(test_set(name, mode="grey").images, PAPER[name], strict=True):
-        rms = float((image.double() / 255).square().mean().sqrt())
-        assert rms == pytest.approx(10 ** (-psnr / 20) / rmse, abs=1e-4)

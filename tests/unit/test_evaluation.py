@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from helpers import refuses
 from torch import nn
 
 from asyrepro.runs import results
@@ -73,11 +72,6 @@ def test_literature_metrics_but_on_the_tables_images():
     assert {"psnr_y", "ssim_y"} <= set(evaluate(nn.Identity(), Two(), task)[0])
     assert {"psnr_y", "ssim_y"} <= set(evaluate(nn.Identity(), Two("Urban100"), task)[0])
     assert "psnr_y" not in evaluate(nn.Identity(), Two("table2"), task)[0]
-
-
-def test_an_output_of_another_size_is_refused():
-    with refuses(ValueError, "(1, 1, 72, 84)", "(1, 1, 36, 42)"):
-        evaluate(nn.Upsample(scale_factor=2), Two(), Denoising(25))
 
 
 def test_mean_psnr_is_the_mean_of_the_images_psnr():

@@ -2,15 +2,12 @@
 
 import dataclasses
 import hashlib
-import io
-import tarfile
-import zipfile
 
 import numpy as np
 import pytest
 import torch
 from helpers import call, refuses
-from material import number, picture_bytes, send, whole
+from material import number, picture_bytes, send, tarred, whole, zip_of
 from PIL import Image
 
 from asyrepro.data import cache, catalogue, sources
@@ -39,10 +36,11 @@ def mini(server, monkeypatch):
         for i, (key, files) in enumerate(MINI.items())
         for number, file in enumerate(files)
     }
-    tgz, zipped = _tgz(content), _zip(content)
+    tgz = tarred(("BSDS300/iids_train.txt", b"1\n2\n"), *content.items())
+    archive = zip_of(*content.items())
     limit, at = 100_000, server.address
     archives = [Source(f"{at}/{name}.tgz", True, limit) for name in ("one", "two")]
-    md5 = hashlib.md5(zipped, usedforsecurity=False).hexdigest()
+    md5 = hashlib.md5(archive, usedforsecurity=False).hexdigest()
     published = {
         "bsds300-train": (*archives, Source(f"{at}/files/train", False, limit)),
         "bsds300-test": (*archives, Source(f"{at}/files/test", False, limit)),
@@ -58,28 +56,10 @@ def mini(server, monkeypatch):
             sums = dict.fromkeys(files, "")
         small = dataclasses.replace(folder, files=sums, sources=published[key])
         monkeypatch.setitem(sources.FOLDERS, key, small)
-    server.answers.update({"/one.tgz": whole(tgz), "/valid.zip": whole(zipped)})
+    server.answers.update({"/one.tgz": whole(tgz), "/valid.zip": whole(archive)})
     for file in MINI["set5"]:
         server.answers[f"/Set5/{file}"] = whole(content[f"Set5/{file}"])
     return content
-
-
-def _tgz(content):
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w:gz") as archive:
-        for name, data in {"BSDS300/iids_train.txt": b"1\n2\n", **content}.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return file.getvalue()
-
-
-def _zip(content):
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, data in content.items():
-            archive.writestr(name, data)
-    return file.getvalue()
 
 
 def visible(folder):
@@ -113,7 +93,7 @@ def test_second_mirror(mini, server):
 
 
 def test_zip_with_another_md5(mini, server, tmp_path):
-    server.answers["/valid.zip"] = whole(_zip({**mini, "more": b""}))
+    server.answers["/valid.zip"] = whole(zip_of(*mini.items(), ("more", b"")))
     with refuses(NotAvailable, "md5"):
         test_set("div2k_valid", mode="grey")
     assert visible(tmp_path) == []
@@ -128,20 +108,13 @@ def test_files_one_by_one_where_no_archive_can_be_had(mini, server, tmp_path):
     assert not list((tmp_path / "home").glob("*tgz*"))
 
 
-@pytest.mark.parametrize("change", ["one byte", "missing", "hostile"])
-def test_an_archive_with_other_images_will_not(mini, server, tmp_path, change):
-    content = dict(mini)
-    if change == "one byte":
-        content["BSDS300/images/test/3.jpg"] += b"x"
-    elif change == "missing":
-        del content["BSDS300/images/test/3.jpg"]
-    else:
-        content["../../evil"] = b"x"
-    server.answers["/one.tgz"] = whole(_tgz(content))
-    if change == "hostile":  # what nobody asked for is not unpacked
-        assert len(training_set("bsd300", mode="rgb")) == 2
-        assert not list(tmp_path.rglob("evil")) and not list(tmp_path.parent.glob("evil"))
-        return
+@pytest.mark.parametrize("change", ["one byte", "missing"])
+def test_an_archive_with_other_images_will_not_do(mini, server, tmp_path, change):
+    third = "BSDS300/images/test/3.jpg"
+    content = mini | {third: mini[third] + b"x"}
+    if change == "missing":
+        del content[third]
+    server.answers["/one.tgz"] = whole(tarred(*content.items()))
     with refuses(NotAvailable, "1 published", "3.jpg"):
         training_set("bsd300", mode="rgb")
     assert visible(tmp_path) == []
@@ -151,7 +124,7 @@ def test_archive_put_there_by_hand(mini, server, tmp_path, monkeypatch):
     """In the folder that ASYREPRO_DATA names, or in data/: used, and left where it is."""
     archive = tmp_path / "mine/one.tgz"
     archive.parent.mkdir()
-    archive.write_bytes(_tgz(mini))
+    archive.write_bytes(tarred(*mini.items()))
     monkeypatch.setenv("ASYREPRO_DATA", str(tmp_path / "mine"))
     assert len(training_set("bsd300", mode="rgb")) == 2
     assert server.log == [] and archive.exists()

@@ -8,14 +8,12 @@ import pandas as pd
 import pytest
 import skimage.color
 import skimage.data
-import tifffile
 from helpers import REAL, assert_refused, call, needs_data
 from PIL import Image
 
 from asyrepro import paper
 from asyrepro.paper import identify
 from asyrepro.paper.measure import CROPS, VARIANTS, measure, measure_file
-from asyrepro.system.errors import DataError
 
 
 def rms(array):
@@ -85,23 +83,6 @@ def test_crops_against_slices(photograph):
     for crop, part in expected.items():
         assert measured(photograph, "grey", crop) == pytest.approx(rms(part), abs=1e-12), crop
     assert np.isnan(measured(photograph, "grey", "centre320"))
-
-
-def test_less_common_modes(photograph):
-    grey = photograph.convert("L")
-    sixteen = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
-    assert measured(sixteen, "grey") == pytest.approx(measured(grey, "grey"))
-    palette = photograph.quantize(64)
-    assert measured(palette, "rgb") == pytest.approx(rms(palette.convert("RGB")) / 255)
-    with pytest.raises(DataError):
-        measure(Image.fromarray(np.ones((4, 4), dtype=np.float32)))
-
-
-def test_grey_that_counts_from_white(tmp_path):
-    grey = np.full((4, 4), 13107, np.uint16)  # a fifth of 65535 from white
-    tifffile.imwrite(tmp_path / "white.tif", grey, photometric="miniswhite")
-    values, _ = measure_file(tmp_path / "white.tif")
-    assert values[VARIANTS.index("grey"), 0] == pytest.approx(0.8)
 
 
 def test_measure_file_names_what_is_wrong(tmp_path):

@@ -65,17 +65,6 @@ def test_nrmse_of_a_black_reference_is_nan_without_a_warning():
         assert math.isnan(nrmse(black, black))
 
 
-def test_tensors_arrays_and_shapes_are_equivalent(photograph):
-    grey, output = photograph[0], noisy(photograph)[0]
-    expected = all_metrics(grey, output)
-    assert all_metrics(grey[None], output[None]) == pytest.approx(expected)
-    as_tensors = torch.from_numpy(grey)[None], torch.from_numpy(output)[None].requires_grad_()
-    assert all_metrics(*as_tensors) == pytest.approx(expected)
-    # One reference in float32, one output as autocast leaves it
-    half = torch.from_numpy(output).bfloat16()
-    assert psnr(grey.astype(np.float32), half) == pytest.approx(expected["psnr"], abs=0.05)
-
-
 # --- luma and the literature's metrics -----------------------------------------------------------
 
 

@@ -92,12 +92,6 @@ def test_constants_of_tables_2_and_3():
     assert (two["value"] - three["value"]).abs().max() < 5e-5  # the same ten images
 
 
-def test_constants_refuses_other_tables():
-    for wrong in (1, ()):
-        with pytest.raises(ValueError):
-            paper.constants(wrong)
-
-
 def test_test_images():
     assert paper.test_images(4) == ["03", "04", "05", "06", "07", "08", "09", "10", "11", "12"]
     assert paper.test_images(5)[0] == "227092"

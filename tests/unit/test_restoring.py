@@ -124,24 +124,6 @@ def test_the_noise_level_is_estimated(sigma):
     assert restoration.estimated_sigma(noisy) == pytest.approx(sigma, abs=3.5)
 
 
-def test_no_more_noise_is_estimated_than_there_can_be():
-    dithered = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)[..., None]
-    assert restoration.estimated_sigma(dithered) == 255
-
-
-def test_preview_shows_the_same_place_twice():
-    pixels = random_pixels(4, height=21, width=20)
-    pixels[..., 3] = 255
-    pixels[9:12, 8:11] = (9, 9, 9, 0)  # transparent: shown white
-    shown = restoration.preview(pixels, pixels.repeat(2, 0).repeat(2, 1), side=12)
-    assert shown.shape == (12, 32, 3)
-    left, right = shown[:, :12].astype(int), shown[:, 20:].astype(int)
-    np.testing.assert_array_equal(right, np.where(
-        pixels[7:13, 7:13, 3:] == 0, 255, pixels[7:13, 7:13, :3]
-    ).repeat(2, 0).repeat(2, 1))  # fmt: skip
-    assert np.corrcoef(left.flat, right.flat)[0, 1] > 0.8
-
-
 @pytest.mark.parametrize("channels", [1, 4])
 def test_an_ensemble_is_the_mean_over_eight_orientations(channels, tmp_path):
     """Against a network whose result depends on the orientation: it shifts by one pixel."""
