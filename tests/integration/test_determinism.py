@@ -76,16 +76,16 @@ def reverse(root):
 
 
 @pytest.mark.parametrize("experiment", SMALL)
-def test_neither_the_process_nor_the_order_of_cells_counts(in_order, reversed_order, experiment):
+def test_neither_the_process_nor_the_order_of_runs_counts(in_order, reversed_order, experiment):
     assert in_order[experiment] == reversed_order[experiment]
 
 
-def test_each_cell_has_weights_of_its_own(in_order):
+def test_each_run_has_weights_of_its_own(in_order):
     assert len(set(in_order.values())) == len(SMALL)
 
 
 @pytest.mark.parametrize("experiment", SMALL)
-def test_a_cell_that_was_cut_off_ends_with_the_same_bits(tmp_path, in_order, experiment):
+def test_a_run_that_was_cut_off_ends_with_the_same_bits(tmp_path, in_order, experiment):
     class Cut(Exception):
         pass
 

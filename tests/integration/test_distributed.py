@@ -179,7 +179,7 @@ def test_a_signal_to_one_process_stops_both_at_the_same_step(root):
     [("model=srcnn",), ("model=dphsir", "model.network.width=4", "task=denoising")],
     ids=["srcnn", "dphsir"],
 )
-def test_torchrun_trains_a_cell_like_one_process(network, tmp_path):
+def test_torchrun_trains_a_run_like_one_process(network, tmp_path):
     overrides = [
         *network, "profile=smoke", "dataset=bundled", "testset=bundled_validation", "study=s",
         "loss=asy_mse", "runtime.device=cpu", "runtime.download=false", "runtime.progress=false",

@@ -60,10 +60,10 @@ def test_submitit_gives_the_rows_of_the_serial_sweep_and_a_failure_leaves_a_note
     done = sweep(tmp_path, "loss=asy_mae_shuffled,mse", "seed=0", "hydra/launcher=slurm_local")
     assert done.status == 1, done.err
     assert ".sweep/.submitit" in done.out  # where the jobs' output is
-    assert f"failed: {taken}: " in done.err and "config.yaml is damaged" in done.err
+    assert f"failed: {taken}: " in done.err and "config.yaml" in done.err
     [folder] = rows_of(tmp_path)
     assert rows_of(tmp_path)[folder] == serial[folder]
-    assert "config.yaml is damaged" in (taken / "failed.txt").read_text()
+    assert "config.yaml" in (taken / "failed.txt").read_text()
 
 
 def test_processes_spread_over_the_gpus(tmp_path, monkeypatch):
