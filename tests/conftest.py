@@ -29,9 +29,8 @@ TINY_RUNS = {  # row, loss and seed in the study `tiny`: what they are of
 def tiny_made(tmp_path_factory) -> Path:
     """The folder of a finished study of four tiny runs. Not to be changed: use ``tiny``."""
     root = tmp_path_factory.mktemp("tiny")
-    with small_images():
-        for name, settings in TINY_RUNS.items():
-            train(root, *settings, folder=root / "tiny" / name)
+    for name, settings in TINY_RUNS.items():
+        train(root, *settings, folder=root / "tiny" / name)
     results.collect(root / "tiny")
     provenance.collect(root / "tiny")
     return root / "tiny"

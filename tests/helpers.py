@@ -99,7 +99,7 @@ def small_images():
     """The stand-in images cut down to what takes no time: one to train on, two to test on."""
     camera, grass = ("camera.png", 216, 240, 136, 136), ("grass.png", 144, 144, 132, 130)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bundled, "TRAINING", {"coat": ("camera.png", 0, 272, 64, 64)})
+        patch.setattr(bundled, "TRAINING", {"coat": ("camera.png", 0, 272, 160, 160)})
         for name in catalogue.BUNDLED_TESTS:
             patch.setitem(catalogue.BUNDLED_TESTS, name, {"tripod": camera, "grass": grass})
         report._test_set.cache_clear()
@@ -113,10 +113,11 @@ def configured(root, *overrides):
 
 
 def train(root, *overrides, folder=None):
-    """Carry out a tiny run, in the folder that its settings name or in this one: its Run."""
+    """Carry out a tiny run on the small images: its Run, in this folder or in its settings' own."""
     cfg = configured(root, *overrides)
     run = Run(folder) if folder else Run.of(cfg)
-    carry_out(resolve(cfg, run), run)
+    with small_images():
+        carry_out(resolve(cfg, run), run)
     return run
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import assert_refused, call, small_images, train
+from helpers import assert_refused, call, train
 from torch import nn
 
 from asyrepro.models import DnCNN
@@ -70,8 +70,7 @@ def test_what_does_not_fit_is_named_on_both_sides(published, tmp_path):
 
 def test_a_run_begins_from_weights_and_is_another_run(published, tmp_path):
     common = [*NETWORK, "task=denoising", "testset=null", "recipe.optimizer.lr=1e-9"]
-    with small_images():
-        runs = train(tmp_path, *common), train(tmp_path, *common, "study=b", f"from={published}")
+    runs = train(tmp_path, *common), train(tmp_path, *common, "study=b", f"from={published}")
     anew, tuned = (checkpoint.load(run.weights) for run in runs)
     before = foreign.state_dict(published)["model.0.weight"]
     torch.testing.assert_close(tuned["network"]["first.weight"], before, atol=1e-6, rtol=0)

@@ -6,10 +6,8 @@ import shlex
 import pandas as pd
 import pytest
 import skimage.data
-from helpers import ROOT, commands
+from helpers import ROOT, commands, door, small_images
 from PIL import Image
-
-from asyrepro import __main__
 
 TEXT = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```\w+\n# (\S+)\n(.*?)^```$", re.M | re.S)
@@ -51,6 +49,7 @@ def command(words: str) -> list[str]:
 def test_added_as_written(folder, monkeypatch, words, study, loss):
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
-    assert __main__.main([*command(words), f"study={study}"]) == 0
+    with small_images():
+        assert door(*command(words), f"study={study}") == 0
     (rows,) = folder.glob(f"results/{study}/*/{loss}/seed0/rows.csv")
     assert pd.read_csv(rows)["psnr"].notna().all()

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import refuses, small_images, train
+from helpers import refuses, train
 from torch import nn
 
 from asyrepro import whitening
@@ -86,8 +86,7 @@ def test_other_layers_are_refused(layer):
 
 
 def trained(root, layer):
-    with small_images():
-        run = train(root, "recipe.steps=4", f"recipe.whiten={layer}")
+    run = train(root, "recipe.steps=4", f"recipe.whiten={layer}")
     return checkpoint.load(run.weights)["network"]
 
 
