@@ -91,7 +91,7 @@ TINY = [
     "runtime.download=false",
 ]  # fmt: skip
 SRCNN = [  # a rate that keeps the network near its start, whose weights half precision holds
-    "experiment=table2_srcnn", "model.network.channels=[4,3]", "recipe.optimizer.lr=1e-5",
+    "experiment=table2_srcnn", "model.network.channels=[4,3]", "recipe.optimizer.lr=1e-6",
 ]  # fmt: skip
 DNCNN = ["experiment=table4_dncnn", "model.network.layers=3", "model.network.channels=4"]
 

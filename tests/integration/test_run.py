@@ -103,7 +103,7 @@ def test_weights_are_read_back_and_score_the_same(run, tmp_path):
 
 
 def test_another_configuration_is_refused_and_named(run):
-    with refuses(ConfigError, "recipe.optimizer.lr", "1e-05", "0.5"):
+    with refuses(ConfigError, "recipe.optimizer.lr", "1e-06", "0.5"):
         carry_out(resolve(asked("recipe.optimizer.lr=0.5")), run)
 
 
