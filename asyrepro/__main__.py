@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 
 from asyrepro import __version__
-from asyrepro.system.options import no_such_choice
+from asyrepro.system.options import command, no_such_choice
 
 GROUPS = {
     "A study": {
@@ -71,12 +71,10 @@ def main(arguments: list[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"error: {no_such_choice('command', name, COMMANDS)}", file=sys.stderr)
         return 2
-    if name in ("train", "reproduce"):
-        from asyrepro.runs import guide
-
-        if (status := guide.answer(name, rest)) is not None:
-            return status
-    return import_module(f"asyrepro.commands.{name}").main(rest)
+    module = import_module(f"asyrepro.commands.{name}")
+    if hasattr(module, "main"):  # of train and reproduce, whose settings are Hydra's
+        return module.main(rest)
+    return command(module.__doc__, module.Options, module.run, rest)
 
 
 if __name__ == "__main__":

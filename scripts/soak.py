@@ -40,7 +40,13 @@ TRAINING = [
 # Processes are forked from one that has imported everything: a start takes a moment, not seconds.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
-    ["asyrepro.commands.reproduce", "torch._dynamo", "skimage.metrics"]
+    [
+        "asyrepro.commands.reproduce",
+        "asyrepro.runs.estimate",
+        "asyrepro.report.study",
+        "torch._dynamo",
+        "skimage.metrics",
+    ]
 )
 
 

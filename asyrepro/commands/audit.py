@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asyrepro.system.errors import UserError
-from asyrepro.system.options import command, setting
+from asyrepro.system.options import setting
 
 
 @dataclass(kw_only=True)
@@ -28,12 +28,7 @@ class Options:
     )
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command line; returns the exit status."""
-    return command(__doc__, Options, _audit, arguments)
-
-
-def _audit(options: Options) -> None:
+def run(options: Options) -> None:
     from asyrepro.paper.audit import write
 
     if options.output and options.output.exists() and not options.output.is_dir():

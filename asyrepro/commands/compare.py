@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asyrepro.system.errors import ConfigError
-from asyrepro.system.options import argument, command, setting
+from asyrepro.system.options import argument, setting
 
 
 @dataclass(kw_only=True)
@@ -35,12 +35,8 @@ class Options:
     )
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command line; returns the exit status: 2 also where some pairs were left out."""
-    return command(__doc__, Options, _compare, arguments)
-
-
-def _compare(options: Options) -> int:
+def run(options: Options) -> int:
+    """The exit status: 2 also where some pairs were left out."""
     from asyrepro.restoration import comparing
 
     if options.output and options.output.suffix not in (".csv", ".md"):

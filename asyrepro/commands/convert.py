@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asyrepro.system.errors import ConfigError, say
-from asyrepro.system.options import argument, command, rest, setting
+from asyrepro.system.options import argument, rest, setting
 
 
 @dataclass(kw_only=True)
@@ -29,12 +29,7 @@ class Options:
     )
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command line; returns the exit status."""
-    return command(__doc__, Options, _convert, arguments)
-
-
-def _convert(options: Options) -> None:
+def run(options: Options) -> None:
     from omegaconf import OmegaConf
 
     from asyrepro.runs import config, parts

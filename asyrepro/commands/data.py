@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asyrepro.system.errors import exit_status
-from asyrepro.system.options import argument, command, setting
+from asyrepro.system.options import argument, setting
 
 
 @dataclass(kw_only=True)
@@ -25,12 +25,8 @@ class Options:
     )
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command line; returns the exit status: 2 where a data set is not available."""
-    return command(__doc__, Options, _data, arguments)
-
-
-def _data(options: Options) -> int:
+def run(options: Options) -> int:
+    """The exit status: 2 where a data set is not available."""
     from asyrepro.data import catalogue
 
     if not options.names:

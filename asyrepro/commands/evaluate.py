@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from asyrepro.system import files
 from asyrepro.system.errors import CheckpointError, ConfigError
-from asyrepro.system.options import TRUST, command, no_such_choice, setting
+from asyrepro.system.options import TRUST, no_such_choice, setting
 
 METRICS = ("psnr", "ssim", "rmse", "nrmse", "psnr_y", "ssim_y", "haarpsi")
 
@@ -53,12 +53,7 @@ class Options:
     device: str = setting("auto", "auto, cpu, cuda or cuda:N", shown="NAME")
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command line; returns the exit status."""
-    return command(__doc__, Options, _evaluate, arguments)
-
-
-def _evaluate(options: Options) -> None:
+def run(options: Options) -> None:
     from asyrepro.data import catalogue
     from asyrepro.metrics import FURTHER
     from asyrepro.restoration import restoring

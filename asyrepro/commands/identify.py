@@ -14,7 +14,7 @@ from pathlib import Path
 
 from asyrepro.system import files
 from asyrepro.system.errors import DataError
-from asyrepro.system.options import argument, command, setting
+from asyrepro.system.options import argument, setting
 
 
 @dataclass(kw_only=True)
@@ -31,12 +31,7 @@ class Options:
     output: Path | None = setting(None, "also write the matches there", shown="FILE.csv")
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command line; returns the exit status."""
-    return command(__doc__, Options, _identify, arguments)
-
-
-def _identify(options: Options) -> None:
+def run(options: Options) -> None:
     from asyrepro.paper.identify import default_jobs, describe, scan, search
 
     if options.output and not options.output.absolute().parent.is_dir():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asyrepro.system.errors import say
-from asyrepro.system.options import argument, command, setting
+from asyrepro.system.options import argument, setting
 
 
 @dataclass(kw_only=True)
@@ -26,12 +26,7 @@ class Options:
     pdf: bool = setting(False, "write a PDF, too")
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command line; returns the exit status."""
-    return command(__doc__, Options, _draw, arguments)
-
-
-def _draw(options: Options) -> None:
+def run(options: Options) -> None:
     from asyrepro.report import radar
     from asyrepro.runs import results
     from asyrepro.system import style

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asyrepro.system.errors import DataError, say
-from asyrepro.system.options import command, setting
+from asyrepro.system.options import setting
 
 
 @dataclass(kw_only=True)
@@ -27,12 +27,7 @@ class Options:
     pdf: bool = setting(False, "write each figure as PDF, too")
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command line; returns the exit status."""
-    return command(__doc__, Options, _build, arguments)
-
-
-def _build(options: Options) -> None:
+def run(options: Options) -> None:
     from asyrepro.report import between, front, study
 
     if options.between:

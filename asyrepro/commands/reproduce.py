@@ -1,24 +1,25 @@
-"""The study behind ``make reproduce``: all tables, from data to figures, in one command.
+"""Train and evaluate a whole study, and make its tables, figures, verdicts and page.
 
-    asyrepro reproduce                               # quick, or full with CUDA
+    asyrepro reproduce                                   # quick, or full with CUDA
     asyrepro reproduce profile=cpu study=overnight seed=0,1,2    # or seed=range(0,3)
+    asyrepro reproduce profile=seeds loss=mse,mine       # is your own loss better?
     asyrepro reproduce profile=quick hydra/launcher=basic    # one run after the other
-    asyrepro reproduce minutes=25                    # as many steps as fit into that time
+    asyrepro reproduce minutes=25                        # as many steps as fit into that time
 
-It prints what it is going to do and how long that will take, carries out the profile's runs (its
-experiments, losses and seeds; finished ones are skipped, others continued), and makes the report
-and the front page over all studies, results/index.html.
-``experiment=``, ``loss=`` and ``seed=``, each one or several, replace the profile's lists; every
-other setting is one of ``asyrepro train``. The study is called as the profile; with "-bundled"
+It prints what it is going to do and how long that will take, carries out the profile's runs, and
+makes the report and the front page over all studies, results/index.html.
+
+A profile names the experiments, losses and seeds, and how long to train. experiment=, loss= and
+seed=, each one or several, replace its lists; every other setting is one of asyrepro train. Runs
+that are finished are skipped, others continued. The study is called as the profile; with "-bundled"
 behind it where the real images are not available and the bundled stand-in images are taken.
 
 On a CPU the runs go side by side, each on an equal share of the cores, unless a launcher or
-runtime.threads is given.
+runtime.threads is given. SIGTERM, Ctrl-C and runtime.max_minutes end the study after a checkpoint.
+Several processes may work on one study, and share its runs.
 
-SIGTERM, Ctrl-C and runtime.max_minutes end the study after a checkpoint. Several processes may work
-on one study, and share its runs. Exit status: 0 the study is complete; 1 runs failed; 2 wrong
-settings, or results cannot be written; 75 not finished (the time limit, or other processes work on
-the rest); 143 SIGTERM, 130 Ctrl-C.
+Exit status: 0 the study is complete; 1 runs failed; 2 wrong settings, or results cannot be written;
+75 not finished (the time limit, or other processes work on the rest); 143 SIGTERM, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -27,28 +28,27 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from asyrepro.commands.train import failure
-from asyrepro.data import catalogue
-from asyrepro.report import front, study
-from asyrepro.runs import config, estimate, provenance, results
-from asyrepro.runs.plan import Plan, Planned
-from asyrepro.system import devices, locks
+from asyrepro.runs import config, guide, jobs, launchers
+from asyrepro.system import locks
 from asyrepro.system.errors import ConfigError, exit_status, say
-from asyrepro.training import distributed, stopping
+from asyrepro.training import stopping
 
-# The first varies slowest: a study that is cut off has whole seeds, which can be compared.
-JOBS = "hydra.launcher.n_jobs="
+if TYPE_CHECKING:
+    from asyrepro.runs.plan import Plan, Planned
+
 FEW = 50  # steps: shorter runs are over before processes for them have started
-LISTS = ("seed", "experiment", "loss")
+LISTS = ("seed", "experiment", "loss")  # the first varies slowest: a study cut off has whole seeds
 
 
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status."""
+    if {"-h", "--help"} & set(arguments):
+        return exit_status(lambda: say(guide.reproduce_help(__doc__)))
     try:
         with stopping.handled():
             return exit_status(_reproduce, arguments)
@@ -59,13 +59,15 @@ def main(arguments: list[str]) -> int:
 
 def _reproduce(arguments: list[str]) -> int:
     started = time.time()
-    distributed.check_launcher(arguments)
-    lists, overrides = _split(arguments)
+    launchers.check(arguments)
     with config.explained(*LISTS):
-        sweep = _sweep(lists, overrides)
+        sweep, overrides = _asked_for(arguments)
+        from asyrepro.runs.plan import Plan  # with PyTorch, now that the settings are known
+
         plan = Plan.of(sweep["experiment"], sweep["loss"], sweep["seed"], overrides)
     stopping.limit(plan.cfg.runtime.max_minutes)
-    launcher, at_once = _launcher(overrides, plan)
+    at_once = launchers.given(overrides)
+    launcher, at_once = ([], at_once) if at_once else _launcher(plan)
     _print_plan(plan, at_once)
     if plan.todo():
         overrides = [*_shared_out(overrides, plan, at_once, started), *launcher]
@@ -81,34 +83,66 @@ def _reproduce(arguments: list[str]) -> int:
     return status
 
 
-def _launcher(overrides: list[str], plan: Plan) -> tuple[list[str], int]:
-    """What to add to the command line, and how many runs are carried out at once.
+def _asked_for(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """The experiments, losses and seeds, given or else the profile's, and all other overrides."""
+    given, searched = config.search_path(arguments)
+    lists = [item for item in given if item.partition("=")[0] in LISTS]
+    others = [item for item in given if item not in lists and item != "profile=auto"]
+    overrides = ["fallback=true", *others, *searched]
+    cfg = config.compose(overrides)
+    if not any(item.startswith("profile=") for item in overrides):
+        from asyrepro.system import devices
+
+        cuda = devices.choose(cfg.runtime.device).type == "cuda"
+        overrides.append(f"profile={'full' if cuda else 'quick'}")
+        cfg = config.compose(overrides)
+    sweep = {name: [str(value) for value in cfg.profile[name]] for name in LISTS}
+    return sweep | {item.partition("=")[0]: _listed(item) for item in lists}, overrides
+
+
+def _listed(item: str) -> list[str]:
+    """["0", "1", "2"] of seed=0,1,2 and of seed=range(0,3)."""
+    key, _, value = item.partition("=")
+    found = [part for part in value.split(",") if part]
+    if "(" in value:
+        found = None
+        with suppress(HydraException):
+            given = OverridesParser.create().parse_override(item)
+            if given.is_range_sweep() or given.is_choice_sweep():
+                found = list(given.sweep_string_iterator())
+    if found is None:
+        raise ConfigError(
+            f"{item} is not understood; give several as a,b,c, seeds also as range(0,6)"
+        )
+    if not found:
+        raise ConfigError(f"{key}= needs at least one value")
+    if twice := [part for part in found if found.count(part) > 1]:
+        raise ConfigError(f"{item} names {twice[0]!r} twice")
+    return found
+
+
+def _launcher(plan: Plan) -> tuple[list[str], int]:
+    """What to add to a command line without a launcher, and how many runs go at once.
 
     On a CPU the runs of a study go side by side, each on an equal share of the cores, which is the
     faster way. The number depends on the study and not on what is left of it, so that all of its
     runs compute with the same number of threads.
     """
-    if find_spec("hydra_plugins.hydra_joblib_launcher") is None:
-        return [], 1
-    from joblib import cpu_count
+    from asyrepro.system import devices
 
-    chosen = [item for item in overrides if item.startswith("hydra/launcher=")]
-    if chosen:
-        jobs = [int(item.partition("=")[2]) for item in overrides if item.startswith(JOBS)]
-        launcher = chosen[-1].partition("=")[2]
-        if launcher not in distributed.EACH:
-            return [], 1
-        many = jobs[-1] if jobs else distributed.at_once(launcher)
-        return [], many if many > 0 else cpu_count()
-    runtime, many = plan.cfg.runtime, min(cpu_count(), len(plan.runs))
+    runtime = plan.cfg.runtime
     long = all(item.values["recipe"]["steps"] >= FEW for item in plan.runs)
-    if devices.choose(runtime.device).type != "cpu" or runtime.threads or many == 1 or not long:
+    on_cpu = devices.choose(runtime.device).type == "cpu"
+    if not (on_cpu and long and launchers.installed("joblib")) or runtime.threads:
         return [], 1
-    return ["hydra/launcher=processes", f"{JOBS}{many}"], many
+    many = min(launchers.cores(), len(plan.runs))
+    return ([], 1) if many == 1 else (launchers.side_by_side(many), many)
 
 
 def _shared_out(overrides: list[str], plan: Plan, at_once: int, started: float) -> list[str]:
     """The command line with the time that it gives to the study as a time for each run."""
+    from asyrepro.runs import estimate
+
     if plan.cfg.minutes is None:
         return overrides
     turns = -(-len(plan.todo()) // at_once)
@@ -123,9 +157,13 @@ def _shared_out(overrides: list[str], plan: Plan, at_once: int, started: float) 
 
 def _report(plan: Plan) -> None:
     """Make the report, again if other processes have finished runs meanwhile."""
+    from asyrepro.runs import provenance
+
     if not plan.todo() and provenance.up_to_date(plan.study):
         say(f"the report is of these rows; asyrepro report study={plan.cfg.study} makes it again")
         return
+    from asyrepro.report import front, study  # with its charts, now that there is one to make
+
     built = None
     while (left := len(plan.todo())) != built:
         built = left
@@ -141,11 +179,8 @@ def _say_what_failed(plan: Plan) -> int:
         print(f"not finished: {item.run}: another process is working on it", file=sys.stderr)
     failed = [item for item in plan.todo() if item not in busy]
     for item in failed:
-        note = item.run.failure
-        overrides = item.overrides
-        reason = (
-            note.read_text() if note.is_file() else failure("did not run to its end", overrides)
-        )
+        note, reason = item.run.failure, jobs.failure("did not run to its end", item.overrides)
+        reason = note.read_text() if note.is_file() else reason
         print(f"failed: {item.run}: {reason.rstrip()}", file=sys.stderr)
     if failed:
         print("the same command carries out the failed runs again", file=sys.stderr)
@@ -167,49 +202,10 @@ def _train(arguments: list[str]) -> int:
     return status if status >= 0 else 128 - status
 
 
-def _split(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """The lists that replace the profile's, and everything else."""
-    lists, overrides = {}, ["fallback=true"]
-    given, searched = config.search_path(arguments)
-    for item in given:
-        key, _, value = item.partition("=")
-        if key in LISTS:
-            lists[key] = _listed(item)
-            if not lists[key]:
-                raise ConfigError(f"{key}= needs at least one value")
-            if twice := [part for part in lists[key] if lists[key].count(part) > 1]:
-                raise ConfigError(f"{item} names {twice[0]!r} twice")
-        elif key == "profile" and value == "auto":
-            continue
-        else:
-            overrides.append(item)
-    if not any(item.startswith("profile=") for item in overrides):
-        device = [i.split("=")[1] for i in overrides if i.startswith("runtime.device=")]
-        cuda = devices.choose(device[-1] if device else "auto").type == "cuda"
-        overrides.append(f"profile={'full' if cuda else 'quick'}")
-    return lists, [*overrides, *searched]
-
-
-def _listed(item: str) -> list[str]:
-    """["0", "1", "2"] of seed=0,1,2 and of seed=range(0,3)."""
-    value = item.partition("=")[2]
-    if "(" not in value:
-        return [part for part in value.split(",") if part]
-    with suppress(HydraException):
-        given = OverridesParser.create().parse_override(item)
-        if given.is_range_sweep() or given.is_choice_sweep():
-            return list(given.sweep_string_iterator())
-    raise ConfigError(f"{item} is not understood; give several as a,b,c, seeds also as range(0,6)")
-
-
-def _sweep(lists: dict[str, list[str]], overrides: list[str]) -> dict[str, list[str]]:
-    """The experiments, losses and seeds: those given, else the profile's."""
-    about = ("profile", "hydra.searchpath=")
-    profile = config.compose([item for item in overrides if item.startswith(about)]).profile
-    return {name: lists.get(name) or [str(value) for value in profile[name]] for name in LISTS}
-
-
 def _print_plan(plan: Plan, at_once: int) -> None:
+    from asyrepro.runs import estimate
+    from asyrepro.system import devices
+
     todo, device = plan.todo(), devices.choose(plan.cfg.runtime.device)
     kinds = {item.values["amp"] for item in todo or plan.runs}
     names = [name for amp, name in ((True, "bfloat16"), (False, "float32")) if amp in kinds]
@@ -231,10 +227,12 @@ def _print_plan(plan: Plan, at_once: int) -> None:
 
 
 def _described(item: Planned) -> str:
+    from asyrepro.data import STAND_IN, catalogue
+
     cfg = item.cfg
     bundled = cfg.dataset.name == "bundled"
     where = None if bundled else catalogue.available(cfg.dataset.name, cfg.runtime.data)
-    data = results.STAND_IN if bundled else f"{cfg.dataset.name} ({where or 'to be downloaded'})"
+    data = STAND_IN if bundled else f"{cfg.dataset.name} ({where or 'to be downloaded'})"
     return (
         f"{cfg.model.name}, {cfg.recipe.steps} steps of {cfg.recipe.batch} patches of "
         f"{cfg.recipe.patch} x {cfg.recipe.patch}; trained on {data}"
@@ -243,6 +241,8 @@ def _described(item: Planned) -> str:
 
 def _print_elsewhere(finished: list[Planned], here: str) -> None:
     """Say so if finished runs were trained on another device than the rest will be."""
+    from asyrepro.runs import results
+
     rows = [results.read_rows(item.run.rows, may_be_empty=True) for item in finished]
     devices = {name for frame in rows for name in frame["device"]}
     if elsewhere := sorted(devices - {here, ""}):

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asyrepro.system.errors import say
-from asyrepro.system.options import TRUST, argument, command, setting
+from asyrepro.system.options import TRUST, argument, setting
 
 
 @dataclass(kw_only=True)
@@ -60,12 +60,8 @@ class Options:
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command line; returns the exit status: 0, 1 (some pictures failed) or 2."""
-    return command(__doc__, Options, _restore, arguments)
-
-
-def _restore(options: Options) -> int:
+def run(options: Options) -> int:
+    """The exit status: 0, 1 (some pictures failed) or 2."""
     from asyrepro.restoration import batch
     from asyrepro.runs import parts
     from asyrepro.system import devices

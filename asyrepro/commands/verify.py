@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from asyrepro.system.options import TRUST, argument, command, setting
+from asyrepro.system.options import TRUST, argument, setting
 
 
 @dataclass(kw_only=True)
@@ -38,12 +38,7 @@ class Options:
     device: str = setting("auto", "where to evaluate")
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command line; returns the exit status."""
-    return command(__doc__, Options, _verify, arguments)
-
-
-def _verify(options: Options) -> int:
+def run(options: Options) -> int:
     from asyrepro.runs.verification import verify
 
     return 0 if verify(**vars(options)) else 1

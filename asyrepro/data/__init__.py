@@ -1,0 +1,1 @@
+STAND_IN = "bundled stand-in data"  # as reports and messages call it

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from asyrepro.data import bundled, download, images, own, sources
+from asyrepro.data import STAND_IN, bundled, download, images, own, sources
 from asyrepro.data.cache import cached_images
 from asyrepro.data.dataset import DataSet, fingerprint_of, read_all
 from asyrepro.data.sources import FOLDERS, TEST, TRAINING, Folder, NotAvailable
@@ -29,7 +29,6 @@ TABLE2, TABLE4, TABLE5 = (
     [str(name) for names in TEST[table]["images"].values() for name in names]
     for table in ("table2", "table4", "table5")
 )
-STAND_IN = "bundled stand-in data (scikit-image photographs)"
 BUNDLED_TESTS = {"bundled": bundled.TEST, "bundled_validation": bundled.VALIDATION}
 KNOWN = {
     "training": {*TRAINING, "bundled"},
@@ -177,7 +176,7 @@ def listing(root: str | os.PathLike | None = None) -> str:
         lines.append(f"    size:   {sum(folder.megabytes for folder in folders):,.1f} MB of images")
     lines.append(f"bundled: {STAND_IN}")
     lines.append(f"    found:  {available('bundled') or 'not here'}")
-    lines.append("    source: the scikit-image package")
+    lines.append("    source: photographs in the scikit-image package")
     return "\n".join(lines)
 
 

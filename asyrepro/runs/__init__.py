@@ -1,1 +1,0 @@
-from asyrepro.runs import recipes  # noqa: F401 - registers what configs/train.yaml refers to

@@ -1,8 +1,8 @@
 """The settings of a run: from a command line to a configuration that can be run.
 
-Hydra composes the YAML files of configs/ (:func:`compose`); :func:`check` refuses wrong values;
-:mod:`asyrepro.runs.resolve` chooses what depends on the machine. Two configurations with one
-:func:`identity` are the same run.
+Hydra composes the YAML files of configs/ (:func:`compose`); :mod:`asyrepro.runs.schema` refuses
+wrong values; :mod:`asyrepro.runs.resolve` chooses what depends on the machine. Two configurations
+with one :func:`identity` are the same run.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import re
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +25,6 @@ from hydra.errors import HydraException, InstantiationException, MissingConfigEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from asyrepro.runs import schema
 from asyrepro.system.errors import ConfigError
 from asyrepro.system.options import no_such_choice
 
@@ -43,36 +41,20 @@ IDENTITY = (  # the settings that make a run what it is: two runs that agree in 
 )  # fmt: skip
 
 
-def check(cfg: DictConfig) -> None:
-    """Refuse what cannot be run; nothing is read or computed.
-
-    Raises:
-        ConfigError: a value is of the wrong kind or out of range, a data set is unknown, or the
-            task or the loss refuses its options.
-    """
-    schema.check(OmegaConf.to_container(cfg))
-    if cfg.loss.get("base") == cfg.loss.name:
-        raise ConfigError(f"loss.base is {schema.shown(cfg.loss.base)}; name another loss")
-    if cfg.runtime.data is not None and not Path(str(cfg.runtime.data)).expanduser().is_dir():
-        raise ConfigError(
-            f"runtime.data is {schema.shown(cfg.runtime.data)}, which is no folder: name one that "
-            "holds data sets, or make it"
-        )
-    if cfg.dataset.name is None:
-        raise ConfigError("which folder of images? dataset=folder dataset.name=/path/to/images")
-    from asyrepro.data import catalogue  # not to load it for a misspelt setting
-
-    tests = [cfg.testset, cfg.validation, *cfg.benchmarks]
-    catalogue.check_names(cfg.dataset.name, [name for name in tests if name is not None])
-    make(cfg.loss.criterion)
-    task = make(cfg.task)
-    if cfg.recipe.patch % task.scale:
-        raise ConfigError(
-            f"recipe.patch is {cfg.recipe.patch}; it must be a multiple of the scale {task.scale}"
-        )
-
-
 # -------------------------------------------------------------------------------- from Hydra to us
+
+
+def recipe_of(budget: str, model: str) -> str:
+    """The recipe that train.yaml's list of defaults takes for a network.
+
+    The network's for the budget where there is one, recipe/edsr_quick.yaml; else the network's,
+    recipe/edsr.yaml; else recipe/adam.yaml. Files of a folder given with --config-dir count, too.
+    """
+    there = GlobalHydra.instance().config_loader().get_group_options("recipe")
+    return next((name for name in (f"{model}_{budget}", model) if name in there), "adam")
+
+
+OmegaConf.register_new_resolver("recipe_of", recipe_of, replace=True)
 
 
 @contextmanager
@@ -123,7 +105,8 @@ def explained(*others: str) -> Iterator[None]:
 
     ``others`` are names that the command line knows beside those in configs/.
     """
-    _check_installed()
+    if not CONFIGS.is_dir():
+        raise ConfigError(f"there are no configurations in {CONFIGS}: install the package again")
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
@@ -135,27 +118,21 @@ def explained(*others: str) -> Iterator[None]:
         raise ConfigError(str(error)) from error
 
 
-def _check_installed() -> None:
-    if not CONFIGS.is_dir():
-        raise ConfigError(f"there are no configurations in {CONFIGS}: install the package again")
-
-
 def explain(error: Exception, others: Sequence[str] = ()) -> str:
     """Hydra's first line, and what was meant perhaps."""
-    text = str(error).splitlines()[0].rstrip(".")
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _no_such_file(error.missing_cfg_file, error.options)
+    text = str(error).splitlines()[0].rstrip(".")
     if override := getattr(error, "override", None):  # it cannot be parsed
         return f"{override!r} is not understood ({text}); settings are given as name=value"
-    if where := re.search(r"full_key: (\S+)", str(error)):
-        text += f" (in {where[1]})"
-    name = re.search(r"'([^']+)'", text)
-    if name is None:
-        return text
+    if where := getattr(error, "full_key", None):
+        text += f" (in {where})"
+    name = text.partition("'")[2].partition("'")[0]
     if text.startswith("Ambiguous value"):
         sweep = "" if others else ", or add -m to run them one after the other"
-        return f"{name[1]} gives several values: give one{sweep}"
-    return f"{text}; {near}" if (near := nearest(name[1], [*others, *known()])) else text
+        return f"{name} gives several values: give one{sweep}"
+    near = nearest(name, [*others, *known()]) if name else ""
+    return f"{text}; {near}" if near else text
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
@@ -171,21 +148,17 @@ def nearest(name: str, names: Sequence[str]) -> str:
 
 @cache
 def known() -> tuple[str, ...]:
-    """Every setting in configs/, as "task.sigma"."""
+    """Every setting and group in configs/, as "task.sigma" and "task"."""
     found: dict[str, None] = {}
     for path in sorted(CONFIGS.rglob("*.yaml")):
-        group, *rest = path.relative_to(CONFIGS).with_suffix("").parts
-        if group == "hydra":
+        *groups, _ = path.relative_to(CONFIGS).with_suffix("").parts
+        if groups[:1] == ["hydra"]:
             continue
-        start = ".".join([group, *rest[:-1], ""]) if rest and group != "experiment" else ""
-        found |= dict.fromkeys([*[group] * bool(start), *_names(read_yaml(path), start)])
+        start = "".join(f"{group}." for group in groups if group != "experiment")
+        for name in flat(read_yaml(path), start):
+            words = name.split(".")
+            found |= dict.fromkeys(".".join(words[:n]) for n in range(1, len(words) + 1))
     return tuple(name for name in found if not name.startswith(("defaults", "hydra.")))
-
-
-def _names(node: object, start: str) -> Iterator[str]:
-    for key, value in node.items() if isinstance(node, dict) else ():
-        yield f"{start}{key}"
-        yield from _names(value, f"{start}{key}.")
 
 
 def _no_such_file(path: str, options: Sequence[str] | None) -> str:
@@ -207,7 +180,6 @@ def option(group: str, name: str) -> DictConfig:
     Raises:
         ConfigError: the group has no such option.
     """
-    _check_installed()
     path = CONFIGS / group / f"{name}.yaml"
     if not path.is_file():
         raise ConfigError(_no_such_file(f"{group}/{name}", None))
@@ -262,8 +234,15 @@ def difference(old: dict, new: dict) -> str:
     old, new = flat(old), flat(new)
     for key in [*new, *old]:
         if old.get(key) != new.get(key) or (key in old) != (key in new):
-            return f"{key} was {schema.shown(old.get(key))}, now {schema.shown(new.get(key))}"
+            return f"{key} was {shown(old.get(key))}, now {shown(new.get(key))}"
     return ""
+
+
+def shown(value: object) -> str:
+    """A value as it is written in a configuration."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value)
 
 
 def to_yaml(cfg: DictConfig) -> str:

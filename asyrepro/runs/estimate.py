@@ -7,7 +7,7 @@ image of each test set.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from statistics import median
@@ -22,7 +22,7 @@ from asyrepro.runs.resolve import INTERVALS
 from asyrepro.runs.run import Run
 from asyrepro.system import files
 from asyrepro.system.errors import ConfigError
-from asyrepro.training import distributed, speed
+from asyrepro.training import distributed, graphs
 from asyrepro.training.loop import HISTORY
 
 REPORT = 30  # seconds that the report is taken to need
@@ -79,9 +79,9 @@ def _measured(cfg: DictConfig, run: Run) -> tuple[float, float]:
     with torch.random.fork_rng():
         job = Job.prepared(cfg, run)
         batch = cfg.recipe.batch
-        a_patch = speed.measure(job.bare_step(1), job.device, seconds=0, least=1)
+        a_patch = measure(job.bare_step(1), job.device, seconds=0, least=1)
         fit = min(batch, max(1, int(BRIEF / a_patch)))
-        a_step = speed.measure(job.bare_step(fit), job.device, seconds=BRIEF, least=1)
+        a_step = measure(job.bare_step(fit), job.device, seconds=BRIEF, least=1)
         return a_step * batch / fit, _evaluating(job, only_here=True)
 
 
@@ -118,7 +118,7 @@ def steps_within(minutes: float, cfg: DictConfig, run: Run, since: float) -> int
     """
     with torch.random.fork_rng():
         job = Job.prepared(cfg, run)
-        a_step = speed.measure(job.bare_step(), job.device, seconds=min(10.0, 3 * minutes))
+        a_step = measure(job.bare_step(), job.device, seconds=min(10.0, 3 * minutes))
         evaluating = _evaluating(job) + _validating(job)
     spent = time.monotonic() - since
     left = 60 * minutes - spent - evaluating
@@ -128,6 +128,35 @@ def steps_within(minutes: float, cfg: DictConfig, run: Run, since: float) -> int
             f"{_in_words(evaluating)}"
         )
     return max(1, int(SHARE * left / a_step))
+
+
+def measure(
+    step: Callable[[], object], device: torch.device, seconds: float = 3.0, least: int = 2
+) -> float:
+    """Seconds a call of ``step`` takes on ``device``.
+
+    Args:
+        step: called again and again.
+        device: which is waited for.
+        seconds: the time to measure for, about.
+        least: calls that are measured, however long they take.
+    """
+    for _ in range(graphs.EAGER + 2 if device.type == "cuda" else 1):  # kernels are chosen
+        step()
+    _wait(device)
+    started, calls = time.perf_counter(), 0
+    while calls < least or time.perf_counter() - started < seconds:
+        step()
+        calls += 1
+        if calls & (calls - 1) == 0:  # now and then: a GPU runs behind the host
+            _wait(device)
+    _wait(device)
+    return (time.perf_counter() - started) / calls
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _evaluating(job: Job, only_here: bool = False) -> float:

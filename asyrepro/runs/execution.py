@@ -214,7 +214,7 @@ class Job:
             validate=validate,
             validate_every=recipe.validate_every,
             checkpoint_seconds=cfg.runtime.checkpoint_seconds,
-            label=f"{cfg.cell} {cfg.loss.name} seed {cfg.seed}" if cfg.runtime.progress else None,
+            label=f"{cfg.row} {cfg.loss.name} seed {cfg.seed}" if cfg.runtime.progress else None,
         )
 
     def _smaller_batch(self) -> str:

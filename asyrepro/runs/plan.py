@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from asyrepro.runs import config, results
+from asyrepro.data import STAND_IN
+from asyrepro.runs import config, schema
 from asyrepro.runs.checks import check_folder, check_row, what_is_shared
-from asyrepro.runs.resolve import begun_with, resolve, resolved
+from asyrepro.runs.resolve import KEPT, begun_with, resolve, resolved
 from asyrepro.runs.run import Run
 from asyrepro.system.errors import DataError
 
@@ -51,40 +53,22 @@ class Plan:
             ConfigError: a setting is wrong, or a folder or row holds other runs.
             DataError: see :func:`asyrepro.runs.resolve.resolve`.
         """
+        chosen = list(product(experiments, losses))
         named = any(item.startswith("study=") for item in overrides)
         with config.composing():
-            chosen = [
-                (experiment, loss, [f"experiment={experiment}", f"loss={loss}"])
-                for experiment in experiments
-                for loss in losses
-            ]
-            name = [] if named else ["study=${profile.name}"]
-            plan = cls._composed(chosen, seeds, [*overrides, *name])
-            if not named and any(item.values["dataset"]["name"] == "bundled" for item in plan.runs):
+            study = [] if named else ["study=${profile.name}"]
+            plan = cls(_composed(chosen, seeds, [*overrides, *study]))
+            if not named and any(map(_on_stand_in, plan.runs)):
                 begun = plan.study
-                plan = cls._composed(chosen, seeds, [*overrides, "study=${profile.name}-bundled"])
-                if any(item.values["dataset"]["name"] != "bundled" for item in plan.runs):
+                study = ["study=${profile.name}-bundled"]
+                plan = cls(_composed(chosen, seeds, [*overrides, *study]))
+                if not all(map(_on_stand_in, plan.runs)):
                     raise DataError(
-                        f"{begun} holds runs with {results.STAND_IN}, and the real images can be "
+                        f"{begun} holds runs with {STAND_IN}, and the real images can be "
                         f"had now: rename it to {plan.study}, or choose another study"
                     )
         plan._check()
         return plan
-
-    @classmethod
-    def _composed(cls, chosen: list, seeds: Sequence[str], overrides: list[str]) -> Plan:
-        plain = [item for item in overrides if not _of_a_launcher(item)]
-        shared = not any(item.lstrip("+~").startswith("loss.") for item in plain)
-        found, rows = {}, {}
-        for experiment, loss, own in chosen:
-            # Losses share their row, unless settings of a loss are given.
-            row = rows.get(experiment) if shared else None
-            variants = _Seeds([*own, *plain], row)
-            rows[experiment] = variants.row
-            for seed in seeds:
-                found[seed, experiment, loss] = variants.planned(seed)
-        order = [(seed, *key[:2]) for seed in seeds for key in chosen]
-        return cls([found[key] for key in order])
 
     @property
     def cfg(self) -> DictConfig:
@@ -108,20 +92,35 @@ class Plan:
                 met.add(shared)
 
 
+def _on_stand_in(item: Planned) -> bool:
+    return item.values["dataset"]["name"] == "bundled"
+
+
+def _composed(
+    chosen: list[tuple[str, str]], seeds: Sequence[str], overrides: list[str]
+) -> list[Planned]:
+    """The runs of each experiment and loss with each seed, the first seed's in front."""
+    plain = [item for item in overrides if not _of_a_launcher(item)]
+    variants = [_Seeds([f"experiment={e}", f"loss={loss}", *plain]) for e, loss in chosen]
+    return [each.planned(seed) for seed in seeds for each in variants]
+
+
+def _of_a_launcher(item: str) -> bool:
+    name = item.lstrip("+")
+    return name.startswith(("hydra/", "hydra.")) and not name.startswith("hydra.searchpath")
+
+
 class _Seeds:
     """The runs of one experiment and loss, which differ in their seed: composed once."""
 
-    def __init__(self, overrides: list[str], row: str | None):
-        """``row``: the row's name, where it is known already."""
+    def __init__(self, overrides: list[str]):
         self.overrides = overrides
         composed = config.compose(overrides)
-        first = Run.of(composed, row)
-        self.row, self.folder = first.row, first.folder.parent
+        self.folder = Run.of(composed).folder.parent
         self.plain = config.plain(composed)
-        config.check(self.plain)
-        text = OmegaConf.to_yaml(config.without_hydra(composed))
-        self.reads_seed = "${seed}" in text
-        self.known: dict[tuple, dict] = {}
+        schema.check(self.plain)
+        self.reads_seed = "${seed}" in OmegaConf.to_yaml(config.without_hydra(composed))
+        self.known: dict[tuple, dict] = {}  # by what resolving looks at in the run's row
 
     def planned(self, seed: str) -> Planned:
         overrides = [*self.overrides, f"seed={seed}"]
@@ -130,14 +129,9 @@ class _Seeds:
             run = Run.of(composed)
             return Planned(OmegaConf.to_container(resolve(composed, run)), run, overrides)
         run = Run(self.folder / f"seed{int(seed)}")
-        begun = begun_with(run) or {"dataset": {}, "task": {}}
-        kept = begun["dataset"].get("name"), begun.get("amp"), begun["task"].get("border")
-        key = (begun["dataset"] != {}, *kept, run.finished)
+        begun = begun_with(run) or {}
+        data, task = begun.get("dataset", {}).get("name"), begun.get("task", {})
+        key = (bool(begun), run.finished, data, begun.get("amp"), *map(task.get, KEPT))
         if key not in self.known:
             self.known[key] = OmegaConf.to_container(resolved(self.plain.copy(), run))
         return Planned(self.known[key] | {"seed": int(seed)}, run, overrides)
-
-
-def _of_a_launcher(item: str) -> bool:
-    name = item.lstrip("+")
-    return name.startswith(("hydra/", "hydra.")) and not name.startswith("hydra.searchpath")

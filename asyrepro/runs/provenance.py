@@ -171,9 +171,8 @@ def collect(study: Path | str) -> Path | None:
     """Write ``reproducibility.json`` of a study from its run folders.
 
     What a run's provenance.json says comes first, then what the file said before about the same
-    rows; of a run finished by a version that kept no provenance.json, the rest is read from its
-    configuration, rows and weights, and null where these do not tell. Without run folders the file
-    is left as it is.
+    rows; of a run that has no provenance.json there are hashes of what is there, and null for the
+    rest. Without run folders the file is left as it is.
 
     Returns:
         The file, or None if there are no run folders.
@@ -241,21 +240,11 @@ def _earlier(before: dict, run: Run) -> dict | None:
 
 def _reconstructed(run: Run) -> dict:
     """What can be told of a run that has no provenance.json."""
-    settings = run.settings or {}
-    row = next(iter(files.read_csv(run.rows)), {})
-    told = dict(item.rsplit(" ", 1) for item in row.get("versions", "").split("; ") if item)
     weights = run.kept_weights
-    environment = {
-        "code": {"commit": None, "dirty": None},
-        "cpu": None,
-        "device": row.get("device") or None,
-        "flags": {key: settings.get(key) for key in ("amp", "channels_last")},
-        "versions": {name: told.get(name) for name in ("python", *PACKAGES)},
-    }
     return {
-        "config": row.get("config") or None,
+        "config": run.identity,
         "data": None,
-        "environments": [environment],
+        "environments": [],
         "finished": None,
         "rows_sha256": sha256(run.rows),
         **(_hashes_of(weights) if weights else weight_hashes({})),

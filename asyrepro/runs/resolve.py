@@ -9,8 +9,8 @@ from itertools import chain
 
 from omegaconf import DictConfig
 
-from asyrepro.data import catalogue
-from asyrepro.runs import config, results
+from asyrepro.data import STAND_IN, catalogue
+from asyrepro.runs import config, schema
 from asyrepro.runs.run import Run
 from asyrepro.system import devices
 from asyrepro.system.errors import DataError
@@ -18,6 +18,7 @@ from asyrepro.training import checkpoint, foreign
 
 SAID = "ASYREPRO_SAID"  # the environment variable that holds the notes that have been printed
 INTERVALS = ("log_every", "validate_every")  # of a recipe, in steps
+KEPT = ("border", "noise")  # of a task: runs of a row have one border and one test noise
 
 
 def resolve(cfg: DictConfig, run: Run | None = None) -> DictConfig:
@@ -30,36 +31,29 @@ def resolve(cfg: DictConfig, run: Run | None = None) -> DictConfig:
             begun there keeps its training set. A finished run needs no data.
 
     Raises:
-        ConfigError: see :func:`asyrepro.runs.config.check`; or there is no such device.
+        ConfigError: see :func:`asyrepro.runs.schema.check`; or there is no such device.
         DataError: a data set can neither be found nor downloaded, and ``fallback`` is false or has
             nothing to offer; or the stand-in was taken before, and the real one can be had now.
     """
     cfg = config.plain(cfg)
-    config.check(cfg)
+    schema.check(cfg)
     return resolved(cfg, run)
 
 
 def resolved(cfg: DictConfig, run: Run | None = None) -> DictConfig:
     """:func:`resolve` of a configuration that is checked already, in place."""
     device = devices.choose(cfg.runtime.device)
-    done = run is not None and run.finished
+    done, begun = run is not None and run.finished, begun_with(run)
     if not done:
         for name in filter(catalogue.is_folder, data_sets(cfg)):
             catalogue.provide(name)  # nothing stands in for images of your own
-    begun = begun_with(run)
-    if cfg.get("minutes") and begun:  # as many steps as were chosen then
-        for name in INTERVALS:
-            cfg.recipe[name] = begun["recipe"][name]
-        set_steps(cfg.recipe, begun["recipe"]["steps"])
+    if begun:
+        _keep(begun, cfg)
     set_steps(cfg.recipe, min(cfg.recipe.steps, cfg.max_steps or cfg.recipe.steps))
-    for name in ("border", "noise"):  # runs of a row have one border and one test noise
-        if begun and name in cfg.task and name not in begun["task"]:
-            cfg.task[name] = config.ADDED[name]
     if cfg.get("from"):
         cfg.from_sha256 = checkpoint.digest(foreign.state_dict(cfg["from"]))
     if cfg.amp == "auto":
-        known = begun.get("amp") if begun else None
-        cfg.amp = known if isinstance(known, bool) else devices.fast_bfloat16(device)
+        cfg.amp = devices.fast_bfloat16(device)
     if cfg.fallback:
         _choose_training_set(cfg, run, begun and begun["dataset"]["name"], done)
     if cfg.dataset.name == "bundled":
@@ -67,6 +61,19 @@ def resolved(cfg: DictConfig, run: Run | None = None) -> DictConfig:
         if cfg.table is not None and cfg.testset:  # no table mixes real and stand-in images
             cfg.testset, cfg.benchmarks = "bundled", []
     return cfg
+
+
+def _keep(begun: dict, cfg: DictConfig) -> None:
+    """Take over what ``cfg`` leaves open and the row was ``begun`` with."""
+    if cfg.get("minutes"):  # as many steps as were chosen then
+        for name in INTERVALS:
+            cfg.recipe[name] = begun["recipe"][name]
+        set_steps(cfg.recipe, begun["recipe"]["steps"])
+    for name in KEPT:
+        if name in cfg.task and name not in begun["task"]:
+            cfg.task[name] = config.ADDED[name]
+    if cfg.amp == "auto" and isinstance(begun.get("amp"), bool):
+        cfg.amp = begun["amp"]
 
 
 def set_steps(recipe: DictConfig, steps: int) -> None:
@@ -111,14 +118,12 @@ def _choose_training_set(cfg: DictConfig, run: Run | None, begun: str | None, do
         except catalogue.NotAvailable as error:
             if option.instead is None:
                 raise
-            _say_once(
-                f"note     {option.instead} is trained on instead of {option.name}, as "
-                f"{error.reason}"
-            )
+            text = f"{option.instead} is trained on instead of {option.name}, as {error.reason}"
+            _say_once(f"note     {text}")
     if begun == "bundled" and not done:
         raise DataError(
-            f"{run.folder.parents[1]} was begun with {results.STAND_IN}, and {cfg.dataset.name} "
-            "can be had now: choose another study, or delete that folder"
+            f"{run.study} was begun with {STAND_IN}, and {cfg.dataset.name} can be had "
+            "now: choose another study, or delete that folder"
         )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from asyrepro.data import STAND_IN  # noqa: F401 - a mark of such rows in all reports
 from asyrepro.metrics import FURTHER
 from asyrepro.runs.run import Run
 from asyrepro.system.errors import DataError
@@ -35,8 +36,6 @@ CONTROLS = tuple(
     for base in BASES
 )
 LOSS_ORDER = (*PAPER_LOSSES, *CONTROLS)
-
-STAND_IN = "bundled stand-in data"
 
 
 def loss_rank(loss: str) -> tuple[int, str]:

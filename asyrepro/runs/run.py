@@ -30,6 +30,7 @@ from asyrepro.system.errors import DataError
 
 # Settings that are part of a run's identity but not of its row's name.
 UNNAMED = ("seed", "amp", "loss.name", "loss.base", "from_sha256")
+CHOOSING = ("budget", "recipe", "sweep")  # groups that an identity comes from, beside its settings
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,13 @@ class Run:
     folder: Path
 
     @classmethod
-    def of(cls, cfg: DictConfig, row: str | None = None) -> Run:
+    def of(cls, cfg: DictConfig) -> Run:
         """The run that a configuration is of, as :func:`asyrepro.runs.config.compose` returns it.
-
-        ``row``: the row's name, where it is known.
 
         The folder's name comes from the values alone: a setting that is written out with its
         default adds nothing to it.
         """
-        row = row or ",".join([str(cfg.cell), *_variant(cfg)])
+        row = ",".join([str(cfg.row), *_variant(cfg)])
         study = Path(str(cfg.results)) / str(cfg.study)  # study=2024 is a number
         return cls(study / row / str(cfg.loss.name) / f"seed{cfg.seed}")
 
@@ -171,6 +170,8 @@ def finished(study: Path | str) -> list[Run]:
 
 def _variant(cfg: DictConfig) -> list[str]:
     """The fewest settings that make of the experiment what ``cfg`` is, as ["task.scale=2"]."""
+    if not any(map(_changes, cfg.hydra.overrides.task)):
+        return []
     start, groups = _choices(cfg)
     default = _composed((*start, *groups))
     ours, theirs = config.flat(_raw(cfg)), config.flat(_raw(default))
@@ -188,6 +189,13 @@ def _variant(cfg: DictConfig) -> list[str]:
                 groups = rest
     named = [f"{key}={_text(ours[key])}" if key in ours else key for key in changed]
     return [item.replace("/", ".") for item in sorted([*groups, *named])]
+
+
+def _changes(override: str) -> bool:
+    """Whether an override can make another run of an experiment, loss and seed."""
+    name = override.lstrip("+~").partition("=")[0]
+    first = name.partition(".")[0].partition("/")[0].partition("@")[0]
+    return name not in ("loss", *UNNAMED) and first in (*config.IDENTITY, *CHOOSING)
 
 
 def _choices(cfg: DictConfig) -> tuple[list[str], list[str]]:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from omegaconf import DictConfig, OmegaConf
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -16,14 +17,18 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    ValidationInfo,
+    field_validator,
 )
 
+from asyrepro.data import catalogue
+from asyrepro.runs.config import make, shown
 from asyrepro.system.errors import ConfigError
 
 
 def _word(value: str) -> str:
-    if "/" in value or value in ("", ".", ".."):
-        raise ValueError("it must be a word, without a slash")
+    if not re.fullmatch(r"\w[\w.-]*", value):
+        raise ValueError("it must be a word of letters, digits, _, - and .")
     return value
 
 
@@ -42,9 +47,15 @@ def _described(value: dict) -> dict:
     return value
 
 
-def _loss_name(value: str) -> str:
-    if not re.fullmatch(r"[\w.-]+", value):
-        raise ValueError("name a loss, in a word")
+def _folder(value: str) -> str:
+    if not Path(value).expanduser().is_dir():
+        raise ValueError("it is no folder: name one that holds data sets, or make it")
+    return value
+
+
+def _named(value: str | None) -> str:
+    if value is None:
+        raise ValueError("which folder of images? dataset=folder dataset.name=/path/to/images")
     return value
 
 
@@ -82,16 +93,24 @@ class Runtime(Part):
     compile: bool
     progress: bool
     download: bool
+    data: Annotated[str, AfterValidator(_folder)] | None = None  # folder of data sets
 
 
 class Loss(Part):
     name: Word
     criterion: Described
-    base: Annotated[Word, AfterValidator(_loss_name)] | None = None  # what it is compared with
+    base: Word | None = None  # what it is compared with
+
+    @field_validator("base")
+    @classmethod
+    def _another(cls, base: str | None, info: ValidationInfo) -> str | None:
+        if base is not None and base == info.data.get("name"):
+            raise ValueError("name another loss")
+        return base
 
 
 class DataSet(Part):
-    name: str | None  # of a folder its path, with a slash
+    name: Annotated[str | None, AfterValidator(_named)]  # of a folder its path, with a slash
     white: PositiveInt | None = None  # in the files of your own folders
 
 
@@ -100,7 +119,7 @@ class Settings(Part):
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     study: Annotated[Any, AfterValidator(_study)]
-    cell: Word
+    row: Word
     table: Literal[None, 2, 3, 4, 5]
     amp: Literal["auto", True, False]
     channels_last: bool
@@ -116,26 +135,35 @@ class Settings(Part):
     dataset: DataSet
 
 
-def check(settings: dict) -> None:
-    """ConfigError if one of a run's settings is missing, of the wrong kind or out of range."""
+KINDS = ("float", "int", "bool", "str")  # which pydantic names where several are allowed
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse a configuration that cannot be run; no image is read and nothing computed.
+
+    Raises:
+        ConfigError: a value is missing, of the wrong kind or out of range, a data set is unknown,
+            or the task or the loss refuses its options.
+    """
     try:
-        Settings.model_validate(settings)
+        Settings.model_validate(OmegaConf.to_container(cfg))
     except ValidationError as error:
         raise ConfigError(_refusal(error)) from error
+    tests = [cfg.testset, cfg.validation, *cfg.benchmarks]
+    catalogue.check_names(cfg.dataset.name, [name for name in tests if name is not None])
+    make(cfg.loss.criterion)
+    task = make(cfg.task)
+    if cfg.recipe.patch % task.scale:
+        raise ConfigError(
+            f"recipe.patch is {cfg.recipe.patch}; it must be a multiple of the scale {task.scale}"
+        )
 
 
 def _refusal(error: ValidationError) -> str:
     """The first thing that the schema refuses, in a sentence with the setting's name and value."""
     found = error.errors()[0]
-    name = ".".join(part for part in map(str, found["loc"]) if part not in ("float", "int", "bool"))
+    name = ".".join(part for part in map(str, found["loc"]) if part not in KINDS)
     if found["type"] == "missing":
         return f"{name} is missing; give it a value"
     reason = found["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
     return f"{name} is {shown(found['input'])}; {reason}"
-
-
-def shown(value: object) -> str:
-    """A value as it is written in a configuration."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return repr(value)

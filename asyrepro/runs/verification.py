@@ -8,7 +8,8 @@ What cannot be checked (no weights kept, data not here) is said.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -66,20 +67,12 @@ def verify(
     if not study.is_dir():
         raise DataError(f"there is no study at {study}: check its name")
     check = _Check(study, tolerance, data, devices.choose(device), trust)
-    names = _chosen(check.names(), runs or [], study)
+    chosen = _chosen(check.runs(), runs or [], study)
     outcomes = []
-
-    def add(outcome: Outcome) -> None:
+    for outcome in check.outcomes(chosen, everything=not runs):
         log(str(outcome))
         outcomes.append(outcome)
-
-    for name in names:
-        add(check.run(name))
-    for path, name in check.baselines(names):
-        add(check.baseline(path, name))
-    for outcome in (check.data_sets(names), check.metrics(everything=not runs)):
-        add(outcome)
-    for line in check.summary(outcomes, names):
+    for line in check.summary(outcomes, chosen):
         log(line)
     return not any(outcome.differs for outcome in outcomes)
 
@@ -89,15 +82,16 @@ def further(stored: pd.DataFrame) -> list[str]:
     return [name for name in FURTHER if name in stored and stored[name].notna().any()]
 
 
-def _chosen(names: list[str], patterns: list[str], study: Path) -> list[str]:
-    chosen = set() if patterns else set(names)
+def _chosen(runs: list[Run], patterns: list[str], study: Path) -> list[Run]:
+    chosen = set() if patterns else set(runs)
     for pattern in patterns:
-        fits = [n for n in names if fnmatchcase(n, pattern) or fnmatchcase(n, f"{pattern}/*")]
+        both = (pattern, f"{pattern}/*")
+        fits = [run for run in runs if any(fnmatchcase(run.name, each) for each in both)]
         if not fits:
-            known = f"; there is {names[0]}" if names else ""
+            known = f"; there is {runs[0].name}" if runs else ""
             raise ConfigError(f"no run of {study} is called {pattern!r}{known}")
         chosen.update(fits)
-    return sorted(chosen)
+    return sorted(chosen, key=lambda run: run.name)
 
 
 class _Check:
@@ -109,80 +103,71 @@ class _Check:
         tolerance: float,
         data: str | None,
         device: torch.device,
-        trust: Collection[str] = (),
+        trust: Collection[str],
     ):
-        self.trust = trust
         self.study, self.tolerance, self.data, self.device = study, tolerance, data, device
+        self.trust = trust
         self.frame = results.load(study)
         self.recorded = provenance.read(study / provenance.STUDY)
+        self.known = self.recorded["cells"] if self.recorded else {}  # what is recorded of runs
         self.claimed: set[int] = set()  # rows of metrics.csv that belong to a run or baseline
         self.testsets: dict[tuple, catalogue.DataSet | None] = {}
 
-    def names(self) -> list[str]:
-        """The runs that have run folders, kept weights or recorded hashes."""
+    def runs(self) -> list[Run]:
+        """Those that have a folder, kept weights or recorded hashes."""
         kept = self.study / "weights"
-        found = [p.relative_to(kept).with_suffix("").as_posix() for p in kept.glob("*/*/seed*.pt")]
-        return sorted({*found, *(run.name for run in finished(self.study)), *self._known()})
+        found = {p.relative_to(kept).with_suffix("").as_posix() for p in kept.glob("*/*/seed*.pt")}
+        found |= {*self.known, *(run.name for run in finished(self.study))}
+        return [Run(self.study / name) for name in sorted(found)]
 
-    def _known(self) -> dict[str, dict]:
-        return self.recorded["cells"] if self.recorded else {}
+    def outcomes(self, runs: list[Run], everything: bool) -> Iterator[Outcome]:
+        """What the check of each run finds, of their baselines, data sets and metrics.csv."""
+        for run in runs:
+            yield self.run(run)
+        rows = {run.row: run for run in runs}
+        for path in sorted(self.study.glob("baselines/*.csv")):
+            frame = results.read_rows(path)
+            row = path.stem.removesuffix(f"_{frame['testset'].iloc[0]}")
+            if row in rows:
+                yield self.baseline(path, frame, rows[row])
+        yield self.data_sets(runs)
+        yield self.metrics(everything)
 
-    def run(self, name: str) -> Outcome:
+    # ------------------------------------------------------------------------------ what is checked
+
+    def run(self, run: Run) -> Outcome:
         """Configuration, rows and weights of a run, and its part of metrics.csv."""
-        outcome = Outcome(name)
-        known = self._known().get(name, {})
+        outcome, known = Outcome(run.name), self.known.get(run.name, {})
         if self.recorded and not known:
             outcome.differs.append(f"{provenance.STUDY} does not have it")
         try:
-            cfg = self._configuration(name)
+            cfg = self._configuration(run)
             if cfg is None:
                 outcome.unchecked.append(f"{NO_WEIGHTS}, nor its folder")
                 return outcome
             identity = config.identity(cfg)
             outcome.same_hash("configuration", identity, known.get("config"))
-            stored = self._rows(identity, Run(self.study / name).variant)
-            self._run_folder(outcome, self.study / name, stored, known)
-            self._weights(outcome, name, identity, stored, known)
+            frame = self.frame
+            stored = frame[(frame["config"] == identity) & (frame["variant"] == run.variant)]
+            self.claimed.update(stored.index)
+            if run.finished:
+                rows = results.read_rows(run.rows, may_be_empty=True)
+                outcome.same_hash("rows", provenance.sha256(run.rows), known.get("rows_sha256"))
+                outcome.same_rows(rows, stored)
+            if run.kept_weights is None:
+                outcome.unchecked.append(NO_WEIGHTS)
+            else:
+                self._weights(outcome, run.kept_weights, identity, stored, known)
         except checkpoint.NotTrusted as error:
             outcome.unchecked.append(f"weights not checked ({error.advice})")
         except UserError as error:
             outcome.differs.append(str(error))
         return outcome
 
-    def _configuration(self, name: str) -> DictConfig | None:
-        """A run's, for comparisons only: nothing is built from a folder's config.yaml."""
-        path = self.study / name / "config.yaml"
-        if not path.is_file():
-            path = Run(self.study / name).kept_weights
-            return path and parts.load(path, trusted=self.trust)[2]
-        try:
-            cfg = OmegaConf.load(path)
-            config.identity(cfg)
-        except Exception as error:  # yaml's and OmegaConf's are many
-            raise DataError(f"{path} is damaged") from error
-        return cfg
-
-    def _rows(self, identity: str, variant: str) -> pd.DataFrame:
-        """A run's rows of metrics.csv."""
-        frame = self.frame
-        rows = frame[(frame["config"] == identity) & (frame["variant"] == variant)]
-        self.claimed.update(rows.index)
-        return rows
-
-    def _run_folder(self, outcome: Outcome, folder: Path, stored: pd.DataFrame, known: dict):
-        path = folder / "rows.csv"
-        if not path.is_file():
-            return
-        outcome.same_hash("rows", provenance.sha256(path), known.get("rows_sha256"))
-        outcome.same_rows(results.read_rows(path, may_be_empty=True), stored)
-
     def _weights(
-        self, outcome: Outcome, name: str, identity: str, stored: pd.DataFrame, known: dict
+        self, outcome: Outcome, path: Path, identity: str, stored: pd.DataFrame, known: dict
     ) -> None:
-        path = Run(self.study / name).kept_weights
-        if path is None:
-            outcome.unchecked.append(NO_WEIGHTS)
-            return
+        """Weights against their hash, and evaluated again."""
         network, task, cfg = parts.load(path, self.device, self.trust)
         weights = checkpoint.load(path)["network"]
         half = any(tensor.dtype == torch.float16 for tensor in weights.values())
@@ -192,50 +177,25 @@ class _Check:
             outcome.differs.append(f"{path.name} is of another configuration than the folder")
             return
         tolerance = max(self.tolerance, HALF_TOLERANCE) if half else self.tolerance
-        first = [catalogue.short(cfg.testset)] if cfg.testset else []
-        for wanted in dict.fromkeys([*stored["testset"], *first]):
-            testset = self._testset(named(wanted, cfg), task, cfg)
+        own = [catalogue.short(cfg.testset)] if cfg.testset else []
+        for name in dict.fromkeys([*stored["testset"], *own]):
+            testset = self._testset(name, task, cfg)
             if testset is None:
-                outcome.unchecked.append(f"{wanted} is not here")
+                outcome.unchecked.append(f"{name} is not here")
                 continue
             try:
-                with devices.memory(f"an image of {wanted} does not fit into the free memory"):
+                with devices.memory(f"an image of {name} does not fit into the free memory"):
                     again = evaluation.evaluate(
                         network, testset, task, device=self.device, further=further(stored)
                     )
             except ValueError as error:  # finite weights, but no finite image
-                outcome.differs.append(f"{wanted} cannot be evaluated: {error}")
+                outcome.differs.append(f"{name} cannot be evaluated: {error}")
                 continue
-            outcome.evaluated(again, stored[stored["testset"] == wanted], tolerance)
+            outcome.evaluated(again, stored[stored["testset"] == name], tolerance)
 
-    def _testset(self, name: str, task: Task, cfg: DictConfig) -> catalogue.DataSet | None:
-        if catalogue.is_folder(name) and not catalogue.fingerprint("test", name):
-            return None  # missing, or without images
-        reading = {**task.reading(), "white": cfg.dataset.get("white")}
-        key = (name, *reading.values())
-        if key not in self.testsets:
-            try:
-                found = catalogue.test_set(name, **reading, root=self.data, download=False)
-            except catalogue.NotAvailable:
-                found = None
-            self.testsets[key] = found
-        return self.testsets[key]
-
-    def baselines(self, names: list[str]) -> list[tuple[Path, str]]:
-        """The files of baselines of these runs, each with the name of a run of its task."""
-        groups = {name.split("/")[0]: name for name in names}
-        found = []
-        for path in sorted(self.study.glob("baselines/*.csv")):
-            testset = results.read_rows(path)["testset"].iloc[0]
-            group = path.stem.removesuffix(f"_{testset}")
-            if group in groups:
-                found.append((path, groups[group]))
-        return found
-
-    def baseline(self, path: Path, name: str) -> Outcome:
-        """The rows of the degraded images, which need no weights: their file, and once more."""
+    def baseline(self, path: Path, rows: pd.DataFrame, run: Run) -> Outcome:
+        """The rows of the degraded images of a run's row, which need no weights."""
         outcome = Outcome(path.relative_to(self.study).as_posix())
-        rows = results.read_rows(path)
         stored = self.frame[self.frame["seed"].isna()]
         for column in ("model", "dataset", "loss", "testset", "variant"):
             stored = stored[stored[column] == rows[column].iloc[0]]
@@ -244,34 +204,38 @@ class _Check:
             known = self.recorded["baselines"].get(path.name)
             outcome.same_hash("rows", provenance.sha256(path), known)
         outcome.same_rows(rows, stored)
-        cfg = self._configuration(name)
-        task = cfg and _task(cfg, self.trust)
-        testset = task and self._testset(named(rows["testset"].iloc[0], cfg), task, cfg)
-        if not testset:
-            lacking = rows["testset"].iloc[0] if task else cfg and cfg.task["_target_"]
-            outcome.unchecked.append(f"not checked: {lacking} is not here, or not trusted")
-        else:
-            again = evaluation.evaluate_baseline(testset, task, further(stored))
-            outcome.evaluated(again, stored, self.tolerance)
+        cfg, lacking = None, rows["testset"].iloc[0]
+        with suppress(UserError):  # of which the check of the run itself tells
+            cfg = self._configuration(run)
+        if cfg is not None:
+            kind = cfg.task.get("_target_")
+            if checkpoint.is_trusted(kind, "task", self.trust):  # it may come from a stranger
+                task = config.make(cfg.task)
+                if testset := self._testset(lacking, task, cfg):
+                    again = evaluation.evaluate_baseline(testset, task, further(stored))
+                    outcome.evaluated(again, stored, self.tolerance)
+                    return outcome
+            else:
+                lacking = kind
+        outcome.unchecked.append(f"not checked: {lacking} is not here, or not trusted")
         return outcome
 
-    def data_sets(self, names: list[str]) -> Outcome:
+    def data_sets(self, runs: list[Run]) -> Outcome:
         """Whether the images that are here are those that the runs were made from."""
-        outcome, seen = Outcome("data sets"), {}
-        folders = {}  # by label, the path of one's own images
-        for name in names:
-            key = self._known().get(name, {}).get("data")
-            if key is None:
-                continue
-            for label, fingerprint in self.recorded["data"][key].items():
-                seen.setdefault(label, set()).add(fingerprint)
-            folders |= self._folders(name)
+        outcome = Outcome("data sets")
+        seen: dict[str, set[str]] = {}  # fingerprints by label, as "training bsd300"
+        folders: dict[str, str] = {}  # the paths of your own images by label
+        for run in runs:
+            if key := self.known.get(run.name, {}).get("data"):
+                for label, fingerprint in self.recorded["data"][key].items():
+                    seen.setdefault(label, set()).add(fingerprint)
+                with suppress(UserError):
+                    folders |= _own_folders(self._configuration(run))
         for label, fingerprints in sorted(seen.items()):
-            kind, called = label.split(" ", 1)
-            try:
-                here = catalogue.fingerprint(kind, folders.get(label, called), self.data)
-            except ConfigError:  # a folder whose path is not known here
-                here = None
+            kind, name = label.split(" ", 1)
+            here = None
+            with suppress(ConfigError):  # a folder whose path is not known here
+                here = catalogue.fingerprint(kind, folders.get(label, name), self.data)
             if len(fingerprints) > 1:
                 outcome.differs.append(f"runs used different images as {label}")
             elif here is None:
@@ -281,17 +245,6 @@ class _Check:
         if not seen:
             outcome.unchecked.append("no fingerprints were recorded")
         return outcome
-
-    def _folders(self, name: str) -> dict[str, str]:
-        """The paths of a run's own images: {"training photos": "/path/to/photos"}."""
-        try:
-            cfg = self._configuration(name)
-        except UserError:  # which the check of the run itself says
-            return {}
-        if cfg is None:
-            return {}
-        training, *tests = resolve.data_sets(cfg)
-        return _labelled("training", [training]) | _labelled("test", tests)
 
     def metrics(self, everything: bool) -> Outcome:
         """metrics.csv as a whole: its hash, and rows that belong to nothing."""
@@ -306,59 +259,75 @@ class _Check:
             outcome.unchecked.append(f"the runs of {rest} of its rows are not here")
         return outcome
 
-    def summary(self, outcomes: list[Outcome], names: list[str]) -> list[str]:
+    # ---------------------------------------------------------------------------- what they need
+
+    def _configuration(self, run: Run) -> DictConfig | None:
+        """A run's, for comparisons only: nothing is built from a folder's config.yaml."""
+        if run.settings is not None:
+            return OmegaConf.create(run.settings)
+        path = run.kept_weights
+        return path and checkpoint.configuration(checkpoint.load(path), path, self.trust)
+
+    def _testset(self, name: str, task: Task, cfg: DictConfig) -> catalogue.DataSet | None:
+        """A test set by its name in metrics.csv; None if it is not here."""
+        name = named(name, cfg)
+        if catalogue.is_folder(name) and not catalogue.fingerprint("test", name):
+            return None  # missing, or without images
+        reading = {**task.reading(), "white": cfg.dataset.get("white")}
+        key = (name, *reading.values())
+        if key not in self.testsets:
+            self.testsets[key] = None
+            with suppress(catalogue.NotAvailable):
+                found = catalogue.test_set(name, **reading, root=self.data, download=False)
+                self.testsets[key] = found
+        return self.testsets[key]
+
+    # --------------------------------------------------------------------------------- in words
+
+    def summary(self, outcomes: list[Outcome], runs: list[Run]) -> list[str]:
         """What was checked, what could not be, and what differs, in lines."""
-        runs = [outcome for outcome in outcomes if outcome.name in names]
-        again = [outcome for outcome in runs if outcome.largest]
-        largest: dict[str, float] = {}
-        for outcome in again:
-            for metric, value in outcome.largest.items():
-                largest[metric] = max(value, largest.get(metric, 0.0))
+        of_runs = outcomes[: len(runs)]
+        again = [outcome.largest for outcome in of_runs if outcome.largest]
+        largest = {
+            metric: max(found.get(metric, 0.0) for found in again)
+            for metric in dict.fromkeys(metric for found in again for metric in found)
+        }
         numbers = f" ({in_words(largest)})" if again else ""
         lines = ["", f"{len(runs)} runs, {len(again)} evaluated again{numbers}"]
-        reasons = Counter(reason for outcome in runs for reason in set(outcome.unchecked))
+        reasons = Counter(reason for outcome in of_runs for reason in set(outcome.unchecked))
         lines += [f"{why}: {n} runs not evaluated again" for why, n in sorted(reasons.items())]
         if not self.recorded:
             lines.append(f"no {provenance.STUDY} here: no hashes checked")
-        lines += self._elsewhere(names)
+        if elsewhere := self._elsewhere(runs):
+            lines.append(f"made with {'; '.join(elsewhere)}: last digits may differ")
         differ = [outcome.name for outcome in outcomes if outcome.differs]
         lines.append(f"{len(differ)} differ: {', '.join(differ)}" if differ else "nothing differs")
         return lines
 
-    def _elsewhere(self, names: list[str]) -> list[str]:
-        """Where the runs were made with other versions, or elsewhere, than they are checked."""
-        here = provenance.versions()
-        device = devices.name_of(self.device)
-        known = [self._known()[name] for name in names if name in self._known()]
+    def _elsewhere(self, runs: list[Run]) -> list[str]:
+        """In what the runs' versions and devices differ from those here."""
+        here, device = provenance.versions(), devices.name_of(self.device)
+        keys = {k for run in runs for k in self.known.get(run.name, {}).get("environments", [])}
         found = set()
-        for key in {key for entry in known for key in entry["environments"]}:
-            environment = self.recorded["environments"][key]
-            there = environment["versions"]
-            found |= {
-                f"{name} {there[name]}, here {here[name]}"
-                for name in ("torch", "numpy", "scikit-image")
-                if there[name] not in (None, here[name])
-            }
-            if environment["device"] not in (None, device):
-                found.add(f"{environment['device']}, here {device}")
-        if not found:
-            return []
-        return [f"made with {'; '.join(sorted(found))}: last digits may differ"]
-
-
-def _task(cfg: DictConfig, trust: Collection[str]) -> Task | None:
-    """The task of a configuration that may come from a stranger; None unless it is trusted."""
-    known = checkpoint.is_trusted(cfg.task.get("_target_"), "task", trust)
-    return config.make(cfg.task) if known else None
+        for key in keys:
+            there = self.recorded["environments"][key]
+            for name in ("torch", "numpy", "scikit-image"):
+                if there["versions"][name] not in (None, here[name]):
+                    found.add(f"{name} {there['versions'][name]}, here {here[name]}")
+            if there["device"] not in (None, device):
+                found.add(f"{there['device']}, here {device}")
+        return sorted(found)
 
 
 def named(testset: str, cfg: DictConfig) -> str:
     """A test set of metrics.csv as the configuration names it: a folder by its path."""
-    _, *tests = resolve.data_sets(cfg)
-    return _labelled("test", tests).get(f"test {testset}", testset)
+    return _own_folders(cfg).get(f"test {testset}", testset)
 
 
-def _labelled(kind: str, names: list[str]) -> dict[str, str]:
-    """Folders of one's own by the labels that provenance gives their fingerprints."""
-    folders = filter(catalogue.is_folder, names)
-    return {f"{kind} {catalogue.short(name)}": name for name in folders}
+def _own_folders(cfg: DictConfig | None) -> dict[str, str]:
+    """The paths of a run's own images: {"training photos": "/path/to/photos"}."""
+    if cfg is None:
+        return {}
+    training, *tests = resolve.data_sets(cfg)
+    kinds = [("training", training), *(("test", name) for name in tests)]
+    return {f"{k} {catalogue.short(name)}": name for k, name in kinds if catalogue.is_folder(name)}

@@ -189,21 +189,22 @@ def _items(node: object) -> Iterator[tuple]:
 
 
 def is_trusted(name: object, kind: str, trusted: Collection[str] = ()) -> bool:
-    """Whether a class may be made as a "model.network" or "task" that a file asks for."""
-    return isinstance(name, str) and _known(name, OURS[kind], trusted)
+    """Whether a class may be made as a "model.network" or "task" that a file asks for.
 
-
-def _known(name: str, ours: set[str], trusted: Collection[str]) -> bool:
-    """Whether a dotted name is one of ours, one that is trusted, or a trusted package's class."""
-    if name in ours or name in trusted:
+    It is one of ours, one that is trusted, or one that a trusted package has defined.
+    """
+    if not isinstance(name, str):
+        return False
+    if name in OURS[kind] or name in trusted:
         return True
-    if not name.startswith(tuple(f"{package}." for package in trusted)):
+    within = tuple(f"{package}." for package in trusted)
+    if not name.startswith(within):
         return False
     try:
-        found = get_class(name)  # not what a trusted package has imported from elsewhere
+        found = get_class(name)
     except Exception:  # no such module or class
         return False
-    return f"{found.__module__}.".startswith(tuple(f"{package}." for package in trusted))
+    return f"{found.__module__}.".startswith(within)  # not what it has imported from elsewhere
 
 
 def _reason(error: Exception) -> str:

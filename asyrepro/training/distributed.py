@@ -20,49 +20,18 @@ import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import timedelta
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from asyrepro.system.errors import ConfigError, UserError
 from asyrepro.training import stopping
 
-LAUNCHERS = {  # hydra/launcher=... -> the package that it needs
-    **dict.fromkeys(("joblib", "processes", "gpu"), "hydra-joblib-launcher"),
-    **dict.fromkeys(
-        ("slurm", "slurm_local", "submitit_local", "submitit_slurm"), "hydra-submitit-launcher"
-    ),
-}
-EACH = {"processes": 1, "gpu": 4}  # launchers of processes -> how many work on each GPU at once
 TIMEOUT = timedelta(hours=12)  # the others wait while the first process evaluates
 ASKED_EVERY = 10  # steps between two questions whether one of the processes has to end
-
-
-def at_once(launcher: str) -> int:
-    """How many processes a preset of the joblib launcher starts; -1, one a core, without a GPU."""
-    return EACH[launcher] * torch.cuda.device_count() or -1
-
-
-OmegaConf.register_new_resolver("processes", at_once, replace=True)
-
-
-def check_launcher(arguments: list[str]) -> None:
-    """ConfigError if the command line asks for a launcher whose plugin is not installed."""
-    for item in arguments:
-        key, _, launcher = item.partition("=")
-        if key != "hydra/launcher" or launcher not in LAUNCHERS:
-            continue
-        try:
-            version(LAUNCHERS[launcher])
-        except PackageNotFoundError:
-            raise ConfigError(
-                f"{item} needs a plugin that is not installed: pip install {LAUNCHERS[launcher]}"
-            ) from None
 
 
 def gpu() -> int:

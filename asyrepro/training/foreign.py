@@ -7,6 +7,7 @@ applies them, which is the order in which files list them.
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -86,9 +87,7 @@ def _check_alike(
     kind: str, own: list[tuple[str, Tensor]], theirs: dict[str, Tensor], path: Path | str
 ) -> None:
     """CheckpointError at the first pair of weights whose shapes differ."""
-    pairs = [*own, *[None] * (len(theirs) - len(own))]
-    others = [*theirs.items(), *[None] * (len(own) - len(theirs))]
-    for here, there in zip(pairs, others, strict=True):
+    for here, there in zip_longest(own, theirs.items()):
         if here is None or there is None or here[1].shape != there[1].shape:
             raise CheckpointError(
                 f"{shown(path)} holds the weights of another network: {_told(there)} there, "

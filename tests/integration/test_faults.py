@@ -16,8 +16,9 @@ import soak
 import torch
 from helpers import call, course, door, refuses, steps_and_losses, trainer
 
-from asyrepro.commands import reproduce, train
+from asyrepro.commands import reproduce
 from asyrepro.runs import execution, parts, results
+from asyrepro.runs import resolve as resolving
 from asyrepro.runs.execution import carry_out
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run
@@ -241,11 +242,11 @@ def _train_overtaken(*arguments):
     """Another process finishes the run just before this one opens its folder."""
 
     def overtaken(cfg, run):
-        train.resolve = resolve
+        resolving.resolve = resolve
         carry_out(resolve(cfg.copy()), run)
         return resolve(cfg, run)
 
-    train.resolve = overtaken
+    resolving.resolve = overtaken
     return door("train", *arguments)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import assert_refused, call, refuses, spawn
 
-from asyrepro.runs import config
+from asyrepro.runs import config, launchers
 from asyrepro.runs.execution import carry_out
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run
@@ -86,12 +86,9 @@ def test_runs_at_once_follow_the_gpus(monkeypatch, launcher, gpus, expected):
 
 
 def test_a_launcher_that_is_not_installed_is_named(monkeypatch):
-    def missing(name):
-        raise distributed.PackageNotFoundError(name)
-
-    monkeypatch.setattr(distributed, "version", missing)
+    monkeypatch.setattr(launchers, "find_spec", lambda name: None)
     for launcher in ("processes", "slurm", "slurm_local"):
         with refuses(ConfigError, launcher, "pip install hydra-"):
-            distributed.check_launcher(["-m", f"hydra/launcher={launcher}"])
-    distributed.check_launcher(["hydra/launcher=basic", "seed=0,1"])
+            launchers.check(["-m", f"hydra/launcher={launcher}"])
+    launchers.check(["hydra/launcher=basic", "seed=0,1"])
     assert_refused(call("reproduce", "profile=smoke", "hydra/launcher=slurm"), "slurm")

@@ -11,19 +11,18 @@ from asyrepro.runs import estimate
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run, of_study
 from asyrepro.system.errors import ConfigError
-from asyrepro.training import speed
 
 
 def test_speed_is_measured_over_at_least_so_many_calls():
     calls = []
-    found = speed.measure(lambda: calls.append(None), torch.device("cpu"), seconds=0, least=5)
+    found = estimate.measure(lambda: calls.append(None), torch.device("cpu"), seconds=0, least=5)
     assert found > 0 and len(calls) == 6
 
 
 def test_the_time_that_is_left_is_divided_by_a_steps(monkeypatch):
     cfg = configured("results", *SRCNN, "minutes=1")
     run = Run.of(cfg)
-    monkeypatch.setattr(speed, "measure", lambda *_, **__: 0.01)
+    monkeypatch.setattr(estimate, "measure", lambda *_, **__: 0.01)
     monkeypatch.setattr(estimate, "_evaluating", lambda job: 20.0)
     monkeypatch.setattr(estimate, "time", SimpleNamespace(monotonic=lambda: 10.0))
     steps = estimate.steps_within(1, resolve(cfg, run), run, 0.0)

@@ -15,7 +15,7 @@ from PIL import Image
 from asyrepro.data import catalogue, sources
 from asyrepro.runs import provenance
 from asyrepro.runs.run import Run
-from asyrepro.system import devices, files
+from asyrepro.system import files
 from asyrepro.training import checkpoint
 
 MAE = "table2/mae/seed0"
@@ -73,13 +73,7 @@ def test_a_run_without_provenance_tells_what_its_files_tell(tiny):
     entry = found["cells"][MAE]
     for key in ("config", "rows_sha256", "weights_sha256", "weights_half_sha256"):
         assert entry[key] == recorded[key]
-    assert entry["data"] is None and entry["finished"] is None
-    environment = found["environments"][entry["environments"][0]]
-    assert environment["device"] == "cpu" and environment["cpu"] is None
-    assert environment["versions"]["torch"] == torch.__version__.split("+")[0]
-    assert environment["versions"]["pandas"] is None
-    amp = devices.fast_bfloat16(torch.device("cpu"))  # as amp=auto chose it
-    assert environment["flags"] == {"amp": amp, "channels_last": True}
+    assert entry["data"] is None and entry["finished"] is None and entry["environments"] == []
     assert call("verify", tiny, "runs=table2/mae", "device=cpu").status == 0
 
 

@@ -12,7 +12,7 @@ from helpers import assert_names, refuses
 from asyrepro.commands import reproduce
 from asyrepro.data import catalogue
 from asyrepro.report import study
-from asyrepro.runs import config, resolve
+from asyrepro.runs import config, launchers, resolve
 from asyrepro.runs.plan import Plan
 from asyrepro.system.errors import ConfigError
 
@@ -123,14 +123,14 @@ def begin(item):
 
 @pytest.mark.parametrize("given", ["0,2,4", "range(0,5,2)", "choice(0,2,4)"])
 def test_seeds_are_a_list_or_a_range(given):
-    lists, _ = reproduce._split([f"seed={given}", "profile=smoke"])
-    assert lists["seed"] == ["0", "2", "4"]
+    sweep, _ = reproduce._asked_for([f"seed={given}", "profile=smoke"])
+    assert sweep["seed"] == ["0", "2", "4"]
 
 
 @pytest.mark.parametrize("given", ["seed=glob(1)", "seed=range(", "seed=cast(1)"])
 def test_other_lists_of_seeds_are_refused(given):
     with refuses(ConfigError, "seed="):
-        reproduce._split([given, "profile=smoke"])
+        reproduce._asked_for([given, "profile=smoke"])
 
 
 def test_stand_in_images_have_a_study_of_their_own(tmp_path, planned):
@@ -193,12 +193,13 @@ def test_a_plan_names_the_stand_in_once_for_all_processes(planned, monkeypatch, 
 
 
 @pytest.mark.parametrize(
-    ("overrides", "at_once"),
-    [(["runtime.device=cpu"], 2), (["runtime.threads=1"], 1), (["hydra/launcher=basic"], 1)],
+    ("override", "at_once"),
+    [("runtime.device=cpu", 2), ("runtime.threads=1", 1), ("recipe.steps=6", 1)],
 )
-def test_runs_go_side_by_side_on_a_cpu(planned, monkeypatch, overrides, at_once):
+def test_runs_go_side_by_side_on_a_cpu(planned, monkeypatch, override, at_once):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
-    launcher, found = reproduce._launcher(overrides, planned("recipe.steps=60", *overrides))
+    launcher, found = reproduce._launcher(planned("recipe.steps=60", override))
     assert found == at_once and bool(launcher) == (at_once > 1)
-    assert reproduce._launcher([], planned("recipe.steps=6")) == ([], 1)
+    assert launchers.given(launcher) == (at_once if launcher else None)
+    assert launchers.given([*launcher, "hydra/launcher=basic"]) == 1

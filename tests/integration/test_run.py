@@ -10,10 +10,10 @@ import torch
 from helpers import SRCNN, call, configured, refuses
 from helpers import train as train_tiny
 
-from asyrepro.commands import train
 from asyrepro.data import catalogue
 from asyrepro.runs import config, evaluation, execution, provenance, results
 from asyrepro.runs.execution import carry_out
+from asyrepro.runs.jobs import summary
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run
 from asyrepro.system import devices, files, locks
@@ -282,5 +282,5 @@ def test_a_run_below_its_baseline_says_so(tmp_path, psnr, warned):
     run = Run(tmp_path / "s/table2/mae/seed0")
     row = {"testset": "set5", "image": "bird"}
     files.write_text(run.baseline("set5"), results.to_csv([row | {"psnr": 30.25}]))
-    said = train.summary([row | {"psnr": psnr}], run)
+    said = summary([row | {"psnr": psnr}], run)
     assert f"{psnr:.2f}" in said and ("30.25" in said) == warned

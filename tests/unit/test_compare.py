@@ -8,12 +8,11 @@ import pandas as pd
 import pytest
 import tifffile
 import torch
-from helpers import REAL, assert_refused, call
+from helpers import REAL, assert_refused, call, door
 from PIL import Image
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from asyrepro.commands.compare import main
 from asyrepro.conventions import CONVENTIONS, measure
 from asyrepro.data import images
 from asyrepro.tasks import SuperResolution
@@ -195,7 +194,7 @@ def save(path: Path, array) -> str:
 
 def test_a_pair(colour, tmp_path, capsys):
     paths = [save(tmp_path / f"{n}.png", x) for n, x in zip("ab", colour, strict=True)]
-    assert main([*paths, "scale=3", f"output={tmp_path / 'table.csv'}"]) == 0
+    assert door("compare", *paths, "scale=3", f"output={tmp_path / 'table.csv'}") == 0
     text = capsys.readouterr().out
     found = rows_of(colour, scale=SCALE)
     lines = {line.split()[0]: line for line in text.splitlines() if line.strip()[:1].isdigit()}
@@ -207,7 +206,7 @@ def test_a_pair(colour, tmp_path, capsys):
     assert f"{max(values) - min(values):.2f} dB" in text
     table = pd.read_csv(tmp_path / "table.csv").set_index("row")
     assert table["psnr"].to_dict() == pytest.approx({n: row["psnr"] for n, row in found.items()})
-    assert main([*paths, f"output={tmp_path / 'table.md'}"]) == 0
+    assert door("compare", *paths, f"output={tmp_path / 'table.md'}") == 0
     cells = [line.split("|") for line in (tmp_path / "table.md").read_text().splitlines()]
     [row] = [list(map(str.strip, line)) for line in cells if line[1:2] and line[1].strip() == "2"]
     assert row[2:6] == ["RGB", "0", "8 bits", f"{found[2]['psnr']:.2f}"]
@@ -219,7 +218,7 @@ def test_two_folders(colour, grey, tmp_path, capsys):
         save(tmp_path / "out" / f"{name}.png", pair[1])
     save(tmp_path / "gt" / "alone.png", grey[0])
     arguments = [str(tmp_path / "gt"), str(tmp_path / "out"), "scale=3", "images=true"]
-    assert main([*arguments, f"output={tmp_path / 'table.csv'}"]) == 0
+    assert door("compare", *arguments, f"output={tmp_path / 'table.csv'}") == 0
     out = capsys.readouterr().out
     assert "gt/alone.png" in out
     table = pd.read_csv(tmp_path / "table.csv").set_index(["image", "row"])
@@ -235,7 +234,7 @@ def test_a_bad_pair_does_not_lose_the_others(colour, tmp_path, capsys):
         save(tmp_path / "gt" / f"{name}.png", colour[0])
     save(tmp_path / "out" / "good.png", colour[1])
     save(tmp_path / "out" / "small.png", colour[1][:, :69])
-    assert main([str(tmp_path / "gt"), str(tmp_path / "out")]) == 2
+    assert door("compare", str(tmp_path / "gt"), str(tmp_path / "out")) == 2
     out, err = capsys.readouterr()
     assert f"{psnr_255(*colour):.2f}" in out
     assert err.splitlines()[-1].startswith("error: ") and "60 x 69" in err
@@ -276,12 +275,12 @@ def test_deep_files_are_not_rounded(colour, tmp_path, capsys):
         ((stored / 257).astype(np.float32), "255"),
     ):
         tifffile.imwrite(output, values, photometric="rgb")
-        assert main([reference, output, f"white={white}", f"output={table}"]) == 0
+        assert door("compare", reference, output, f"white={white}", f"output={table}") == 0
         found = pd.read_csv(table).set_index("row")["psnr"]
         assert found[1] == pytest.approx(-10 * math.log10(np.mean(error**2)), abs=1e-3)
         assert found[2] == math.inf
     capsys.readouterr()
-    assert main([reference, output]) == 2
+    assert door("compare", reference, output) == 2
     assert "white=255" in capsys.readouterr().err
 
 
@@ -349,7 +348,10 @@ def test_bicubic_on_set5_has_the_published_numbers(tmp_path, capsys):
             rounded = (image[0, 0] * 255).round().clamp(0, 255).to(torch.uint8)
             save(tmp_path / folder / f"{path.stem}.png", rounded.numpy())
     output = tmp_path / "table.csv"
-    assert main([str(tmp_path / "gt"), str(tmp_path / "out"), "scale=3", f"output={output}"]) == 0
+    assert (
+        door("compare", str(tmp_path / "gt"), str(tmp_path / "out"), "scale=3", f"output={output}")
+        == 0
+    )
     row = pd.read_csv(output).set_index("row").loc[5]
     assert row["pairs"] == 5
     assert row["psnr"] == pytest.approx(30.39, abs=0.01)
@@ -360,6 +362,6 @@ def test_pages_that_are_not_compared_are_named(tmp_path, grey, capsys):
     first, second = (Image.fromarray(image) for image in grey)
     first.save(tmp_path / "a.tif", save_all=True, append_images=[second, second])
     second.save(tmp_path / "b.png")
-    assert main([str(tmp_path / "a.tif"), str(tmp_path / "b.png")]) == 0
+    assert door("compare", str(tmp_path / "a.tif"), str(tmp_path / "b.png")) == 0
     said = capsys.readouterr().out
     assert "first of 3" in said and said.count("first of") == 1

@@ -5,8 +5,8 @@ import torch
 from helpers import SRCNN, configured
 from omegaconf import OmegaConf
 
-from asyrepro.commands import train
 from asyrepro.runs import config, parts
+from asyrepro.runs.jobs import samples
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run
 from asyrepro.training import checkpoint
@@ -115,7 +115,7 @@ def test_every_experiment_profile_and_loss_composes():
             overrides = [f"experiment={experiment}", f"profile={profile}"]
             cfg = resolve(config.compose(overrides))
             assert cfg.recipe.patch % config.make(cfg.task).scale == 0
-            assert cfg.cell == f"table{cfg.table}" and cfg.testset == cfg.cell
+            assert cfg.row == f"table{cfg.table}" and cfg.testset == cfg.row
 
 
 @pytest.mark.parametrize(
@@ -160,5 +160,5 @@ def test_a_sweep_in_yaml_sweeps_over_settings_that_are_there(sweep):
 )
 def test_a_sweep_is_sampled_value_by_value_beforehand(arguments, sampled):
     with config.composing():
-        jobs = [dict(item.split("=") for item in job) for job in train._samples(arguments)]
+        jobs = [dict(item.split("=") for item in job) for job in samples(arguments)]
     assert [f"{job['loss']} {job['seed']}" for job in jobs] == sampled

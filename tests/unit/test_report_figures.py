@@ -6,12 +6,12 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import door
 from matplotlib.text import Text
 from PIL import Image
 
 from asyrepro import paper
 from asyrepro.analysis.summary import summarise
-from asyrepro.commands import radar as command
 from asyrepro.losses import LUMA
 from asyrepro.metrics import GREY
 from asyrepro.report import flowchart, pictures, radar, wording
@@ -274,10 +274,10 @@ def test_flowchart_draws_eq_2(crop):
 def test_the_command_draws_a_table_of_ones_own(tmp_path, capsys):
     table = tmp_path / "mine.csv"
     table.write_text("loss,image,psnr,lpips\nl1,01,30,0.2\nl1,02,31,0.1\nmine,01,30.5,0.1\n")
-    assert command.main([str(table), "title=My losses", "base=l1", "metrics=psnr", "pdf=true"]) == 0
+    assert door("radar", str(table), "title=My losses", "base=l1", "metrics=psnr", "pdf=true") == 0
     assert {path.name for path in tmp_path.iterdir()} == {"mine.csv", "mine.svg", "mine.pdf"}
     text = (tmp_path / "mine.svg").read_text()
     assert "My losses" in text and ">01<" in text and "lpips" not in text
-    assert command.main([str(table), "metrics=fid"]) == 2
+    assert door("radar", str(table), "metrics=fid") == 2
     assert "fid" in capsys.readouterr().err
-    assert command.main([str(tmp_path / "none.csv")]) == 2
+    assert door("radar", str(tmp_path / "none.csv")) == 2
