@@ -22,7 +22,6 @@ from asyrepro.system.errors import DataError
 
 ODD = "<b>\"odd\" & 'name'</b>"
 LOSSES = ("mae", "mse", "asy_mae", "asy_mse")
-SIZE = (150, 140)  # of the test images
 
 
 def rows(table=4, seeds=(0, 1), images=None, dataset="bsd400", steps=500, losses=LOSSES, low=28):

@@ -59,17 +59,6 @@ def test_wrong_checksum(server, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_md5(server, tmp_path):
-    server.answers["/a"] = whole(BODY)
-    fetch(server, tmp_path / "file", _md5(BODY))
-    with refuses(DataError, "md5"):
-        fetch(server, tmp_path / "other", _md5(b""))
-
-
-def _md5(data):
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-
 def lying(handler):
     send(handler, 206, BODY, Content_Range="bytes 0-255999/256000")
 

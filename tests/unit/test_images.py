@@ -12,7 +12,6 @@ from material import encoded, picture, png
 from PIL import Image
 
 from asyrepro.data import decoding, images
-from asyrepro.data.decoding import count_pixels
 from asyrepro.data.images import list_images, read_image
 
 
@@ -119,20 +118,6 @@ def test_cmyk(write):
     tensor = read_image(write(encoded(image, "JPEG", quality=100), "picture.jpg"))
     assert tensor.shape == (3, 8, 16)
     assert tensor[:, :, :8].min() >= 254 and tensor[:, :, 8:].max() <= 1
-
-
-@pytest.mark.parametrize(
-    ("orientation", "turned"),
-    [(1, lambda a: a), (3, lambda a: a[::-1, ::-1]), (6, lambda a: np.rot90(a, -1))],
-)
-def test_exif_orientation_is_applied(write, orientation, turned):
-    pixels = picture()
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    path = write(encoded(Image.fromarray(pixels), exif=exif))
-    tensor = read_image(path)
-    assert np.array_equal(tensor.permute(1, 2, 0).numpy(), turned(pixels))
-    assert count_pixels(path) == tensor[0].numel()
 
 
 def test_first_frame_of_an_animation(write):
