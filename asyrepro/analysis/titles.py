@@ -1,5 +1,7 @@
 """What networks, losses, tasks and data sets are called in tables, figures and text."""
 
+import re
+
 import pandas as pd
 
 from asyrepro.runs import results
@@ -38,6 +40,16 @@ def model_title(model: str) -> str:
 def dataset_title(name: str) -> str:
     """``bsd300`` -> ``BSD300``; any other training set keeps its name."""
     return DATASET_TITLES.get(name, name)
+
+
+def test_set_title(name: str) -> str:
+    """``set5`` -> ``Set5``, ``table2`` -> ``Table 2's images``; any other keeps its name."""
+    if re.fullmatch(r"table\d", name):
+        return f"Table {name[-1]}'s images"
+    return TEST_SETS.get(name, name)
+
+
+test_set_title.__test__ = False  # not a test, whatever its name makes pytest think
 
 
 def loss_title(loss: str) -> str:

@@ -144,7 +144,7 @@ def step_time_summary(times: pd.DataFrame) -> pd.DataFrame:
     if missing:
         raise DataError(f"the table of step times lacks the columns {', '.join(missing)}")
     if not (times["step_ms"] > 0).all():
-        raise DataError("every step time must be a positive number of milliseconds")
+        raise DataError("step_ms must be a positive number of milliseconds in every row")
     times = times if "model" in times.columns else times.assign(model="")
     found = []
     for model, group in times.groupby("model", sort=True):

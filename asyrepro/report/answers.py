@@ -38,6 +38,8 @@ def title(frame: pd.DataFrame) -> str:
     )
     runs = rows.groupby(["model", "loss", rows["variant"].fillna("")])["seed"].nunique()
     losses = wording.counted(rows["loss"].nunique(), "loss", "losses")
+    settings = rows["variant"].fillna("").nunique()
+    losses += f", {settings} settings" * (settings > 1)
     budget = f"{wording.span(rows['iterations'].dropna())} steps, {wording.seeds(runs)}"
     return f"{wording.listed(map(model_title, models))} under {losses}: {budget}"
 

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from asyrepro.analysis.titles import loss_title
-from asyrepro.report import wording
 from asyrepro.runs import results
 from asyrepro.runs.results import CONTROLS, loss_rank
 from asyrepro.system import style
@@ -91,7 +90,7 @@ def draw(histories: pd.DataFrame, bases: dict[str, str], title: str) -> Figure |
     charts = [("Validation PSNR (dB)", "val_psnr", losses)]
     for base in dict.fromkeys(bases.get(x, x) for x in losses):
         family = [x for x in losses if bases.get(x, x) == base]
-        others = f"and {wording.counted(len(family) - 1, 'loss', 'losses')} against it"
+        others = f"and {len(family) - 1} against it"
         name = f"Training loss, {loss_title(base)}" + f" {others}" * (len(family) > 1)
         charts.append((name, "train_loss", family))
     means = histories.groupby(["loss", "step"])[["val_psnr", "train_loss"]].mean().reset_index()

@@ -62,7 +62,7 @@ def of_table(table: pd.DataFrame, title: str) -> Figure:
         axes[0].set_yticks(list(height.values()), [loss_title(loss) for _, loss in height])
         seeds = wording.seeds(table["seeds"])
         about = f"Change against the base loss, {seeds}. {other_images(table)}"
-        _frame(fig, table, title, about, left=0.18)
+        _frame(fig, table, title, about, _margin(loss_title(loss) for _, loss in height))
     return fig
 
 
@@ -93,7 +93,8 @@ def of_changes(rows: pd.DataFrame, title: str) -> Figure:
         for row in rows.itertuples()
     ]
     many = rows["loss"].nunique() > 2
-    groups = [(row.model, row.dataset, row.place if many else "") for row in rows.itertuples()]
+    keys = ["model", "dataset", "testset", "place"][: 4 if many else 3]
+    groups = [tuple(key) for key in rows[keys].to_numpy()]
     rows = rows.assign(kind="claim")
     axis = "change of PSNR against the base loss (dB)"
     about = wording.seeds(rows["seeds"])
@@ -135,10 +136,14 @@ def lines(
             _drawn_line(ax, place, row, ends)
         ax.set_yticks(places, names)
         ax.set_xlabel(axis)
-        longest = max(len(part) for name in names for part in name.splitlines())
-        left = max(0.25, 0.0085 * longest + 0.02)
-        _frame(fig, rows, title, about, left, marks)
+        _frame(fig, rows, title, about, max(0.25, _margin(names)), marks)
     return fig
+
+
+def _margin(names) -> float:
+    """The share of a figure's width that the longest line of some names takes."""
+    longest = max(len(part) for name in names for part in name.splitlines())
+    return max(0.18, 0.0085 * longest + 0.02)
 
 
 def _wrapped(name: str) -> str:
@@ -187,7 +192,7 @@ def _legend(fig, table: pd.DataFrame, marks: str) -> list:
     def line(label, colour=style.BLUE, **drawn):
         return Line2D([], [], color=colour, label=label, **drawn)
 
-    claims, there = table["kind"] == "claim", table.notna().any()
+    claims, there = table["kind"].isin(["claim", "reading"]), table.notna().any()
     markers = {drawn.get_marker() for ax in fig.axes for drawn in ax.lines}
     paper = {"colour": PAPER, "lw": 0, "ms": 4}
     band = Patch(color=style.FAINT, label="two runs that differ in their seed (RMS)")
@@ -226,7 +231,7 @@ def _limits(ax, rows: pd.DataFrame, strip: float, bins: int, stretch: float) -> 
             low, high = min(low, value), max(high, value)
     edge = 0.08 * max(high - low, 1e-9)
     low, high = low - edge, high + edge
-    papers = rows.loc[rows["kind"] == "claim", "paper_change"]
+    papers = rows.loc[rows["kind"].isin(["claim", "reading"]), "paper_change"]
     below, above = (papers < low).any(), (papers > high).any()
     taken = strip * (int(below) + int(above))
     margin = strip * (high - low) / (1 - taken)
@@ -244,7 +249,7 @@ def _band(ax, places: tuple[float, float], noise: float, ends: tuple[float, floa
 
 
 def _drawn_line(ax, place: float, row, ends: tuple[float, float]) -> None:
-    main = row.kind == "claim"
+    main = row.kind in ("claim", "reading")
     colour, face = (style.BLUE, style.BLUE) if main else (style.GREY, "white")
     low, high = ends
     ax.plot([row.lower, row.upper], [place, place], color=colour, lw=1.0, zorder=3)

@@ -55,8 +55,8 @@ def draw(changes: pd.DataFrame, title: str) -> Figure | None:
                 _losses(ax, rows, base, bands)
                 losses = [loss_title(x) for x in dict.fromkeys(rows["loss"]) if _main(x, base)]
                 several = wording.counted(len(losses), "loss", "losses")
-                names = wording.listed(losses) if len(losses) < 3 else several
-                against = f"{names} against {loss_title(base)}"
+                names = wording.listed(losses)
+                against = f"{names if len(names) < 30 else several} against {loss_title(base)}"
                 ax.set_title(f"{against}, by {KINDS[kind]}", size=7.5)
             _share(axes[-1, column], of_kind, kind)
         for ax in axes[:-1, 0]:

@@ -61,7 +61,7 @@ def context(found) -> dict:
         "enough": MINIMUM_SEEDS,
         "overview": figure(found.folder, "figures/overview", "Changes of PSNR in each network"),
         "goals": [{**row, "met": row["met"] == "yes"} for row in found.goals.to_dict("records")],
-        "runs": ran + setup.other_runs(found.frame),
+        "runs": ran + setup.other_runs(found.folder, found.frame),
         "bicubic": setup.bicubic(found.summaries, ran),
         "facts": setup.facts(found.frame, found.histories, found.record),
         "command": str(found.record.get("command", "")),

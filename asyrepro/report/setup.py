@@ -48,25 +48,29 @@ def runs(study_dir: Path, summary: Summary) -> dict:
     }
 
 
-def other_runs(frame: pd.DataFrame) -> list[dict]:
+def other_runs(study_dir: Path, frame: pd.DataFrame) -> list[dict]:
     """The same of runs outside the paper's tables: sweeps, and your own data or networks."""
-    rows = results.of_runs(frame)
-    rows = rows[(rows["variant"].fillna("") != "") | rows["table"].isna()]
-    tabled = frame[frame["table"].notna() & (frame["variant"].fillna("") == "")]
+    rows = results.of_runs(frame).assign(variant=frame["variant"].fillna(""))
+    tabled = rows[rows["table"].notna() & (rows["variant"] == "")]
     known = set(zip(tabled["model"], tabled["dataset"], strict=True))  # their further test sets
     found = []
-    groups = rows.groupby(["model", "dataset", rows["variant"].fillna("")], sort=False)
-    for (model, dataset, variant), part in groups:
+    for (model, dataset, variant), part in rows.groupby(
+        ["model", "dataset", "variant"], sort=False
+    ):
         if not variant and (model, dataset) in known:
             continue
-        sets = dict.fromkeys(titles.TEST_SETS.get(name, name) for name in part["testset"])
+        table = part["table"].dropna().unique()
+        folders = [f"table{number},{variant}" for number in table if variant]
+        tasks = [_task(cfg) for folder in folders for cfg in configurations(study_dir, folder)]
+        settings = variant.replace(",", ", ") or wording.NOTHING
+        sets = sorted(set(part["testset"]) - {""}, key=lambda name: comparisons.order("", "", name))
         found.append(
             {
                 "table": wording.NOTHING,
                 "network": titles.model_title(model),
-                "task": variant.replace(",", ", ") or wording.NOTHING,
+                "task": "; ".join(dict.fromkeys([*filter(None, tasks), settings])),
                 "trained": titles.dataset_title(dataset),
-                "tested": wording.listed(filter(None, sets)),
+                "tested": wording.listed(map(titles.test_set_title, sets)) if sets else "",
                 "seeds": wording.span(part.groupby("loss")["seed"].nunique()),
                 "training": f"{wording.span(part['iterations'].dropna())} steps",
             }
