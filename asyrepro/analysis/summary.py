@@ -122,6 +122,10 @@ class Summary:
             return np.full(len(self.images), np.nan)
         return self.paper[(loss, metric)].to_numpy(dtype=float)
 
+    def paper_change(self, loss: str, base: str, metric: str) -> np.ndarray:
+        """The paper's ``loss - base`` per image."""
+        return self.paper_values(loss, metric) - self.paper_values(base, metric)
+
 
 def summarise(
     frame: pd.DataFrame, table: int, published: pd.DataFrame | None = None

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from asyrepro.paper import noise, printed, recovered
 from asyrepro.paper.tables import tables
-from asyrepro.system import files
+from asyrepro.system import files, style
 from asyrepro.system.templates import render
 
 CSVS = (
@@ -23,7 +24,7 @@ CSVS = (
 FIGURES = ("constants", "matches", "changes", "noise", "spread")
 FILES = (
     *(f"{name}.csv" for name in CSVS),
-    *(f"{name}.{ending}" for name in FIGURES for ending in ("png", "pdf")),
+    *(f"{name}.{ending}" for name in FIGURES for ending in ("svg", "png", "pdf")),
 )
 Log = Callable[[str], None]
 
@@ -50,7 +51,8 @@ def write(output: str | Path, log: Log = lambda line: None) -> str:
     frames = from_tables() | from_images(sets, log)
     log("drawing")
     made = [files.write_csv(output / f"{name}.csv", frames[name], "%.8g") for name in frames]
-    made += _figures(frames, output)
+    for name, figure in _figures(frames).items():
+        made += style.save(figure, output / name)
     text = markdown(frames, [data.title for data in sets], missing)
     files.write_text(output / "audit.md", text)
     for path in {output / name for name in FILES} - set(made):
@@ -104,15 +106,17 @@ def from_images(sets: list[recovered.Images], log: Log) -> dict[str, pd.DataFram
     return frames
 
 
-def _figures(frames: dict[str, pd.DataFrame], output: Path) -> list[Path]:
+def _figures(frames: dict[str, pd.DataFrame]) -> dict[str, Figure]:
     from asyrepro.paper import audit_figures as draw
 
-    made = draw.constants_figure(frames["image_constants"], output / "constants")
-    made += draw.changes_figure(frames["changes"], output / "changes")
-    made += draw.spread_figure(tables(), frames.get("bicubic"), output / "spread")
+    made = {
+        "constants": draw.constants(frames["image_constants"]),
+        "changes": draw.changes(frames["changes"]),
+        "spread": draw.spread(tables(), frames.get("bicubic")),
+    }
     if "recovered" in frames:
-        made += draw.matches_figure(frames["recovered"], output / "matches")
-        made += draw.noise_figure(frames["noise_images"], output / "noise")
+        made["matches"] = draw.matches(frames["recovered"])
+        made["noise"] = draw.noise(frames["noise_images"])
     return made
 
 

@@ -25,6 +25,7 @@ from asyrepro.analysis.summary import Summary
 from asyrepro.analysis.titles import loss_title, model_title
 from asyrepro.report import tables
 from asyrepro.runs import results
+from asyrepro.runs.run import finished
 from asyrepro.system.errors import DataError
 from asyrepro.system.files import write_bytes, write_csv
 
@@ -83,50 +84,44 @@ class Crop:
 
 def subjects(study_dir: Path, frame: pd.DataFrame, summaries: list[Summary]) -> list[Subject]:
     """What can be shown of a study: its tables, then the sweeps whose run folders are there."""
-    found = [subject for summary in summaries if (subject := _of_summary(summary))]
-    known = {subject.folder for subject in found}
-    runs: dict[str, list[pd.DataFrame]] = {}
-    for path in sorted(study_dir.glob("*/*/seed*/rows.csv")):
-        folder = path.relative_to(study_dir).parts[0]
-        if folder not in known:
-            rows = results.read_rows(path, may_be_empty=True)
+    groups = {}  # folder -> its title, and its rows
+    for summary in summaries:
+        title = f"{summary.model_title} (Table {summary.table})"
+        rows = summary.rows[
+            summary.rows["loss"].isin([*tables.main_losses(summary), summary.baseline])
+        ]
+        groups[f"table{summary.table}"] = (title, rows)
+    sweeps: dict[str, list[pd.DataFrame]] = {}
+    for run in finished(study_dir):
+        if run.row not in groups:
+            rows = results.read_rows(run.rows, may_be_empty=True)
             if not rows.empty:  # the first of its test sets
-                runs.setdefault(folder, []).append(rows[rows["testset"] == rows["testset"].iloc[0]])
-    made = (_of_runs(folder, pd.concat(rows), frame) for folder, rows in runs.items())
-    return found + [subject for subject in made if subject]
+                sweeps.setdefault(run.row, []).append(
+                    rows[rows["testset"] == rows["testset"].iloc[0]]
+                )
+    for folder, rows in sweeps.items():
+        groups[folder] = (f"{model_title(rows[0]['model'].iloc[0])}, {folder}", pd.concat(rows))
+    bases = results.bases(frame)
+    made = (_subject(folder, *group, bases) for folder, group in groups.items())
+    return [subject for subject in made if subject]
 
 
-def _of_summary(summary: Summary) -> Subject | None:
-    losses = tables.side_by_side(summary)
-    seeds = [set(summary.seeds[loss]) for loss in losses]
+def _subject(folder: str, title: str, rows: pd.DataFrame, bases: dict) -> Subject | None:
+    """The runs of some rows and the first seed that all losses have; None if there is none."""
+    runs = results.of_runs(rows)
+    losses = results.side_by_side(set(runs["loss"]), bases)
+    seeds = [set(runs.loc[runs["loss"] == loss, "seed"]) for loss in losses]
     common = set.intersection(*seeds) if seeds else set()
     if not common:
         return None
-    seed, psnr = min(common), {}
-    for image in summary.images[:IMAGES]:
-        psnr[image] = {x: summary.per_seed(x, "psnr").at[image, seed] for x in losses}
-        if summary.baseline:
-            psnr[image]["input"] = summary.per_seed(summary.baseline, "psnr").at[image, -1]
-    name = f"{summary.model_title} (Table {summary.table})"
-    against = {loss: summary.base_of(loss) for loss in losses}
-    return Subject(f"table{summary.table}", name, against, seed, psnr, summary.stand_in)
-
-
-def _of_runs(folder: str, rows: pd.DataFrame, frame: pd.DataFrame) -> Subject | None:
-    against = results.bases(frame)
-    present = sorted(set(rows["loss"]), key=results.loss_rank)
-    order = [x for b in present for x in (b, *(y for y in present if against.get(y) == b))]
-    order = list(dict.fromkeys(order))
-    common = set.intersection(*(set(rows.loc[rows["loss"] == x, "seed"]) for x in order))
-    if not common:
-        return None
     seed = int(min(common))
-    wide = rows[rows["seed"] == seed].pivot(index="image", columns="loss", values="psnr")
-    images = list(dict.fromkeys(rows["image"]))[:IMAGES]
-    name = f"{model_title(rows['model'].iloc[0])}, {folder}"
-    psnr = {image: {x: wide.at[image, x] for x in order} for image in images}
-    stand_in = results.of_stand_in(rows)
-    return Subject(folder, name, {x: against.get(x, x) for x in order}, seed, psnr, stand_in)
+    wide = runs[runs["seed"] == seed].pivot(index="image", columns="loss", values="psnr")
+    wide["input"] = rows[rows["seed"].isna()].set_index("image")["psnr"]
+    psnr = {
+        image: wide.loc[image].to_dict() for image in list(dict.fromkeys(runs["image"]))[:IMAGES]
+    }
+    order = {loss: bases.get(loss, loss) for loss in losses}
+    return Subject(folder, title, order, seed, psnr, results.of_stand_in(rows))
 
 
 def collect(study_dir, subjects: list[Subject], restored: Callable | None) -> list[Crop]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -12,11 +11,13 @@ from matplotlib.lines import Line2D
 from asyrepro.analysis.titles import loss_title
 from asyrepro.runs import results
 from asyrepro.runs.results import CONTROLS, loss_rank
+from asyrepro.runs.run import finished
 from asyrepro.system import style
 from asyrepro.system.files import write_csv
 
 HISTORY = ["step", "loss", "val_psnr", "seconds"]  # what is taken of a run's history.csv
 COLUMNS = ["folder", "loss", "seed", "step", "train_loss", "val_psnr", "seconds"]
+RUN = ["folder", "loss", "seed"]
 MOST = 60  # points kept of a run, besides those with a validation
 
 
@@ -36,15 +37,14 @@ def collect(study_dir) -> pd.DataFrame | None:
     study_dir = Path(study_dir)
     kept = study_dir / "histories.csv"
     frames = []
-    for path in sorted(study_dir.glob("*/*/seed*/history.csv")):
-        if not (path.parent / "rows.csv").is_file():
-            continue  # unfinished
-        folder, loss, seed = path.relative_to(study_dir).parts[:3]
-        where = {"folder": folder, "loss": loss, "seed": int(seed.removeprefix("seed"))}
-        history = results.read_table(path, HISTORY, ["step", "loss", "seconds"])
-        frames.append(_thinned(history).assign(**where))
+    for run in finished(study_dir):
+        if (path := run.file("history.csv")).is_file():
+            history = results.read_table(path, HISTORY, ["step", "loss", "seconds"])
+            history = history.rename(columns={"loss": "train_loss"})
+            seed = int(run.folder.name.removeprefix("seed"))
+            frames.append(history.assign(folder=run.row, loss=run.loss, seed=seed))
     if frames:
-        histories = pd.concat(frames, ignore_index=True)[COLUMNS]
+        histories = _thinned(pd.concat(frames, ignore_index=True))
         write_csv(kept, histories)
         return histories
     if not kept.is_file():
@@ -55,13 +55,15 @@ def collect(study_dir) -> pd.DataFrame | None:
     return histories[COLUMNS]
 
 
-def _thinned(history: pd.DataFrame) -> pd.DataFrame:
-    """One row for some lines in a row, the last of which is a validation or the k-th."""
-    every = -(-len(history) // MOST)
-    ends = history["val_psnr"].notna() | ((np.arange(len(history)) + 1) % max(every, 1) == 0)
-    blocks = history.groupby(ends.cumsum().shift(fill_value=0))
+def _thinned(histories: pd.DataFrame) -> pd.DataFrame:
+    """Of each run one row for some lines in a row, the last a validation or the k-th."""
+    runs = histories.groupby(RUN, sort=False)
+    every = -(-runs["step"].transform("size") // MOST)
+    ends = histories["val_psnr"].notna() | ((runs.cumcount() + 1) % every == 0)
+    block = ends.astype(int).groupby([histories[name] for name in RUN]).cumsum() - ends
+    blocks = histories.assign(block=block).groupby([*RUN, "block"], sort=False)
     points = blocks[["step", "val_psnr", "seconds"]].last()
-    return points.assign(train_loss=blocks["loss"].mean())
+    return points.assign(train_loss=blocks["train_loss"].mean()).reset_index()[COLUMNS]
 
 
 def of_tables(histories: pd.DataFrame) -> pd.DataFrame:
@@ -72,7 +74,7 @@ def of_tables(histories: pd.DataFrame) -> pd.DataFrame:
 
 def seconds(histories: pd.DataFrame) -> pd.Series:
     """Training time of each run."""
-    return histories.groupby(["folder", "loss", "seed"])["seconds"].max()
+    return histories.groupby(RUN)["seconds"].max()
 
 
 def draw(histories: pd.DataFrame, bases: dict[str, str], title: str) -> Figure | None:

@@ -129,7 +129,7 @@ def _table(found, summary: Summary, run: dict) -> dict:
         "galleries": [_gallery(crop, n, k) for k, crop in enumerate(mine, start=1)],
         "images": [tables.values_grid(summary, (m,)) for m in CELL],
         "controls": tables.control_grid(summary) if tables.controls(summary) else None,
-        "papers_own": None if summary.same_images else _papers_own(summary),
+        "papers_own": tables.papers_grid(summary),
     }
 
 
@@ -144,7 +144,8 @@ def _means(summary: Summary, changed: pd.DataFrame) -> list[dict]:
     """Rows of means: a loss, and beneath it its change from its base loss; ours and the paper's."""
     rows = []
     against = dict(tables.pairs(summary))
-    shown = {loss: loss_title(loss) for loss in tables.side_by_side(summary)}
+    losses = results.side_by_side(tables.main_losses(summary), results.bases(summary.rows))
+    shown = {loss: loss_title(loss) for loss in losses}
     if summary.baseline:
         shown = {summary.baseline: baseline_title(summary.baseline)} | shown
     for loss, title in shown.items():
@@ -166,7 +167,7 @@ def _cell(metric: str, ours: float, papers, sign: bool = False) -> dict:
 
 def _change_cell(summary: Summary, changed: pd.DataFrame, loss, base, metric) -> dict:
     """A mean change with its interval; marked where it exceeds chance."""
-    papers = summary.paper_values(loss, metric) - summary.paper_values(base, metric)
+    papers = summary.paper_change(loss, base, metric)
     ours = float(summary.change(loss, base, metric).mean())
     made = _cell(metric, ours, papers, sign=True)
     row = changed[(changed["loss"] == loss) & (changed["metric"] == metric)]
@@ -177,26 +178,6 @@ def _change_cell(summary: Summary, changed: pd.DataFrame, loss, base, metric) ->
     if seeds >= MINIMUM_SEEDS and (low > 0 or high < 0):
         made["mark"] = "better" if (low > 0) == LARGER_IS_BETTER[metric] else "worse"
     return made
-
-
-def _papers_own(summary: Summary) -> Grid | None:
-    """The paper's rows, by its numbers of the images, where they are other images than ours."""
-    if summary.paper is None:
-        return None
-    losses = [
-        x for x in results.PAPER_LOSSES if not np.isnan(summary.paper_values(x, "psnr")).all()
-    ]
-    values = {m: np.column_stack([summary.paper_values(x, m) for x in losses]) for m in CELL}
-    rows = [
-        [
-            str(k + 1),
-            *["/".join(number(values[m][k, c], DECIMALS[m]) for m in CELL)
-              for c in range(len(losses))],
-        ]
-        for k in range(len(summary.images))
-    ]  # fmt: skip
-    title = f"The paper's own Table {summary.table}: PSNR/SSIM/NRMSE as printed"
-    return Grid(title, ["No.", *map(loss_title, losses)], rows, text_columns=1)
 
 
 # ------------------------------------------------------------------------------- figures, pictures

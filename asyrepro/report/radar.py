@@ -135,8 +135,9 @@ def _line(summary: Summary, metric: str, loss: str, base: str | None, colour: st
 
 
 def _papers(summary: Summary, metric: str, loss: str, base: str | None) -> np.ndarray:
-    values = summary.paper_values(loss, metric)
-    return values if base is None else values - summary.paper_values(base, metric)
+    if base is None:
+        return summary.paper_values(loss, metric)
+    return summary.paper_change(loss, base, metric)
 
 
 def _means(values, lines: list[Line], metric: str, change: bool) -> str:

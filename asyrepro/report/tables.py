@@ -63,16 +63,6 @@ def pairs(summary: Summary) -> list[tuple[str, str]]:
     return [(loss, base) for loss, base in found if base != loss and base in summary.losses]
 
 
-def side_by_side(summary: Summary) -> list[str]:
-    """The main losses in the paper's order of pictures: those of one base beside one another."""
-    order = [x for base in summary.losses for x in (base, *_against(summary, base))]
-    return [x for x in dict.fromkeys(order) if x in main_losses(summary)]
-
-
-def _against(summary: Summary, base: str) -> list[str]:
-    return [loss for loss, its in pairs(summary) if its == base]
-
-
 def title(summary: Summary) -> str:
     """The table's title; says so when the data are bundled stand-ins."""
     task = TASK_TITLES[summary.table]
@@ -141,105 +131,46 @@ def values_grid(summary: Summary, metrics=CELL) -> Grid:
     """A row an image and a row of means, ours and the paper's; a column a loss."""
     losses = main_losses(summary)
     baseline = [summary.baseline] if summary.baseline else []
-    ours = {m: _columns(summary.values(x, m) for x in (*baseline, *losses)) for m in metrics}
-    theirs = {m: _columns(summary.paper_values(x, m) for x in losses) for m in metrics}
-    there = any(not np.isnan(values).all() for values in theirs.values())
+    ours = _stacked(summary.values, [*baseline, *losses], metrics)
+    theirs = _stacked(summary.paper_values, losses, metrics)
     mark = "paper" if summary.same_images else "paper*"
     rows: list[list] = []
-    for number, name in enumerate((*summary.images, "Mean")):
-        mean = number == len(summary.images)
-        label = ["", name] if mean else [str(number + 1), name]
-        rows.append([*label, "ours", *_row(_at(ours, number), metrics, skip=len(baseline))])
-        if there:
-            row = _row(_at(theirs, number), metrics)
-            rows.append(["", "", mark, *[NOTHING for _ in baseline], *row])
+    for row, label in enumerate(_labels(summary)):
+        rows.append([*label, "ours", *_cells(ours[:, row], metrics, plain=len(baseline))])
+        if not np.isnan(theirs).all():
+            papers = _cells(theirs[:, row], metrics, plain=0)
+            rows.append(["", "", mark, *[NOTHING for _ in baseline], *papers])
     head = ["No.", "Image", "", *map(baseline_title, baseline), *map(loss_title, losses)]
     text = f"{title(summary)}: {_names(metrics)} of each test image"
     return Grid(text, head, rows, notes(summary), text_columns=3)
 
 
-def _columns(vectors) -> np.ndarray:
-    """Vectors over the images as the columns of a matrix, their means as its last row."""
-    matrix = np.column_stack([*vectors])
-    return np.vstack([matrix, matrix.mean(axis=0)])
-
-
-def _at(values: dict[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
-    return {metric: matrix[row] for metric, matrix in values.items()}
-
-
-def _names(metrics) -> str:
-    return "/".join(metric.upper() for metric in metrics)
-
-
-def _row(values: dict[str, np.ndarray], metrics=CELL, skip: int = 0) -> list:
-    """Cells of one row from a vector for each metric; the first ``skip`` never count as best."""
-    best = {metric: best_cells(values[metric][skip:], metric) for metric in metrics}
-    cells = []
-    for k in range(len(values[metrics[0]])):
-        if any(np.isnan(values[metric][k]) for metric in metrics):
-            cells.append(NOTHING)
-            continue
-        cells.append(
-            [
-                (wording.number(values[m][k], DECIMALS[m]), k >= skip and best[m][k - skip])
-                for m in metrics
-            ]
-        )
-    return cells
-
-
-def best_cells(values, metric: str) -> np.ndarray:
-    """Which of a row's values are the best as printed: all that tie; none if fewer than two.
-
-    PSNR and SSIM: the largest; RMSE and NRMSE: the smallest. NaN never is.
-    """
-    printed = np.array([float(f"{value:.{DECIMALS[metric]}f}") for value in values])
-    there = ~np.isnan(printed)
-    if there.sum() < 2:
-        return np.zeros(len(printed), dtype=bool)
-    best = np.nanmax(printed) if LARGER_IS_BETTER[metric] else np.nanmin(printed)
-    return there & (printed == best)
-
-
-def change_grid(summary: Summary, metrics=CELL) -> Grid:
+def change_grid(summary: Summary) -> Grid:
     """Each loss minus its base loss, a row an image and a row of means, the paper's beside."""
-    head, columns = ["No.", "Image"], []  # of columns: {metric: vector over images and mean}
+    head, columns = ["No.", "Image"], []  # of columns: a function of losses and metric, and both
     for loss, base in pairs(summary):
         name = f"{loss_title(loss)} {MINUS} {loss_title(base)}"
         head.append(name)
-        columns.append({m: _columns([summary.change(loss, base, m)]) for m in metrics})
+        columns.append((summary.change, loss, base))
         if {loss, base} <= set(PAPER_LOSSES) and summary.paper is not None:
             head.append(f"{name}, paper" + ("" if summary.same_images else "*"))
-            theirs = {m: summary.paper_values(loss, m) - summary.paper_values(base, m)
-                      for m in metrics}  # fmt: skip
-            columns.append({m: _columns([vector]) for m, vector in theirs.items()})
-    rows: list[list] = [
-        [
-            *(("", name) if number == len(summary.images) else (str(number + 1), name)),
-            *[_signed({m: c[m][number, 0] for m in metrics}) for c in columns],
-        ]
-        for number, name in enumerate((*summary.images, "Mean"))
-    ]
+            columns.append((summary.paper_change, loss, base))
+    values = _stacked(lambda column, metric: column[0](*column[1:], metric), columns)
+    rows = [[*x, *_cells(values[:, k], sign=True)] for k, x in enumerate(_labels(summary))]
     text = f"Table {summary.table}. Changes of {summary.model_title}: loss minus its base loss, "
     lines = ["Better is positive for PSNR and SSIM, negative for NRMSE."]
     if summary.paper is not None and not summary.same_images:
         lines.append("paper*: on other images, so rows cannot be compared one by one.")
-    return Grid(_marked(summary, text + _names(metrics)), head, rows, lines)
+    return Grid(_marked(summary, text + _names(CELL)), head, rows, lines)
 
 
 def control_grid(summary: Summary) -> Grid:
     """The controls, a row an image, a row of means and one of changes from the base loss."""
     losses = controls(summary)
-    values = {m: _columns(summary.values(x, m) for x in losses) for m in CELL}
-    rows: list[list] = []
-    for number, name in enumerate((*summary.images, "Mean")):
-        label = ["", name] if number == len(summary.images) else [str(number + 1), name]
-        rows.append([*label, *_plain(_row(_at(values, number)))])
-    changes = [
-        _signed({m: summary.change(x, summary.base_of(x), m).mean() for m in CELL}) for x in losses
-    ]
-    rows.append(["", "Mean change from base loss", *changes])
+    values = _stacked(summary.values, losses)
+    rows = [[*label, *_cells(values[:, k])] for k, label in enumerate(_labels(summary))]
+    changes = _stacked(lambda x, m: summary.change(x, summary.base_of(x), m), losses)
+    rows.append(["", "Mean change from base loss", *_cells(changes[:, -1], sign=True)])
     text = f"Table {summary.table}. Controls with {summary.model_title}: {_names(CELL)} of each "
     text = _marked(summary, text + "test image")
     return Grid(text, ["No.", "Image", *map(loss_title, losses)], rows, [controls_note(summary)])
@@ -254,14 +185,59 @@ def controls_note(summary: Summary) -> str:
     return f"Not in the paper: {', or '.join(parts)}."
 
 
-def _plain(row: list) -> list:
-    return [x if isinstance(x, str) else [(text, False) for text, _ in x] for x in row]
+def papers_grid(summary: Summary) -> Grid | None:
+    """The paper's rows by its own numbers, where ours are of other images."""
+    if summary.paper is None or summary.same_images:
+        return None
+    values = _stacked(summary.paper_values, PAPER_LOSSES)
+    rows = [[str(k + 1), *_cells(values[:, k])] for k in range(len(summary.images))]
+    text = f"The paper's own Table {summary.table}: PSNR/SSIM/NRMSE as printed"
+    return Grid(text, ["No.", *map(loss_title, PAPER_LOSSES)], rows, text_columns=1)
 
 
-def _signed(values: dict[str, float]):
-    if any(np.isnan(value) for value in values.values()):
-        return NOTHING
-    return [(wording.number(x, DECIMALS[m], sign=True), False) for m, x in values.items()]
+def _labels(summary: Summary) -> list[list[str]]:
+    """Number and name of each row: the images, and their mean."""
+    return [*([str(k), name] for k, name in enumerate(summary.images, 1)), ["", "Mean"]]
+
+
+def _names(metrics) -> str:
+    return "/".join(metric.upper() for metric in metrics)
+
+
+def _stacked(vector, columns, metrics=CELL) -> np.ndarray:
+    """``vector(column, metric)`` over the images, as (metrics, images and their mean, columns)."""
+    values = np.array([[vector(column, metric) for column in columns] for metric in metrics])
+    return np.dstack([values, values.mean(axis=2)]).swapaxes(1, 2)
+
+
+def _cells(values: np.ndarray, metrics=CELL, sign: bool = False, plain: int | None = None) -> list:
+    """Cells of one row of values (metrics, columns).
+
+    ``plain``: so many first columns never count as best, and the best of the others is bold; None
+    for no bold.
+    """
+    bold = np.zeros(values.shape, dtype=bool)
+    if plain is not None:
+        for of_metric, row, metric in zip(bold, values, metrics, strict=True):
+            of_metric[plain:] = best_cells(row[plain:], metric)
+    made: list = []
+    for cell, best in zip(values.T, bold.T, strict=True):
+        texts = [wording.number(x, DECIMALS[m], sign) for x, m in zip(cell, metrics, strict=True)]
+        made.append(NOTHING if np.isnan(cell).any() else [*zip(texts, best, strict=True)])
+    return made
+
+
+def best_cells(values, metric: str) -> np.ndarray:
+    """Which of a row's values are the best as printed: all that tie; none if fewer than two.
+
+    PSNR and SSIM: the largest; RMSE and NRMSE: the smallest. NaN never is.
+    """
+    printed = np.array([float(f"{value:.{DECIMALS[metric]}f}") for value in values])
+    there = ~np.isnan(printed)
+    if there.sum() < 2:
+        return np.zeros(len(printed), dtype=bool)
+    best = np.nanmax(printed) if LARGER_IS_BETTER[metric] else np.nanmin(printed)
+    return there & (printed == best)
 
 
 # ---------------------------------------------------------------------------------- every number

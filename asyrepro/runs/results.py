@@ -262,6 +262,13 @@ def of_runs(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["seed"].notna()]
 
 
+def side_by_side(losses: Iterable[str], bases: dict[str, str]) -> list[str]:
+    """The losses in the paper's order of pictures: those of one base beside one another."""
+    ranked = sorted(losses, key=loss_rank)
+    order = [x for base in ranked for x in (base, *(y for y in ranked if bases.get(y) == base))]
+    return list(dict.fromkeys(order))
+
+
 def present(rows: pd.DataFrame) -> list[str]:
     """The baselines and losses of some rows as a table shows them, baselines first."""
     trained = set(of_runs(rows)["loss"])
