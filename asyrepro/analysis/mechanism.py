@@ -13,7 +13,7 @@ counts alike; intervals over seeds and images are those of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,52 +40,45 @@ class Region:
         title: what the change is of.
         value: "mse", "deviation" (mean absolute error) or "energy" (of the gradient, output over
             label).
-        inside: which rows of the profiles belong to it.
+        kind: of the bins, "grey" or "gradient".
+        first, last: numbers of the bins that belong to it.
         better: +1 if an increase is an improvement, else -1.
         over: another region, by whose value this one's is divided.
     """
 
     title: str
     value: str
-    inside: Callable[[pd.DataFrame], pd.Series]
+    kind: str
+    first: int
+    last: int
     better: int = -1
     over: str | None = None
 
 
-def _dark(rows: pd.DataFrame) -> pd.Series:
-    return (rows["kind"] == "grey") & (rows["upper"] <= DARK + 1e-9)
-
-
-def _bright(rows: pd.DataFrame) -> pd.Series:
-    return (rows["kind"] == "grey") & (rows["lower"] >= BRIGHT - 1e-9)
-
-
-def _gradient(first: int, last: int) -> Callable[[pd.DataFrame], pd.Series]:
-    return lambda rows: (rows["kind"] == "gradient") & rows["bin"].between(first, last)
-
-
+_DARK = ("grey", 0, round(10 * DARK) - 1)
+_BRIGHT = ("grey", round(10 * BRIGHT), 9)
+_EDGES = ("gradient", STRONGEST, STRONGEST)
 _BRIGHT_DEVIATION = "bright deviation"
 REGIONS = {
-    "dark": Region(f"dark pixels (label below {DARK}), squared error, %", "mse", _dark),
-    "bright": Region(f"bright pixels (label from {BRIGHT}), squared error, %", "mse", _bright),
+    "dark": Region(f"dark pixels (label below {DARK}), squared error, %", "mse", *_DARK),
+    "bright": Region(f"bright pixels (label from {BRIGHT}), squared error, %", "mse", *_BRIGHT),
     "flat": Region(
         f"low contrast (the {FLAT} lowest bins of gradient), squared error, %",
-        *("mse", _gradient(0, FLAT - 1)),
+        *("mse", "gradient", 0, FLAT - 1),
     ),
-    "edges": Region("strongest edges, squared error, %", "mse", _gradient(STRONGEST, STRONGEST)),
+    "edges": Region("strongest edges, squared error, %", "mse", *_EDGES),
     "edge energy": Region(
-        "strongest edges, gradient energy of output over label, %",
-        *("energy", _gradient(STRONGEST, STRONGEST), 1),
+        "strongest edges, gradient energy of output over label, %", "energy", *_EDGES, better=1
     ),
     "contrast": Region(
         "whole image, gradient energy of output over label, %",
-        *("energy", _gradient(0, STRONGEST), 1),
+        *("energy", "gradient", 0, STRONGEST, 1),
     ),
     "dark over bright": Region(
         "relative deviation of dark pixels over that of bright ones, %",
-        *("deviation", _dark, -1, _BRIGHT_DEVIATION),
+        *("deviation", *_DARK, -1, _BRIGHT_DEVIATION),
     ),
-    _BRIGHT_DEVIATION: Region("bright pixels, mean absolute error, %", "deviation", _bright),
+    _BRIGHT_DEVIATION: Region("bright pixels, mean absolute error, %", "deviation", *_BRIGHT),
 }
 DIFFERENCE = "dark minus bright"  # of their percentage changes: the trade between them
 SHOWN = (*(name for name in REGIONS if name != _BRIGHT_DEVIATION), DIFFERENCE)
@@ -119,7 +112,8 @@ def _values(profiles: pd.DataFrame, value: str, columns: list[str]) -> pd.DataFr
 
 def _of_region(profiles: pd.DataFrame, name: str) -> pd.DataFrame:
     region = REGIONS[name]
-    values = _values(profiles[region.inside(profiles)], region.value, ["image"])
+    inside = (profiles["kind"] == region.kind) & profiles["bin"].between(region.first, region.last)
+    values = _values(profiles[inside], region.value, ["image"])
     return values / _of_region(profiles, region.over) if region.over else values
 
 

@@ -11,7 +11,6 @@ over all comparisons of the same kind in the study.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -266,27 +265,7 @@ _CLAIM_COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What a study holds that claims are judged by; None where there is none of it.
-
-    Attributes:
-        comparisons: of :func:`verdicts`.
-        metrics: the tidy table.
-        regions: of :func:`asyrepro.analysis.mechanism.regions`.
-        times: of :func:`step_time_summary`.
-        histories: the course of the runs, see :func:`learning`.
-    """
-
-    comparisons: pd.DataFrame
-    metrics: pd.DataFrame
-    regions: pd.DataFrame | None = None
-    times: pd.DataFrame | None = None
-    histories: pd.DataFrame | None = None
-
-
-def _judge_change(claim: Claim, evidence: Evidence) -> Iterator[dict]:
-    rows = evidence.comparisons
+def _judge_change(claim: Claim, rows: pd.DataFrame) -> Iterator[dict]:
     kind = "claim" if claim.base else "order"
     chosen = (rows["kind"] == kind) & (rows["table"] == claim.table)
     chosen &= rows["metric"] == claim.metric
@@ -297,15 +276,14 @@ def _judge_change(claim: Claim, evidence: Evidence) -> Iterator[dict]:
         yield row | {"paper": row["paper_change"], "measured": row["change"], "unit": unit}
 
 
-def _judge_up_to(claim: Claim, evidence: Evidence) -> Iterator[dict]:
-    found = up_to(evidence.metrics, claim.metric, claim.figure, claim.table)
+def _judge_up_to(claim: Claim, metrics: pd.DataFrame) -> Iterator[dict]:
+    found = up_to(metrics, claim.metric, claim.figure, claim.table)
     if found:
         where = f" (image {found.pop('image')}, {found.pop('base')})"
         yield found | {"quantity": claim.quantity + where, "unit": "%", "paper": claim.figure}
 
 
-def _judge_time(claim: Claim, evidence: Evidence) -> Iterator[dict]:
-    rows = evidence.times
+def _judge_time(claim: Claim, rows: pd.DataFrame) -> Iterator[dict]:
     for row in rows[rows["loss"] == claim.loss].to_dict("records"):
         if row["model"]:
             row["quantity"] = f"{claim.quantity}, {titles.model_title(row['model'])}"
@@ -313,8 +291,7 @@ def _judge_time(claim: Claim, evidence: Evidence) -> Iterator[dict]:
         yield row | {"measured": row["ratio"], "unit": "ratio", "reason": reason}
 
 
-def _judge_region(claim: Claim, evidence: Evidence) -> Iterator[dict]:
-    rows = evidence.regions
+def _judge_region(claim: Claim, rows: pd.DataFrame) -> Iterator[dict]:
     rows = rows[(rows["region"] == claim.region) & (rows["loss"] == claim.loss)]
     if claim.table:
         rows = rows[rows["table"] == claim.table]
@@ -323,39 +300,49 @@ def _judge_region(claim: Claim, evidence: Evidence) -> Iterator[dict]:
         yield row | {"quantity": claim.quantity, "unit": "%", "size": size}
 
 
-def _judge_learning(claim: Claim, evidence: Evidence) -> Iterator[dict]:
-    for row in learning(evidence.histories, claim.loss, claim.base):
+def _judge_learning(claim: Claim, histories: pd.DataFrame) -> Iterator[dict]:
+    for row in learning(histories, claim.loss, claim.base):
         yield row | {"unit": "dB"}
 
 
-# Each rule: what of the evidence it needs, and the function that gives its rows.
-RULES = {
-    "change": ("comparisons", _judge_change),
-    "up_to": ("metrics", _judge_up_to),
-    "time": ("times", _judge_time),
-    "region": ("regions", _judge_region),
-    "learning": ("histories", _judge_learning),
+JUDGES = {
+    "change": _judge_change,
+    "up_to": _judge_up_to,
+    "time": _judge_time,
+    "region": _judge_region,
+    "learning": _judge_learning,
 }
 
 
-def claim_verdicts(comparisons: pd.DataFrame, metrics: pd.DataFrame, **more) -> pd.DataFrame:
+def claim_verdicts(
+    comparisons: pd.DataFrame,
+    metrics: pd.DataFrame,
+    regions: pd.DataFrame | None = None,
+    times: pd.DataFrame | None = None,
+    histories: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """The verdict of every claim that the study can speak to.
 
     Args:
-        comparisons, metrics, more: see :class:`Evidence`.
+        comparisons: of :func:`verdicts`.
+        metrics: the tidy table.
+        regions: of :func:`asyrepro.analysis.mechanism.regions`, or None.
+        times: of :func:`step_time_summary`, or None.
+        histories: the course of the runs, see :func:`learning`, or None.
 
     Returns:
         One row per claim and table or model it could be tested on, in the order of
         :data:`asyrepro.paper.claims.CLAIMS`. ``counted``: whether it is evidence of its own.
     """
-    evidence, found = Evidence(comparisons, metrics, **more), []
+    evidence = {"change": comparisons, "up_to": metrics, "time": times, "region": regions,
+                "learning": histories}  # fmt: skip
+    found = []
     for claim in CLAIMS:
-        needed, rule = RULES[claim.rule]
-        if getattr(evidence, needed) is None:
+        if evidence[claim.rule] is None:
             continue
         row = {name: getattr(claim, name) for name in ("place", "table", "model", "base")}
         row |= {"claim": claim.id, "quantity": claim.quantity, "counted": claim.counted}
-        for part in rule(claim, evidence):
+        for part in JUDGES[claim.rule](claim, evidence[claim.rule]):
             line = row | {name: part[name] for name in _CLAIM_COLUMNS if name in part}
             line["base"] = claim.base  # of claims about both, none
             found.append(line | {"verdict": verdict(line["direction"], line["size"])})

@@ -70,7 +70,7 @@ def other_runs(study_dir: Path, frame: pd.DataFrame) -> list[dict]:
                 "network": titles.model_title(model),
                 "task": "; ".join(dict.fromkeys([*filter(None, tasks), settings])),
                 "trained": titles.dataset_title(dataset),
-                "tested": wording.listed(map(titles.test_set_title, sets)) if sets else "",
+                "tested": wording.listed(map(titles.testset_title, sets)) if sets else "",
                 "seeds": wording.span(part.groupby("loss")["seed"].nunique()),
                 "training": f"{wording.span(part['iterations'].dropna())} steps",
             }
