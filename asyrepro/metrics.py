@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, Union
 
 import numpy as np
-from skimage.metrics import structural_similarity
 
 if TYPE_CHECKING:
     import torch  # not to load it where only files are compared
@@ -209,12 +208,16 @@ def _psnr(reference: np.ndarray, output: np.ndarray) -> float:
 
 def _ssim(reference: np.ndarray, output: np.ndarray) -> float:
     _check_window(reference, WINDOW)
+    from skimage.metrics import structural_similarity  # slow to load, and a report can spare it
+
     channels = 0 if reference.ndim == 3 else None
     return float(structural_similarity(reference, output, data_range=1, channel_axis=channels))
 
 
 def _gaussian_ssim(reference: np.ndarray, output: np.ndarray) -> float:
     _check_window(reference, LITERATURE_WINDOW)
+    from skimage.metrics import structural_similarity
+
     similarity = structural_similarity(
         reference,
         output,

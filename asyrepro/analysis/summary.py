@@ -73,9 +73,14 @@ class Summary:
         """The losses beyond the paper's four."""
         return tuple(loss for loss in self.losses if loss not in PAPER_LOSSES)
 
+    @cached_property
+    def bases(self) -> dict[str, str]:
+        """Loss -> the loss that it is compared with."""
+        return bases(self.rows)
+
     def base_of(self, loss: str) -> str:
         """The loss that another one is compared with."""
-        return bases(self.rows)[loss]
+        return self.bases[loss]
 
     @property
     def model_title(self) -> str:

@@ -144,7 +144,7 @@ def _means(summary: Summary, changed: pd.DataFrame) -> list[dict]:
     """Rows of means: a loss, and beneath it its change from its base loss; ours and the paper's."""
     rows = []
     against = dict(tables.pairs(summary))
-    losses = results.side_by_side(tables.main_losses(summary), results.bases(summary.rows))
+    losses = results.side_by_side(tables.main_losses(summary), summary.bases)
     shown = {loss: loss_title(loss) for loss in losses}
     if summary.baseline:
         shown = {summary.baseline: baseline_title(summary.baseline)} | shown

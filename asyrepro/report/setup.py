@@ -11,8 +11,6 @@ import re
 from pathlib import Path
 
 import pandas as pd
-import yaml
-from omegaconf import DictConfig, OmegaConf
 
 from asyrepro import paper
 from asyrepro.analysis import comparisons, titles
@@ -22,6 +20,7 @@ from asyrepro.analysis.titles import loss_title
 from asyrepro.data.catalogue import TABLE2
 from asyrepro.report import curves, wording
 from asyrepro.runs import results
+from asyrepro.runs.run import Run, finished
 from asyrepro.system.errors import DataError
 
 MODES = {"luma": "luma", "rgb": "RGB", "grey": "grey"}
@@ -40,7 +39,7 @@ def runs(study_dir: Path, summary: Summary) -> dict:
         "table": summary.table,
         "network": summary.model_title,
         "task": " or ".join(tasks) or titles.TASK_TITLES[summary.table].lower(),
-        "modes": {cfg.task.get("mode") for cfg in found if cfg.get("task")},
+        "modes": {cfg["task"].get("mode") for cfg in found if cfg.get("task")},
         "trained": titles.dataset_title(summary.dataset),
         "tested": _tested(summary),
         "seeds": wording.span(seeds),
@@ -78,57 +77,47 @@ def other_runs(study_dir: Path, frame: pd.DataFrame) -> list[dict]:
     return found
 
 
-def configurations(study_dir: Path, folder: str) -> list[DictConfig]:
-    """config.yaml of each loss's first finished run, where the run folders are there.
+def configurations(study_dir: Path, folder: str) -> list[dict]:
+    """The settings of each loss's first finished run, where the run folders are there.
 
     Raises:
-        DataError: one is damaged.
+        DataError: a run's config.yaml is damaged.
     """
-    first: dict[str, Path] = {}
-    for path in sorted(study_dir.glob(f"{folder}/*/seed*/config.yaml")):
-        if (path.parent / "rows.csv").is_file():
-            first.setdefault(path.parts[-3], path)
-    return [_configuration(path) for path in first.values()]
+    first: dict[str, Run] = {}
+    for run in finished(study_dir):
+        if run.row == folder and run.config.is_file():
+            first.setdefault(run.loss, run)
+    return [run.settings or {} for run in first.values()]
 
 
-def _configuration(path: Path) -> DictConfig:
-    try:
-        found = OmegaConf.load(path)
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise DataError(f"{path} is damaged ({error}): delete its folder and train again") from None
-    if not isinstance(found, DictConfig):
-        raise DataError(f"{path} is damaged (not a configuration): delete its folder")
-    return found
-
-
-def _task(cfg: DictConfig) -> str:
+def _task(cfg: dict) -> str:
     """``super-resolution x3 (bicubic), luma`` or ``denoising, sigma = 25, grey``."""
     task = cfg.get("task") or {}
     mode = MODES.get(task.get("mode"), task.get("mode"))
     if task.get("normalize") == "minmax":
         mode = f"{mode}; training pairs stretched to [0, 1], eq. (1)"
     if "scale" in task:
-        return f"super-resolution \u00d7{task.scale} (bicubic), {mode}"
+        return f"super-resolution \u00d7{task['scale']} (bicubic), {mode}"
     if "sigma" in task:
-        return f"denoising, \u03c3 = {task.sigma}, {mode}"
+        return f"denoising, \u03c3 = {task['sigma']}, {mode}"
     return ""
 
 
-def _recipe(cfg: DictConfig) -> str:
+def _recipe(cfg: dict) -> str:
     """``of 8 patches, 72 x 72; Adam, learning rate up to 0.002 (OneCycleLR)``."""
     recipe = cfg.get("recipe") or {}
     optimizer, scheduler = recipe.get("optimizer") or {}, recipe.get("scheduler") or {}
     said = []
     if "batch" in recipe and "patch" in recipe:
-        said.append(f"of {recipe.batch} patches, {recipe.patch} \u00d7 {recipe.patch}")
+        said.append(f"of {recipe['batch']} patches, {recipe['patch']} \u00d7 {recipe['patch']}")
     if "_target_" in optimizer and "lr" in optimizer:
-        rate = f"{scheduler.get('max_lr', optimizer.lr):g}"
+        rate = f"{scheduler.get('max_lr', optimizer['lr']):g}"
         plan = f"up to {rate} ({_name(scheduler)})" if "_target_" in scheduler else rate
         said.append(f"{_name(optimizer)}, learning rate {plan}")
     return "; ".join(said)
 
 
-def _name(made: DictConfig) -> str:
+def _name(made: dict) -> str:
     return made["_target_"].rpartition(".")[2]
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from skimage.filters import sobel
 
 from asyrepro.metrics import GREY
 from asyrepro.runs import results
@@ -80,6 +79,8 @@ def error_profile(label, output, bins: int = 10) -> pd.DataFrame:
         raise ValueError("label has values outside [0, 1]: divide 8-bit values by 255")
     difference = output - label
     squared, absolute = (difference**2).mean(axis=0), np.abs(difference).mean(axis=0)
+    from skimage.filters import sobel  # which a report can spare
+
     grey = _grey(label)
     gradient = sobel(grey)
     energies = (gradient**2, sobel(_grey(output)) ** 2)
