@@ -258,7 +258,16 @@ def test_losses_of_ones_own_are_ranked_with_the_papers_beside(tmp_path):
 @pytest.mark.parametrize("name", ["asy_mae_table1", "asy_mae_table1_upper"])
 def test_a_reading_of_table_1_is_judged_by_the_papers_change(tmp_path, name):
     mine = tidy(tmp_path, rows("mae", MAE), rows(name, ASY))
-    row = comparisons(mine, paper.tables()).iloc[0]
+    compared = comparisons(mine, paper.tables())
+    assert changes.leading(changes.shown(changes.view(compared)))["loss"].tolist() == [name]
+    row = compared.iloc[0]
     theirs = paper.tables().query("table == 2").groupby("loss")["psnr"].mean()
     assert row["kind"] == "reading" and row["loss"] == name
     assert row["paper_change"] == pytest.approx(theirs["asy_mae"] - theirs["mae"])
+
+
+def test_controls_answer_only_where_there_is_nothing_else(tmp_path):
+    table = changes.changes(
+        tidy(tmp_path, *(rows(x, MAE) for x in ("mae", "asy_mae", "asy_mae_table1")))
+    )
+    assert changes.leading(changes.shown(table))["loss"].tolist() == ["asy_mae"]
