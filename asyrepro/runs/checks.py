@@ -13,7 +13,7 @@ from torch import nn
 from asyrepro.data import catalogue
 from asyrepro.runs import config, evaluation, parts, provenance
 from asyrepro.runs.resolve import have, or_give
-from asyrepro.runs.run import Run
+from asyrepro.runs.run import Run, of_study
 from asyrepro.system.errors import ConfigError, DataError
 from asyrepro.tasks import Task
 
@@ -34,8 +34,14 @@ def check_folder(cfg: DictConfig | dict, run: Run) -> bool:
 def check_row(cfg: DictConfig | dict, run: Run) -> None:
     """ConfigError unless a new run has all but its loss and seed in common with its row.
 
-    The report averages the runs of a row, and takes differences between its losses.
+    The report averages the runs of a row, and takes differences between its losses. It also makes
+    the study's tables anew, so a study that is kept without its runs' folders takes no new run.
     """
+    if (run.study / "metrics.csv").is_file() and not any(of_study(run.study)):
+        raise ConfigError(
+            f"{run.study} holds the tables of a study without its runs' folders, and a new run "
+            "would replace them: choose another study=..., or delete its metrics.csv"
+        )
     ours = what_is_shared(cfg)
     for mate in run.mates():
         if not (mate.finished or mate.checkpoint.is_file()):

@@ -5,9 +5,10 @@ import shutil
 
 import pandas as pd
 import pytest
-from helpers import SRCNN, assert_refused, call, train
+from helpers import SRCNN, assert_refused, call, refuses, train
 
 from asyrepro.report import study
+from asyrepro.system.errors import ConfigError
 
 VARIANT = "task.scale=2"
 
@@ -46,6 +47,19 @@ def test_the_same_runs_give_the_same_bytes(made):
     (made / "metrics.csv").unlink()
     assert report(made).status == 0
     assert digests(made) == before
+
+
+def test_tables_without_run_folders_are_reported_on_and_take_no_new_run(made, tmp_path):
+    kept = tmp_path / "kept"
+    shutil.copytree(made, kept, ignore=shutil.ignore_patterns("table2*", "table4*"))
+    (kept / "metrics.csv").write_bytes((made / "metrics.csv").read_bytes())
+    assert report(kept).status == 0
+    run = kept / "table2" / "mae" / "seed1"
+    with refuses(ConfigError, kept, "study=", "metrics.csv"):
+        train(tmp_path, *SRCNN, "loss=mae", "seed=1", folder=run)
+    assert (kept / "metrics.csv").read_bytes() == (made / "metrics.csv").read_bytes()
+    (kept / "metrics.csv").unlink()
+    assert train(tmp_path, *SRCNN, "loss=mae", "seed=1", folder=run).finished
 
 
 def test_stand_in_data_is_named_and_one_seed_gives_no_verdict(made):
