@@ -92,6 +92,12 @@ def test_a_row_is_named_by_the_settings_that_differ(overrides, row):
     assert run.row == row and run.variant == row.partition(",")[2]
 
 
+def test_a_run_as_its_experiment_has_it_is_named_without_composing_again(monkeypatch):
+    cfg = config.compose([*SR, "study=s", "loss=mse", "seed=3", "runtime.threads=1"])
+    monkeypatch.setattr(config, "compose", None)
+    assert Run.of(cfg).name == "table2/mse/seed3"
+
+
 def test_without_an_experiment_a_row_is_called_by_its_network():
     assert Run.of(config.compose(["model=edsr", "task.scale=2"])).row == "edsr,task.scale=2"
 
