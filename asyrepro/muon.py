@@ -171,16 +171,13 @@ class Muon(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
-            if params and self.batches(params[0]):
-                self._step_batched(params, group)
-                continue
-            shapes: dict[tuple[int, ...], list[Tensor]] = {}
-            for p in filter(self.orthogonalizes, params):
-                shapes.setdefault(tuple(p.shape), []).append(p)
-            for alike in shapes.values():  # matrices of one shape are multiplied as one batch
-                self._step_hidden(alike, group)
-            if rest := [p for p in params if not self.orthogonalizes(p)]:
-                self._step_adam(rest, group)
+            hidden = [p for p in params if self.orthogonalizes(p)]
+            rest = [p for p in params if not self.orthogonalizes(p)]
+            together = bool(params) and self.batches(params[0])
+            if hidden:
+                (self._step_together if together else self._step_by_shape)(hidden, group)
+            if rest:
+                (self._step_fused_adam if together else self._step_adam)(rest, group)
         return loss
 
     def orthogonalizes(self, p: Tensor) -> bool:
@@ -194,61 +191,67 @@ class Muon(torch.optim.Optimizer):
         """Whether operations are so much dearer than their arithmetic that shapes go together."""
         return p.is_cuda
 
-    def _step_batched(self, params: list[Tensor], group: dict) -> None:
-        """All parameters of a group on a GPU, in as few operations as there may be."""
-        lr = group["lr"]
-        if hidden := [p for p in params if self.orthogonalizes(p)]:
-            gradients = [p.grad for p in hidden]
-            means = [self._state(p, "mean") for p in hidden]
-            torch._foreach_lerp_(means, gradients, 1 - group["momentum"])
-            ahead = torch._foreach_lerp(gradients, means, group["momentum"])
-            rows = [_in_memory_order(p, p).view(len(p), -1) for p in hidden]
-            ahead = [_in_memory_order(a, p).flatten(1) for a, p in zip(ahead, hidden, strict=True)]
-            weights, matrices = (
-                [part for kernel in kernels for part in kernel.chunk(self.parts)]
-                for kernels in (rows, ahead)
-            )
-            updates = orthogonalized_together(matrices, self.iterations)
-            if self.decay:
-                torch._foreach_mul_(hidden, 1 - self.decay * lr)
-            torch._foreach_mul_(updates, [-0.2 * math.sqrt(max(w.shape)) for w in weights])
-            torch._foreach_mul_(updates, lr)
-            torch._foreach_add_(weights, updates)
-        if rest := [p for p in params if not self.orthogonalizes(p)]:
-            for p in rest:
-                self.state[p]["step"] = torch.as_tensor(
-                    self.state[p].get("step", 0), dtype=torch.float32, device=p.device
-                )
-            adam(
-                rest,
-                [p.grad for p in rest],
-                [self._state(p, "mean") for p in rest],
-                [self._state(p, "square") for p in rest],
-                [],
-                [self.state[p]["step"] for p in rest],
-                fused=True,
-                amsgrad=False,
-                beta1=group["betas"][0],
-                beta2=group["betas"][1],
-                lr=lr * group["adam"],
-                weight_decay=0,
-                eps=group["eps"],
-                maximize=False,
-            )
+    def _step_together(self, params: list[Tensor], group: dict) -> None:
+        """Hidden layers on a GPU, in as few operations as there may be."""
+        ahead = self._looking_ahead(params, group)
+        rows = [_in_memory_order(p, p).view(len(p), -1) for p in params]
+        ahead = [_in_memory_order(a, p).flatten(1) for a, p in zip(ahead, params, strict=True)]
+        weights, matrices = (
+            [part for kernel in kernels for part in kernel.chunk(self.parts)]
+            for kernels in (rows, ahead)
+        )
+        updates = orthogonalized_together(matrices, self.iterations)
+        if self.decay:
+            torch._foreach_mul_(params, 1 - self.decay * group["lr"])
+        torch._foreach_mul_(updates, [-0.2 * math.sqrt(max(w.shape)) for w in weights])
+        torch._foreach_mul_(updates, group["lr"])
+        torch._foreach_add_(weights, updates)
 
-    def _step_hidden(self, params: list[Tensor], group: dict) -> None:
+    def _step_by_shape(self, params: list[Tensor], group: dict) -> None:
+        """Hidden layers on a CPU: matrices of one shape are multiplied as one batch."""
+        shapes: dict[tuple[int, ...], list[Tensor]] = {}
+        for p in params:
+            shapes.setdefault(tuple(p.shape), []).append(p)
+        for shape, alike in shapes.items():
+            ahead = self._looking_ahead(alike, group)
+            matrices = torch.stack([tensor.flatten(1) for tensor in ahead])
+            matrices = matrices.unflatten(1, (self.parts, -1))
+            scale = 0.2 * math.sqrt(max(matrices.shape[-2:]))
+            updates = orthogonalized(matrices, self.iterations)
+            if self.decay:
+                torch._foreach_mul_(alike, 1 - self.decay * group["lr"])
+            updates = [update.reshape(shape) for update in updates]
+            torch._foreach_add_(alike, updates, alpha=-scale * group["lr"])
+
+    def _looking_ahead(self, params: list[Tensor], group: dict) -> list[Tensor]:
+        """The gradients' running means after this step, and once more towards the gradients."""
         gradients = [p.grad for p in params]
         means = [self._state(p, "mean") for p in params]
         torch._foreach_lerp_(means, gradients, 1 - group["momentum"])
-        ahead = torch._foreach_lerp(gradients, means, group["momentum"])
-        matrices = torch.stack([tensor.flatten(1) for tensor in ahead])
-        matrices = matrices.unflatten(1, (self.parts, -1))
-        scale = 0.2 * math.sqrt(max(matrices.shape[-2:]))
-        updates = orthogonalized(matrices, self.iterations)
-        if self.decay:
-            torch._foreach_mul_(params, 1 - self.decay * group["lr"])
-        updates = [update.reshape(params[0].shape) for update in updates]
-        torch._foreach_add_(params, updates, alpha=-scale * group["lr"])
+        return torch._foreach_lerp(gradients, means, group["momentum"])
+
+    def _step_fused_adam(self, params: list[Tensor], group: dict) -> None:
+        """torch's own, whose counts of steps are tensors on the GPU."""
+        for p in params:
+            self.state[p]["step"] = torch.as_tensor(
+                self.state[p].get("step", 0), dtype=torch.float32, device=p.device
+            )
+        adam(
+            params,
+            [p.grad for p in params],
+            [self._state(p, "mean") for p in params],
+            [self._state(p, "square") for p in params],
+            [],
+            [self.state[p]["step"] for p in params],
+            fused=True,
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"] * group["adam"],
+            weight_decay=0,
+            eps=group["eps"],
+            maximize=False,
+        )
 
     def _step_adam(self, params: list[Tensor], group: dict) -> None:
         gradients = [p.grad for p in params]

@@ -75,5 +75,18 @@ class DnCNN(nn.Module):
             )
         features = F.relu(self.first(x), inplace=True)
         for conv, norm in zip(self.middle, self.norms, strict=True):
-            features = F.relu(norm(conv(features)), inplace=True)
+            features = F.relu(normalized(conv, norm, features), inplace=True)
         return x - self.last(features)
+
+
+def normalized(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
+    """``norm(conv(x))``; outside of training, where the statistics are fixed, one convolution.
+
+    It spares a pass over memory and a second set of feature maps.
+    """
+    if norm.training or isinstance(norm, nn.Identity):
+        return norm(conv(x))
+    gain = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    mean = norm.running_mean if conv.bias is None else norm.running_mean - conv.bias
+    weight = conv.weight * gain.view(-1, 1, 1, 1)
+    return F.conv2d(x, weight, norm.bias - mean * gain, padding=conv.padding)

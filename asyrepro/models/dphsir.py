@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Place = tuple[int, int, int, int]  # (top, left) of a window, (height, width) of the whole image
+
 
 class SlicedConv3d(nn.Module):
     """nn.Conv3d, its kernel kept as one parameter (out, in, kernel, kernel) for each slice.
@@ -134,12 +136,12 @@ class Block(nn.Module):
         return self.layer2(self.layer1(x)) + self.shortcut(x)
 
 
-def enlarge(x: Tensor, place: tuple[int, int, int, int] | None = None) -> Tensor:
+def enlarge(x: Tensor, place: Place | None = None) -> Tensor:
     """Twice the height and width: trilinear (bilinear for one band), corners aligned.
 
     Aligned corners make a pixel's value depend on where it lies in the whole image. If ``x`` is a
-    window of a larger one, ``place`` says which: (top, left) of the window, (height, width) of the
-    whole, and the result is the window of the enlarged whole.
+    window of a larger one, ``place`` says which, and the result is the window of the enlarged
+    whole.
 
     On CUDA it is computed in float32: the gradient is summed by atomic additions, which are slow
     and lossy in bfloat16. (CPU, one thread, bfloat16, (16, 32..256, 32..4, 32..4): as it is 0.2 to
@@ -197,7 +199,7 @@ class GRUNet(nn.Module):
 
     A window of a larger image gives what the whole would (but ``reach`` pixels from the cut) if it
     starts, and unless at the image's end also ends, at a multiple of ``grid`` = 16, and ``forward``
-    is told its ``place``: (top, left) of the window and (height, width) of the whole.
+    is told its :data:`Place`.
     """
 
     grid = 16
@@ -217,40 +219,42 @@ class GRUNet(nn.Module):
         if zero_last:
             nn.init.zeros_(self.last.conv.slices[1])
 
-    def forward(
-        self,
-        x: Tensor,
-        plain: bool = False,
-        place: tuple[int, int, int, int] | None = None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, plain: bool = False, place: Place | None = None) -> Tensor:
         """Denoised image (N, D, H, W); ``plain`` keeps to the 3-D path when D = 1 as well."""
         if x.ndim != 5 or x.shape[1] != 2:
             raise ValueError(
                 f"GRUNet expects (N, 2, D, H, W), the image and its noise-level map, got "
                 f"{tuple(x.shape)}"
             )
-        n, _, d, h, w = x.shape
-        image = x[:, 0]
+        image, (bands, height, width) = x[:, 0], x.shape[2:]
         x = _mirrored(_mirrored(x, axis=-1), axis=-2)
-        if d == 1 and not plain:
+        if bands == 1 and not plain:  # layers take a volume without its third axis as one band
             x = x.squeeze(2).contiguous(memory_format=torch.channels_last)
-        if place is not None:
-            top, left, height, width = place
-            place = (top, left, _whole(height), _whole(width))
-        noise = self._noise(x, place).reshape(n, d, *x.shape[-2:])
-        if torch.compiler.is_exporting():  # a slice asks whether it is all, and fixes the answer
-            rows, columns = (torch.arange(size, device=x.device) for size in (h, w))
-            return image + noise.index_select(-2, rows).index_select(-1, columns)
-        return image + noise[..., :h, :w]
+        noise = self._noise(x, place).flatten(1, -3)  # the one channel of each band: (N, D, ...)
+        return image + _cropped(noise, height, width)
 
-    def _noise(self, x: Tensor, place: tuple[int, int, int, int] | None) -> Tensor:
+    def _noise(self, x: Tensor, place: Place | None) -> Tensor:
+        """The U-Net itself, on sides that are multiples of 16; one channel."""
         x = self.first(x)
         skips = []
         for down, block in zip(self.down, self.encoder, strict=True):
             skips.append(x)
             x = block(down(x, reverse=True))
         for level, up, block in zip((4, 3, 2, 1), self.up, self.decoder, strict=True):
-            there = place and tuple(pixels >> level for pixels in place)
-            x = up(enlarge(x, there), reverse=True)
+            x = up(enlarge(x, place and _reduced(place, level)), reverse=True)
             x = block(torch.cat((skips.pop(), x), dim=1))
         return self.last(x)
+
+
+def _reduced(place: Place, level: int) -> Place:
+    """A place as it is ``level`` levels further down, where pixels are 2^level times as large."""
+    top, left, height, width = place
+    return top >> level, left >> level, _whole(height) >> level, _whole(width) >> level
+
+
+def _cropped(x: Tensor, height: int, width: int) -> Tensor:
+    """The first rows and columns."""
+    if torch.compiler.is_exporting():  # a slice asks whether it is all, and fixes the answer
+        rows, columns = (torch.arange(size, device=x.device) for size in (height, width))
+        return x.index_select(-2, rows).index_select(-1, columns)
+    return x[..., :height, :width]

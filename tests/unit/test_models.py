@@ -181,16 +181,21 @@ def test_edsr_body_and_residual_scaling():
     assert output.flatten().tolist() == pytest.approx([expected] * 4)
 
 
+@pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("training", [True, False])
-def test_dncnn_subtracts_what_a_plain_stack_gives(training):
-    network = build(lambda: DnCNN(4, channels=5, zero_last=False))
-    stack = [nn.Conv2d(1, 5, 3, 1, 1, bias=False), nn.ReLU()]
+def test_dncnn_subtracts_what_a_plain_stack_gives(training, bias):
+    network = build(lambda: DnCNN(4, channels=5, zero_last=False, bias=bias))
+    layers = [network.first, network.middle[0], network.norms[0], network.middle[1]]
+    layers += [network.norms[1], network.last]
+    stack = [nn.Conv2d(1, 5, 3, 1, 1, bias=bias), nn.ReLU()]
     for _ in range(2):
-        stack += [nn.Conv2d(5, 5, 3, 1, 1, bias=False), nn.BatchNorm2d(5), nn.ReLU()]
-    stack = nn.Sequential(*stack, nn.Conv2d(5, 1, 3, 1, 1, bias=False))
-    ours = [network.first, *network.middle, network.last]
-    theirs = [layer for layer in stack if isinstance(layer, nn.Conv2d)]
-    for a, b in zip(ours, theirs, strict=True):
+        stack += [nn.Conv2d(5, 5, 3, 1, 1, bias=bias), nn.BatchNorm2d(5), nn.ReLU()]
+    stack = nn.Sequential(*stack, nn.Conv2d(5, 1, 3, 1, 1, bias=bias))
+    theirs = [layer for layer in stack if not isinstance(layer, nn.ReLU)]
+    for a, b in zip(layers, theirs, strict=True):
+        for value in a.state_dict().values():
+            if value.is_floating_point() and value.ndim == 1:  # biases, and the norms' statistics
+                nn.init.uniform_(value, 0.5, 1.5)
         b.load_state_dict(a.state_dict())
     x = torch.rand(2, 1, 9, 11)
     network.train(training)
