@@ -16,18 +16,19 @@ import torch
 from omegaconf import DictConfig
 
 from asyrepro.data import catalogue
-from asyrepro.runs import evaluation, parts
+from asyrepro.runs import evaluation, parts, profiles
 from asyrepro.runs.execution import Job
 from asyrepro.runs.resolve import INTERVALS
 from asyrepro.runs.run import Run
 from asyrepro.system import files
-from asyrepro.system.errors import ConfigError
+from asyrepro.system.errors import ConfigError, say
 from asyrepro.training import distributed, graphs
 from asyrepro.training.loop import HISTORY
 
 REPORT = 30  # seconds that the report is taken to need
 BRIEF = 0.4  # seconds of a measurement for an estimate
 SHARE = 0.9  # of a time is given to steps: patches and checkpoints take the rest
+STEADY = 1.2  # times of a step that differ by a larger factor are not those of a quiet machine
 
 
 def sentence(runs: Iterable[tuple[DictConfig, Run]], at_once: int = 1) -> str:
@@ -108,6 +109,9 @@ def fit(cfg: DictConfig, chosen: DictConfig, run: Run, since: float) -> str:
 def steps_within(minutes: float, cfg: DictConfig, run: Run, since: float) -> int:
     """The number of steps that train, validate and evaluate a run within a time.
 
+    Steps are measured before and after all else, and taken to be as slow as the slower time. If the
+    two differ much, other work on the machine comes and goes, and a line says so.
+
     Args:
         minutes: from ``since`` on.
         cfg, run: the run, which has not been begun.
@@ -117,17 +121,34 @@ def steps_within(minutes: float, cfg: DictConfig, run: Run, since: float) -> int
         ConfigError: the start and the evaluation alone take longer.
     """
     with torch.random.fork_rng():
-        job = Job.prepared(cfg, run)
-        a_step = measure(job.bare_step(), job.device, seconds=min(10.0, 3 * minutes))
-        evaluating = _evaluating(job) + _validating(job)
+        job, seconds = Job.prepared(cfg, run), min(5.0, 1.5 * minutes)
+        before = measure(job.bare_step(), job.device, seconds=seconds)
+        besides = _loading(job) + _evaluating(job) + _validating(job)
+        after = measure(job.bare_step(), job.device, seconds=seconds)
+    fastest, slowest = sorted((before, after))
+    if slowest > STEADY * fastest:
+        say(
+            f"note: a step takes {1e3 * fastest:.3g} to {1e3 * slowest:.3g} ms, as other work on "
+            f"this machine comes and goes: {run} may take longer than {minutes:g} minutes"
+        )
     spent = time.monotonic() - since
-    left = 60 * minutes - spent - evaluating
-    if left < a_step:
+    left = 60 * minutes - spent - besides
+    if left < slowest:
         raise ConfigError(
             f"minutes={minutes:g} is too short: to start takes {_in_words(spent)} and to evaluate "
-            f"{_in_words(evaluating)}"
+            f"{_in_words(besides)}"
         )
-    return max(1, int(SHARE * left / a_step))
+    return max(1, int(SHARE * left / slowest))
+
+
+def _loading(job: Job) -> float:
+    """Seconds that decoding the training set takes; of one that is to be downloaded first, 0."""
+    cfg = job.cfg
+    if catalogue.available(cfg.dataset.name, cfg.runtime.data) is None:
+        return 0.0
+    started = time.perf_counter()
+    catalogue.training_set(cfg.dataset.name, **job.task.reading(), **parts.where(cfg))
+    return time.perf_counter() - started
 
 
 def measure(
@@ -143,18 +164,19 @@ def measure(
     """
     for _ in range(graphs.EAGER + 2 if device.type == "cuda" else 1):  # kernels are chosen
         step()
-    _wait(device)
+    wait(device)
     started, calls = time.perf_counter(), 0
     while calls < least or time.perf_counter() - started < seconds:
         step()
         calls += 1
         if calls & (calls - 1) == 0:  # now and then: a GPU runs behind the host
-            _wait(device)
-    _wait(device)
+            wait(device)
+    wait(device)
     return (time.perf_counter() - started) / calls
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was given; a CPU has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -171,7 +193,10 @@ def _evaluating(job: Job, only_here: bool = False) -> float:
         testset = catalogue.test_set(name, **job.task.reading(), **parts.where(cfg))
         first = replace(testset, names=testset.names[:1], images=testset.images[:1])
         started = time.perf_counter()
-        evaluation.evaluate(job.network.eval(), first, job.task, device=job.device)
+        for _, _, output, label in evaluation.outputs(job.network, first, job.task, job.device):
+            evaluation.row("", output, label, job.task, testset.name)
+            if name == cfg.testset:
+                profiles.error_profile(label, output)
         if not job.run.baseline(testset.name).is_file():
             evaluation.evaluate_baseline(first, job.task)
         pixels = sum(image.numel() for image in testset.images) / first.images[0].numel()

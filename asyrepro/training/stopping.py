@@ -23,7 +23,7 @@ STATUS = {
     signal.SIGTERM: 143,
     signal.SIGALRM: UNFINISHED,
 }
-STARTED = time.monotonic()
+STARTED = time.monotonic() - time.process_time()  # before the imports, which take seconds
 
 _received: int | None = None  # the first signal; a process is stopped only once
 _deferred = False

@@ -19,16 +19,25 @@ def test_speed_is_measured_over_at_least_so_many_calls():
     assert found > 0 and len(calls) == 6
 
 
-def test_the_time_that_is_left_is_divided_by_a_steps(monkeypatch):
-    cfg = configured("results", *SRCNN, "minutes=1")
-    run = Run.of(cfg)
-    monkeypatch.setattr(estimate, "measure", lambda *_, **__: 0.01)
-    monkeypatch.setattr(estimate, "_evaluating", lambda job: 20.0)
+def steps_in(minutes, monkeypatch, *seconds_a_step):
+    """Steps where the start has taken 10 seconds and the rest, but the steps, will take 20."""
+    cfg = configured("results", *SRCNN, f"minutes={minutes}")
+    run, seconds = Run.of(cfg), iter(seconds_a_step)
+    monkeypatch.setattr(estimate, "measure", lambda *_, **__: next(seconds))
+    monkeypatch.setattr(estimate, "_evaluating", lambda job: 15.0)
+    monkeypatch.setattr(estimate, "_loading", lambda job: 5.0)
     monkeypatch.setattr(estimate, "time", SimpleNamespace(monotonic=lambda: 10.0))
-    steps = estimate.steps_within(1, resolve(cfg, run), run, 0.0)
-    assert steps == pytest.approx(0.9 * 30 / 0.01, abs=1)  # 60 s less 20 and 10
+    return estimate.steps_within(minutes, resolve(cfg, run), run, 0.0)
+
+
+def test_the_time_that_is_left_is_divided_by_the_slower_of_two_steps(monkeypatch, capsys):
+    # 60 s less 20 and 10
+    assert steps_in(1, monkeypatch, 0.01, 0.01) == pytest.approx(0.9 * 30 / 0.01, abs=1)
+    assert not capsys.readouterr().out
+    assert steps_in(1, monkeypatch, 0.01, 0.02) == pytest.approx(0.9 * 30 / 0.02, abs=1)
+    assert "10 to 20 ms" in capsys.readouterr().out
     with refuses(ConfigError, "minutes"):
-        estimate.steps_within(0.4, resolve(cfg, run), run, 0.0)
+        steps_in(0.4, monkeypatch, 0.01, 0.01)
 
 
 def test_a_row_has_the_steps_of_its_first_run_and_they_repeat_it(tmp_path, monkeypatch):
