@@ -15,9 +15,10 @@ minutes on two CPU cores.
 
 from __future__ import annotations
 
+import atexit
 import copy
-import itertools
 import math
+import operator
 import os
 import shutil
 import statistics
@@ -39,12 +40,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
+from torchvision.io import write_jpeg
 
 from asyrepro import muon
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.losses import AsymmetricLoss
-from asyrepro.runs import config, evaluation, parts, provenance
+from asyrepro.runs import config, estimate, evaluation, parts, provenance
 from asyrepro.runs.resolve import resolve
 from asyrepro.system import devices, files
 from asyrepro.system.errors import ConfigError, say
@@ -84,18 +86,79 @@ def _measure(options: Options) -> None:
         if name not in SECTIONS:
             raise ConfigError(f"no section {name!r}; there are {', '.join(SECTIONS)}")
     device, folder = devices.choose(options.device), options.results / "bench"
-    sections = SECTIONS | {"training": partial(training, folder=folder)}
     torch.backends.cudnn.benchmark = True
     for name in options.sections or [name for name in SECTIONS if name != "quick"]:
         say(f"{name} ...")
-        rows = pd.DataFrame(sections[name](device))
+        rows = pd.DataFrame(SECTIONS[name](device, folder))
         rows.insert(0, "section", name)
         rows["device"] = machine(device)
-        merge(rows, folder / "bench.csv", ["section", "device"])
-        table = pd.read_csv(folder / "bench.csv", keep_default_na=False)
+        table = merge(rows, folder / "bench.csv")
         files.write_text(folder / "bench.md", markdown(table))
         say(markdown(table[table["section"] == name]))
     say(f"all rows: {folder / 'bench.md'}")
+
+
+# ------------------------------------------------------------------------------- measuring
+
+
+def compare(device: torch.device, runs: dict, rows: list[tuple], again=REPETITIONS) -> list[dict]:
+    """Measure runs in turn; a line for each row (what, one run, another, goal).
+
+    A line is the first run's time by the second's.
+    """
+    seconds = in_turn(runs, device, again)
+    return [line(what, seconds[one], seconds[other], goal) for what, one, other, goal in rows]
+
+
+def in_turn(
+    runs: dict[str, Callable[[], float | None]], device: torch.device, again: int = REPETITIONS
+) -> dict[str, list[float]]:
+    """Seconds of every run, measured in turn, after one round that is not counted.
+
+    A run that returns a number has measured itself.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(again + 1):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            itself = run()
+            estimate.wait(device)
+            elapsed = time.perf_counter() - started
+            if number:
+                seconds[name].append(itself if isinstance(itself, float) else elapsed)
+    return seconds
+
+
+def line(what: str, first: list[float], second: list[float], goal: str = "") -> dict:
+    """A line of the table: the ratio of the medians, its spread, and whether the goal is met.
+
+    ``goal`` is as ">= 0.97", "<= 1.01" or empty.
+    """
+    value = statistics.median(first) / statistics.median(second)
+    ratios = [a / b for a, b in zip(first, second, strict=True)]
+    lower, upper = np.quantile(ratios, [0.25, 0.75])
+    met = ""
+    if goal:
+        sign, bound = goal.split()
+        reaches = {">=": operator.ge, "<=": operator.le}[sign]
+        met = "yes" if reaches(value, float(bound)) else "no"
+    return {
+        "what": what,
+        "goal": goal,
+        "measured": f"{value:.3g}",
+        "quartiles": f"{lower:.3g} to {upper:.3g}" if len(ratios) > 1 else "",
+        "met": met,
+    }
+
+
+def repeated(times: int, run: Callable, *arguments, **options) -> Callable[[], None]:
+    """``run(*arguments, **options)`` so many times, as one run."""
+
+    def many() -> None:
+        for _ in range(times):
+            run(*arguments, **options)
+
+    return many
 
 
 class Setup:
@@ -104,22 +167,16 @@ class Setup:
     def __init__(self, name: str, device: torch.device, profile: str = "quick"):
         overrides = [f"experiment={NETWORKS[name]}", f"profile={profile}", "dataset=bundled"]
         self.cfg = resolve(config.compose(overrides))
+        self.recipe = recipe = self.cfg.recipe
         self.device = device
         self.network, self.task = parts.build(self.cfg, device)
         self.images = catalogue.training_set("bundled", mode=self.task.mode).images
-        recipe = self.cfg.recipe
         self.sampler = PatchSampler(
             self.images, self.task, patch=recipe.patch, batch=recipe.batch, seed=0, device=device
         )
         self.fixed = next(self.sampler)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-5, fused=True)
-        self.step()  # the first is slow: CUDA starts, and convolutions choose their kernels
-        wait(self.device)
-        started = time.perf_counter()
-        for _ in range(6):
-            self.step()
-        wait(self.device)
-        enough = max(1, round(SECONDS * 6 / (time.perf_counter() - started)))
+        enough = math.ceil(SECONDS / estimate.measure(self.step, device, seconds=0, least=6))
         self.steps = recipe.log_every * math.ceil(enough / recipe.log_every)  # whole log lines
 
     def step(self, criterion: nn.Module = LOSSES["mse"], plain: bool = False) -> None:
@@ -131,23 +188,17 @@ class Setup:
         criterion(output.float(), label).backward()
         self.optimizer.step()
 
-    def many(self, **options) -> None:
-        for _ in range(self.steps):
-            self.step(**options)
+    def many(self, **options) -> Callable[[], None]:
+        """So many steps that the clock tells them apart, as one run."""
+        return repeated(self.steps, self.step, **options)
 
     def train(self) -> float:
         """Seconds of as many steps of real training, from drawing the patches to logging."""
-        recipe = self.cfg.recipe
-        scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, max_lr=1e-5, total_steps=self.steps, cycle_momentum=False
         )
         with tempfile.TemporaryDirectory() as folder:
-            trainer = Trainer(
-                self.network, LOSSES["mse"], self.sampler, self.optimizer, scheduler,
-                steps=self.steps, folder=Path(folder), device=self.device, amp=self.cfg.amp,
-                channels_last=self.cfg.channels_last, clip=recipe.clip, ema=recipe.ema,
-                log_every=recipe.log_every, label=None,
-            )  # fmt: skip
+            trainer = self.trainer("mse", folder, self.network, self.optimizer, schedule)
             trainer.run()
         self.network.train()
         return trainer.seconds  # without the checkpoint at the end, which is due once a minute
@@ -155,52 +206,52 @@ class Setup:
     def stepping(self, **how) -> Callable[[], None]:
         """Steps of the network's own recipe on the fixed batch."""
         network = copy.deepcopy(self.network).train()
-        optimizer, scheduler = parts.optimization(self.cfg.recipe, network)
-        trainer = Trainer(
-            network, LOSSES["asy_mse"], self.sampler, optimizer, scheduler, steps=1,
-            folder=Path(), device=self.device, amp=self.cfg.amp, clip=self.cfg.recipe.clip, **how,
+        own = parts.optimization(self.recipe, network)
+        step = self.trainer("asy_mse", "", network, *own, **how).stepping()
+        return repeated(self.steps, step, *self.fixed)
+
+    def trainer(self, loss, folder, network, optimizer, scheduler, **how) -> Trainer:
+        return Trainer(
+            network, LOSSES[loss], self.sampler, optimizer, scheduler, steps=self.steps,
+            folder=folder, device=self.device, amp=self.cfg.amp, clip=self.recipe.clip,
+            channels_last=self.cfg.channels_last, ema=self.recipe.ema,
+            log_every=self.recipe.log_every, label=None, **how,
         )  # fmt: skip
-        advance = trainer.stepping()
 
-        def many() -> None:
-            for _ in range(self.steps):
-                advance(*self.fixed)
 
-        return many
+# -------------------------------------------------------------------------------- sections
 
 
 def training(device: torch.device, folder: Path) -> list[dict]:
     """Real training against steps on one fixed batch, and asymmetric against base losses."""
-    goal = 0.95 if device.type == "cuda" else 0.97
-    rows, times = [], []
+    real = ">= 0.95" if device.type == "cuda" else ">= 0.97"
+    rows = [
+        ("real training / fixed batch and plain MSE, patches per second", "mse", "real", real),
+        ("step time, Asy_MAE / MAE", "asy_mae", "mae", "<= 1.01"),
+        ("step time, Asy_MSE / MSE", "asy_mse", "mse", "<= 1.01"),
+    ]
+    lines, times = [], []
     for name in NETWORKS:
         this = Setup(name, device)
-        runs = {loss: lambda c=c, s=this: s.many(criterion=c) for loss, c in LOSSES.items()}
-        seconds = interleaved({**runs, "real": this.train}, device)
-        what = f"{name}: real training / fixed batch and plain MSE, patches per second"
-        rows.append(row(what, seconds["mse"], seconds["real"], at_least=goal))
-        for base in ("mae", "mse"):
-            what = f"{name}: step time, Asy_{base.upper()} / {base.upper()}"
-            rows.append(row(what, seconds[f"asy_{base}"], seconds[base], at_most=1.01))
+        runs = {loss: this.many(criterion=criterion) for loss, criterion in LOSSES.items()}
+        found = in_turn({**runs, "real": this.train}, device)
+        lines += [line(f"{name}: {what}", found[a], found[b], goal) for what, a, b, goal in rows]
         times += [
             {"model": name, "loss": loss, "step_ms": 1e3 * value / this.steps, "repetition": number}
             for loss in LOSSES
-            for number, value in enumerate(seconds[loss])
+            for number, value in enumerate(found[loss])
         ]
     files.write_csv(folder / "step_times.csv", pd.DataFrame(times), numbers=None)
-    return rows
+    return lines
 
 
-def losses(device: torch.device) -> list[dict]:
+def losses(device: torch.device, _: Path) -> list[dict]:
     """The loss alone, forward and backward, eager and under torch.compile.
 
     On the CPU in CPU seconds, which other work on the machine changes little.
     """
-    kinds = {
-        "eager": (LOSSES, {"mae": 2, "mse": 4}),
-        "compiled": ({k: torch.compile(v) for k, v in LOSSES.items()}, {"mae": 1.5, "mse": 1.5}),
-    }
-    rows = []
+    compiled = {name: torch.compile(criterion) for name, criterion in LOSSES.items()}
+    lines = []
     for shape in ((16, 1, 96, 96), (4, 3, 192, 192)):
         output = torch.rand(shape, device=device, requires_grad=True)
         label = torch.rand(shape, device=device)
@@ -212,14 +263,18 @@ def losses(device: torch.device) -> list[dict]:
                 criterion(output, label).backward()
             return time.process_time() - started if device.type == "cpu" else None
 
-        for kind, (criteria, goals) in kinds.items():
-            runs = {name: lambda c=loss: many(c) for name, loss in criteria.items()}
-            seconds = interleaved(runs, device)
-            for base, goal in goals.items():
-                size = "x".join(map(str, shape))
-                what = f"loss alone, {kind}, {size}: Asy_{base.upper()} / {base.upper()}"
-                rows.append(row(what, seconds[f"asy_{base}"], seconds[base], at_most=goal))
-    return rows
+        for kind, criteria, mae, mse in (
+            ("eager", LOSSES, "<= 2", "<= 4"),
+            ("compiled", compiled, "<= 1.5", "<= 1.5"),
+        ):
+            what = f"loss alone, {kind}, {'x'.join(map(str, shape))}"
+            rows = [
+                (f"{what}: Asy_MAE / MAE", "asy_mae", "mae", mae),
+                (f"{what}: Asy_MSE / MSE", "asy_mse", "mse", mse),
+            ]
+            runs = {name: partial(many, criterion) for name, criterion in criteria.items()}
+            lines += compare(device, runs, rows)
+    return lines
 
 
 class Decoded(Dataset):
@@ -240,140 +295,133 @@ class Decoded(Dataset):
         return to_tensor(small), to_tensor(label)
 
 
-def usual(device: torch.device) -> list[dict]:
+def usual(device: torch.device, _: Path) -> list[dict]:
     """Our training, by its own recipe, against Adam on a DataLoader with two workers, float32."""
-    goals = {"dncnn": 2.2, "edsr": 1.1}
-    return [_usual(name, device, 10 if device.type == "cuda" else goals[name]) for name in goals]
+    lines = []
+    for name, least in {"dncnn": 2.2, "edsr": 1.1}.items():
+        this = Setup(name, device)
+        runs = {"ours": this.train, "theirs": repeated(this.steps, their_step(this))}
+        what = f"{name}: our training / the usual DataLoader training, patches per second"
+        goal = f">= {10 if device.type == 'cuda' else least}"
+        lines += compare(device, runs, [(what, "theirs", "ours", goal)])
+    return lines
 
 
-def _usual(name: str, device: torch.device, goal: float) -> dict:
-    this = Setup(name, device)
-    recipe, task = this.cfg.recipe, this.task
+def their_step(this: Setup) -> Callable[[], None]:
+    """A step of the usual training; from here on ``this`` trains by its recipe's optimiser."""
+    recipe, task = this.recipe, this.task
     network = copy.deepcopy(this.network).to(memory_format=torch.contiguous_format)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-5)
     this.optimizer, _ = parts.optimization(recipe, this.network)
     sigma = getattr(task, "sigma", 0) / 255
     mode = "RGB" if task.mode == "rgb" else "L"
-    with tempfile.TemporaryDirectory() as folder:
-        paths = []
-        for number, image in enumerate(this.images):
-            paths.append(Path(folder) / f"{number:03}.jpg")
-            pixels = image.permute(1, 2, 0).squeeze(-1).numpy()
-            Image.fromarray(np.ascontiguousarray(pixels)).save(paths[-1], quality=95)
-        # One epoch, as a new one would start the workers again.
-        items = recipe.batch * this.steps * (REPETITIONS + 1)
-        data = Decoded(paths, recipe.patch, items, task.scale, mode)
-        batches = iter(DataLoader(data, batch_size=recipe.batch, num_workers=2, pin_memory=True))
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    paths = [folder / f"{number:03}.jpg" for number in range(len(this.images))]
+    for path, image in zip(paths, this.images, strict=True):
+        write_jpeg(image.contiguous(), str(path), quality=95)
+    items = recipe.batch * this.steps * (REPETITIONS + 1)  # one epoch: a new one starts workers
+    data = Decoded(paths, recipe.patch, items, task.scale, mode)
+    batches = iter(DataLoader(data, batch_size=recipe.batch, num_workers=2, pin_memory=True))
 
-        def their_steps() -> None:
-            for _ in range(this.steps):
-                small, label = (part.to(device) for part in next(batches))
-                output = network(small + sigma * torch.randn_like(small) if sigma else small)
-                loss = nn.functional.mse_loss(output, label)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                loss.item()
+    def step() -> None:
+        small, label = (part.to(this.device) for part in next(batches))
+        output = network(small + sigma * torch.randn_like(small) if sigma else small)
+        loss = nn.functional.mse_loss(output, label)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
 
-        seconds = interleaved({"ours": this.train, "theirs": their_steps}, device)
-    what = f"{name}: our training / the usual DataLoader training, patches per second"
-    return row(what, seconds["theirs"], seconds["ours"], at_least=goal)
+    return step
 
 
-def steps(device: torch.device) -> list[dict]:
+def steps(device: torch.device, _: Path) -> list[dict]:
     """A step of each network's recipe, eager, as a CUDA graph, compiled, and both."""
     kinds = {
         "graph": {"graph": True},
-        "compiled": {"compile": True},
+        "compiled": {"graph": False, "compile": True},
         "compiled graph": {"graph": True, "compile": True},
     }
-    rows = []
+    lines = []
     for name in NETWORKS:
-        names = {kind: f"{name}: step, eager / {kind}" for kind in kinds}
+        rows = [(f"{name}: step, eager / {kind}", "eager", kind, "") for kind in kinds]
         if device.type != "cuda":
-            rows += [missing(what, "no GPU at hand") for what in names.values()]
+            empty = {"goal": "", "measured": "", "quartiles": "no GPU at hand", "met": ""}
+            lines += [{"what": what, **empty} for what, *_ in rows]
             continue
         this = Setup(name, device)
-        runs = {"eager": this.stepping(graph=False)}
-        runs |= {kind: this.stepping(**{"graph": False} | how) for kind, how in kinds.items()}
-        seconds = interleaved(runs, device)
-        rows += [row(what, seconds["eager"], seconds[kind]) for kind, what in names.items()]
-    return rows
+        runs = {kind: this.stepping(**how) for kind, how in kinds.items()}
+        lines += compare(device, {"eager": this.stepping(graph=False), **runs}, rows)
+    return lines
 
 
-def study(device: torch.device) -> list[dict]:
+def study(device: torch.device, _: Path) -> list[dict]:
     """What a study of finished runs costs, where there is nothing to train: CPU seconds, memory."""
-    rows = []
-    for copies, goals in ((1, (6, 5)), (10, (10, 40))):
+    lines = []
+    for copies, plan_goal, report_goal in ((1, "<= 6", "<= 5"), (10, "<= 10", "<= 40")):
         with tempfile.TemporaryDirectory() as folder:
             seeds = _finished(Path(folder) / "many", copies)
-            plan = "from asyrepro.commands import reproduce as r; r._report = lambda plan: None; "
-            plan += (
-                f"raise SystemExit(r.main(['profile=srcnn_seeds', 'study=many', 'seed={seeds}', "
+            settings = ["profile=srcnn_seeds", "study=many", f"seed={seeds}", f"results={folder}"]
+            planning = (
+                "from asyrepro.commands import reproduce; reproduce._report = lambda plan: None; "
+                f"raise SystemExit(reproduce.main({settings}))"
             )
-            plan += f"'results={folder}']))"
-            commands = {
-                "planning": ["-c", plan],
-                "report": ["-m", "asyrepro", "report", "study=many", f"results={folder}"],
-            }
-            for (what, command), goal in zip(commands.items(), goals, strict=True):
-                seconds, megabytes = _cost(command)
+            report = ["-m", "asyrepro", "report", "study=many", f"results={folder}"]
+            for what, arguments, goal in (
+                ("planning", ["-c", planning], plan_goal),
+                ("report", report, report_goal),
+            ):
+                seconds, megabytes = _cost(arguments)
                 what = f"{what} of {120 * copies:,} finished runs"
-                rows.append(row(f"{what}, CPU seconds", [seconds], [1.0], at_most=goal))
-                rows.append(row(f"{what}, MB", [megabytes], [1.0], at_most=1000))
-    return rows
+                lines.append(line(f"{what}, CPU seconds", [seconds], [1.0], goal))
+                lines.append(line(f"{what}, MB", [megabytes], [1.0], "<= 1000"))
+    return lines
 
 
 def _finished(folder: Path, copies: int) -> str:
     """Make a study of copies of the committed one, each with seeds of its own; returns these."""
     shutil.copytree(Path("results") / "srcnn-seeds", folder)
-    for seed, copy_ in itertools.product(range(10), range(1, copies)):
-        for run in folder.glob(f"table2/*/seed{seed}"):
-            new = run.with_name(f"seed{seed + 10 * copy_}")
-            shutil.copytree(run, new)
+    for run in [*folder.glob("table2/*/seed*")]:
+        seed = int(run.name.removeprefix("seed"))
+        for other in range(seed + 10, 10 * copies, 10):
+            new = shutil.copytree(run, run.with_name(f"seed{other}"))
             text = (new / "config.yaml").read_text()
-            text = text.replace(f"\nseed: {seed}\n", f"\nseed: {seed + 10 * copy_}\n")
+            text = text.replace(f"\nseed: {seed}\n", f"\nseed: {other}\n")
             (new / "config.yaml").write_text(text)
             found = pd.read_csv(new / "rows.csv", dtype=str, keep_default_na=False)
-            found["seed"] = seed + 10 * copy_
-            files.write_csv(new / "rows.csv", found, numbers=None)
+            files.write_csv(new / "rows.csv", found.assign(seed=other), numbers=None)
     return ",".join(map(str, range(10 * copies)))
 
 
-def _cost(command: list[str]) -> tuple[float, float]:
+def _cost(arguments: list[str]) -> tuple[float, float]:
     """CPU seconds of a command, which other work on the machine changes little, and its memory."""
-    child = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL)
+    child = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(child.pid, 0)
     if status:
-        raise subprocess.CalledProcessError(os.waitstatus_to_exitcode(status), command)
+        raise subprocess.CalledProcessError(os.waitstatus_to_exitcode(status), arguments)
     return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
-def grunet(device: torch.device) -> list[dict]:
+def grunet(device: torch.device, _: Path) -> list[dict]:
     """GRUNet's path for grey images against its plain 3-D convolutions."""
     this = Setup("dphsir", device)
-    inputs = this.fixed[0]
-
-    def forward(plain: bool) -> None:
-        with torch.inference_mode():
-            for _ in range(this.steps):
-                this.network(inputs, plain=plain)
-
+    forward = torch.inference_mode()(this.network)
     runs = {
-        "step": this.many,
-        "step 3-D": lambda: this.many(plain=True),
-        "forward": lambda: forward(False),
-        "forward 3-D": lambda: forward(True),
+        "step": this.many(),
+        "step 3-D": this.many(plain=True),
+        "forward": repeated(this.steps, forward, this.fixed[0]),
+        "forward 3-D": repeated(this.steps, forward, this.fixed[0], plain=True),
     }
-    seconds = interleaved(runs, device)
-    return [
-        row(f"dphsir: {what} on grey images, speed-up over 3-D convolutions",
-            seconds[f"{key} 3-D"], seconds[key], at_least=2.5)
-        for key, what in {"step": "training step", "forward": "forward"}.items()
-    ]  # fmt: skip
+    what = "on grey images, speed-up over 3-D convolutions"
+    rows = [
+        (f"dphsir: training step {what}", "step 3-D", "step", ">= 2.5"),
+        (f"dphsir: forward {what}", "forward 3-D", "forward", ">= 2.5"),
+    ]
+    return compare(device, runs, rows)
 
 
-def optimizing(device: torch.device) -> list[dict]:
+def optimizing(device: torch.device, _: Path) -> list[dict]:
     """Muon's step at the cpu recipes against Newton-Schulz iteration on the kernels themselves."""
 
     def on_the_kernels(x: Tensor, iterations: int) -> Tensor:
@@ -386,26 +434,21 @@ def optimizing(device: torch.device) -> list[dict]:
             x = a * x + (b * gram + c * gram @ gram) @ x
         return x.mT if tall else x
 
-    found = []
+    lines = []
     for name in ("edsr", "dncnn", "dphsir"):
         this = Setup(name, device, profile="cpu")
-        optimizer = config.make(this.cfg.recipe.optimizer)(this.network.parameters())
-
-        def many(optimizer=optimizer) -> None:
-            for _ in range(10):  # with the gradients of the set-up's last step
-                optimizer.step()
-
-        def many_on_the_kernels(many=many) -> None:
-            with mock.patch.object(muon, "orthogonalized", on_the_kernels):
-                many()
-
-        seconds = interleaved({"gram": many, "kernels": many_on_the_kernels}, device)
+        optimizer = config.make(this.recipe.optimizer)(this.network.parameters())
+        many = repeated(10, optimizer.step)  # with the gradients of the set-up's last step
+        runs = {
+            "gram": many,
+            "kernels": mock.patch.object(muon, "orthogonalized", on_the_kernels)(many),
+        }
         what = f"{name}: Muon's step, on Gram matrices / on the kernels"
-        found.append(row(what, seconds["gram"], seconds["kernels"]))
-    return found
+        lines += compare(device, runs, [(what, "gram", "kernels", "")])
+    return lines
 
 
-def evaluating(device: torch.device) -> list[dict]:
+def evaluating(device: torch.device, _: Path) -> list[dict]:
     """DnCNN on every eighth image of BSD68, four metrics, against its forward passes alone."""
     this = Setup("dncnn", device)
     try:
@@ -418,43 +461,42 @@ def evaluating(device: torch.device) -> list[dict]:
         this.task.test_pair(image, name)[0].to(device)
         for name, image in zip(testset.names, testset.images, strict=True)
     ]
-
-    def forward() -> None:
-        with torch.inference_mode():
-            for x in inputs:
-                this.network(x).cpu()
-
     this.network.eval()
-    runs = {
-        "forward": forward,
-        "evaluate": lambda: evaluation.evaluate(this.network, testset, this.task, device=device),
-    }
-    seconds = interleaved(runs, device, repetitions=3)
+
+    @torch.inference_mode()
+    def forward() -> None:
+        for x in inputs:
+            this.network(x).cpu()
+
+    def evaluate() -> None:
+        evaluation.evaluate(this.network, testset, this.task, device=device)
+
     what = f"dncnn: evaluation of {len(inputs)} images of {testset.title} / forward passes alone"
-    return [row(what, seconds["evaluate"], seconds["forward"], at_most=1.5)]
+    rows = [(what, "evaluate", "forward", "<= 1.5")]
+    return compare(device, {"forward": forward, "evaluate": evaluate}, rows, again=3)
 
 
-def peak(device: torch.device) -> list[dict]:
+def peak(device: torch.device, _: Path) -> list[dict]:
     """DnCNN's training step as a share of the matrix products the device can do."""
     this = Setup("dncnn", device)
+    cuda = device.type == "cuda"
     kind = torch.bfloat16 if this.cfg.amp else torch.float32
-    side = 8192 if device.type == "cuda" else 2048
+    side = 8192 if cuda else 2048
     a, b = (torch.rand(side, side, device=device, dtype=kind) for _ in range(2))
-    if device.type == "cuda":  # the quick recipe's batch is far too small for a GPU
+    if cuda:  # the quick recipe's batch is far too small for a GPU
         patch = torch.rand(128, 1, 64, 64, device=device)
         this.fixed = (patch.contiguous(memory_format=torch.channels_last), patch)
     with FlopCounterMode(display=False) as counter:
         this.step()
-    seconds = interleaved({"product": lambda: a @ b, "step": this.step}, device)
+    seconds = in_turn({"product": lambda: a @ b, "step": this.step}, device)
     fastest = 2 * side**3 / statistics.median(seconds["product"])
     share = [counter.get_total_flops() / value / fastest for value in seconds["step"]]
-    goal = 0.3 if device.type == "cuda" else None
     what = f"dncnn: training step, share of the {str(kind)[6:]} matrix peak {fastest / 1e12:.2g} "
-    return [row(what + "TFLOP/s", share, [1.0] * len(share), at_least=goal)]
+    return [line(what + "TFLOP/s", share, [1.0] * len(share), ">= 0.3" if cuda else "")]
 
 
-def quick(device: torch.device) -> list[dict]:
-    """The quick profile, all 16 cells side by side, by the clock."""
+def quick(device: torch.device, _: Path) -> list[dict]:
+    """The quick profile, all 16 runs side by side, by the clock."""
     with tempfile.TemporaryDirectory() as folder:
         command = [
             sys.executable, "-m", "asyrepro", "reproduce", "profile=quick", "study=quick",
@@ -464,104 +506,49 @@ def quick(device: torch.device) -> list[dict]:
         subprocess.run(command, check=True)
         minutes = (time.perf_counter() - started) / 60
     what = "quick profile, 16 cells (hydra/launcher=processes), minutes"
-    return [row(what, [minutes], [1.0], at_most=10)]
+    return [line(what, [minutes], [1.0], "<= 10")]
 
 
 SECTIONS = {
-    "training": training,
-    "losses": losses,
-    "usual": usual,
-    "steps": steps,
-    "study": study,
-    "grunet": grunet,
-    "optimizing": optimizing,
-    "evaluating": evaluating,
-    "peak": peak,
-    "quick": quick,
-}
+    section.__name__: section
+    for section in (
+        training, losses, usual, steps, study, grunet, optimizing, evaluating, peak, quick,
+    )
+}  # fmt: skip
 
 
-def wait(device: torch.device) -> None:
-    """Until the device has done what it was given; a CPU has."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+# -------------------------------------------------------------------------------- the table
 
 
-def interleaved(
-    runs: dict[str, Callable], device: torch.device, repetitions: int = REPETITIONS
-) -> dict[str, list[float]]:
-    """Seconds of every run, measured in turn, after one round that is not counted.
-
-    A run that returns a number has measured itself.
-    """
-    seconds: dict[str, list[float]] = {key: [] for key in runs}
-    for number in range(repetitions + 1):
-        for key, run in runs.items():
-            started = time.perf_counter()
-            itself = run()
-            wait(device)
-            elapsed = time.perf_counter() - started
-            if number:
-                seconds[key].append(itself if isinstance(itself, float) else elapsed)
-    return seconds
-
-
-def row(what: str, first: list, second: list, *, at_least=None, at_most=None) -> dict:
-    """A line of the table: the ratio of the medians, its spread, and whether the goal is met."""
-    value = statistics.median(first) / statistics.median(second)
-    ratios = [a / b for a, b in zip(first, second, strict=True)]
-    lower, upper = np.quantile(ratios, [0.25, 0.75])
-    goal = f">= {at_least}" if at_least else f"<= {at_most}" if at_most else ""
-    met = (value >= at_least) if at_least else (value <= at_most) if at_most else None
-    return {
-        "what": what,
-        "goal": goal,
-        "measured": f"{value:.3g}",
-        "quartiles": f"{lower:.3g} to {upper:.3g}" if len(ratios) > 1 else "",
-        "met": "" if met is None else "yes" if met else "no",
-    }
-
-
-def missing(what: str, reason: str) -> dict:
-    """A line of the table for what cannot be measured here."""
-    return {"what": what, "goal": "", "measured": "", "quartiles": reason, "met": ""}
-
-
-def merge(rows: pd.DataFrame, path: Path, keys: list[str]) -> None:
-    """Replace the rows of a CSV that agree with new ones in ``keys``."""
+def merge(lines: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Replace what a CSV holds of the same sections and devices; returns the whole, in order."""
+    keys = ["device", "section"]
     if path.is_file():
         old = pd.read_csv(path, keep_default_na=False)
-        same = old[keys].apply(tuple, axis=1).isin(set(rows[keys].apply(tuple, axis=1)))
-        rows = pd.concat([old[~same], rows])
-        order = {name: number for number, name in enumerate(SECTIONS)}
-        rank = {"section": lambda c: c.map(order), "device": lambda c: c}
-        rows = rows.sort_values(["device", "section"], key=lambda c: rank[c.name](c), kind="stable")
-    files.write_csv(path, rows, numbers=None)
+        again = old[keys].apply(tuple, axis=1).isin(lines[keys].apply(tuple, axis=1))
+        lines = pd.concat([old[~again], lines])
+    ranks = {name: number for number, name in enumerate(SECTIONS)}
+    lines = lines.sort_values(keys, key=lambda column: column.replace(ranks), kind="stable")
+    files.write_csv(path, lines, numbers=None)
+    return lines
 
 
 def machine(device: torch.device) -> str:
     """The hardware and the versions, in a line."""
     name = devices.name_of(device)
     if device.type == "cpu":
-        name = f"{os.cpu_count()} CPU cores ({processor()}), {torch.get_num_threads()} threads"
+        processor = f"{provenance.cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
+        name = f"{os.cpu_count()} CPU cores ({processor}), {torch.get_num_threads()} threads"
     return f"{name}; {provenance.decisive_versions()}"
-
-
-def processor() -> str:
-    return f"{provenance.cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def markdown(table: pd.DataFrame) -> str:
     """The table, by machine."""
-    lines = ["# Speed, as ratios within one run", "", "`make bench`"]
-    for device, rows in table.groupby("device", sort=False):
-        lines += ["", f"On {device}:", ""]
-        lines += ["| what | goal | measured | quartiles | met |", "|---|---|---|---|---|"]
-        lines += [
-            f"| {r.what} | {r.goal} | {r.measured} | {r.quartiles} | {r.met} |"
-            for r in rows.itertuples()
-        ]
-    return "\n".join(lines) + "\n"
+    text = "# Speed, as ratios within one run\n\n`make bench`\n"
+    for device, lines in table.groupby("device", sort=False):
+        shown = lines.drop(columns=["section", "device"])
+        text += f"\nOn {device}:\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n"
+    return text
 
 
 if __name__ == "__main__":
