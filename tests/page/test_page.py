@@ -174,6 +174,8 @@ def test_everything_it_shows_lies_beside_it(made):
     files = set(re.findall(r'src="([^"]+)"', raw)) - {"data:,"}
     links = {x for x in re.findall(r'href="([^"#]+)"', raw) if not x.startswith(("data:", "../"))}
     assert files and all((made / name).is_file() for name in files | links)
+    pictures = re.findall(r"<img [^>]*>", raw)  # keep their place before they are loaded
+    assert all(re.search(r' width="\d+" height="\d+"', tag) for tag in pictures)
     assert not re.search(r'(src|href)="(https?:)?//', raw)
     assert {"figures/fig4.svg", "figures/fig9.svg", "figures/fig6_dncnn.jpg"} <= files
 

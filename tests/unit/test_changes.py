@@ -179,7 +179,7 @@ def test_a_sweep_has_a_page_with_its_means_and_changes(tmp_path):
     assert sections <= set(re.findall(r'href="#(\w+)"', text))
     assert '<th scope="row">Table 2, task.scale=3</th><td class="number">29.15</td>' in text
     assert "+0.165" in text and "not judged" in text
-    assert "100 steps" in text
+    assert "100 steps" in text and "Table 2's images" in text
     assert "SRCNN" in text.partition("What was run")[2].partition("</table>")[0]
 
 
