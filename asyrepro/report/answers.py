@@ -142,15 +142,20 @@ def sentence(rows: pd.DataFrame) -> str:
 
 
 def own_sentence(rows: pd.DataFrame) -> str:
-    """``Of 4 comparisons with a base loss, 1 is better (Huber), 3 neither shown.``"""
+    """``Of 4 comparisons with a base loss, 1 is better (Huber), none is worse.``"""
     compared = wording.counted(len(rows), "comparison")
-    if (rows["result"] == NOT_JUDGED).all():
+    judged, said = rows[rows["result"] != NOT_JUDGED], []
+    if judged.empty:
         return f"None of {compared} with a base loss can be judged."
-    said = []
-    for result, group in rows.groupby("result", sort=False):
-        names = wording.listed(dict.fromkeys(map(loss_title, group["loss"])))
-        said.append(f"{len(group)} {result}" + f" ({names})" * (result in COLOURS))
-    return f"Of {compared} with a base loss: {', '.join(said)}."
+    for result in (BETTER, WORSE):
+        names = dict.fromkeys(map(loss_title, rows.loc[rows["result"] == result, "loss"]))
+        count = int((rows["result"] == result).sum())
+        text = f"{count or 'none'} {'are' if count > 1 else 'is'} {result}"
+        said.append(text + (f" ({wording.listed(names)})" if names else ""))
+    few = len(rows) - len(judged)
+    if few:
+        said.append(f"{few} {'are' if few > 1 else 'is'} not judged")
+    return f"Of {compared} with a base loss, {', '.join(said)}."
 
 
 def _impossible(rows: pd.DataFrame) -> list[str]:
