@@ -382,6 +382,24 @@ def test_a_page_is_accessible_and_fits(browser, with_front, which, theme, width)
     assert browser.get_log("browser") == []
 
 
+def test_galleries_open_with_the_first_loss_against_its_base_and_keys_change_it(browser, made):
+    opened(browser, made)
+    browser.execute_script("document.querySelectorAll('details').forEach((d) => d.open = true)")
+    stage = browser.find_element("css selector", ".gallery .stage")
+    gallery = browser.find_element("css selector", ".gallery")
+
+    def state():
+        return browser.execute_script(
+            "const g = arguments[0]; return [g.querySelector('output').value,"
+            " g.querySelector('input:checked').value]", gallery)  # fmt: skip
+
+    assert state()[0] == "Left: MAE, right: Asy_MAE"
+    stage.send_keys("1")
+    assert state()[1] == "0"
+    stage.send_keys("\ue014")  # arrow right
+    assert state()[1] == "1"
+
+
 def test_error_maps_show_the_difference_times_eight(browser, tmp_path):
     tidy = list(rows(4, (0,)))
     write_crops(tmp_path, tidy)

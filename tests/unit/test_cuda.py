@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
@@ -197,6 +198,41 @@ def test_a_compiled_step_is_the_same_step(setup, tmp_path):
         for compiled in (False, True)
     ]
     assert relative(networks[1].parameters(), networks[0].parameters()) < 1e-3
+
+
+@on_cuda_alone
+def test_gathering_beyond_two_to_the_31_pixels():
+    """DIV2K has 2.3e9."""
+    size = 2**31 + 5_000_000
+    pixels = torch.empty(size, dtype=torch.uint8, device=DEVICE)
+
+    def value(index):
+        return ((index * 2654435761) >> 11).bitwise_and_(255)
+
+    for start in range(0, size, 2**27):
+        part = torch.arange(start, min(start + 2**27, size), device=DEVICE)
+        pixels[start : start + len(part)] = value(part).to(torch.uint8)
+    drawn = torch.randint(0, size, (100_000,), device=DEVICE)
+    index = torch.cat([drawn, torch.tensor([size - 1], device=DEVICE)])
+    assert torch.equal(pixels.index_select(0, index).long(), value(index))
+
+
+@on_cuda_alone
+def test_one_process_of_nccl():
+    import torch.distributed as dist
+
+    dist.init_process_group("cpu:gloo,cuda:nccl", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        network = nn.Sequential(nn.Conv2d(1, 16, 3), nn.BatchNorm2d(16)).to(DEVICE)
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        parallel = nn.parallel.DistributedDataParallel(network, device_ids=[DEVICE.index or 0])
+        with torch.autocast("cuda", torch.bfloat16):
+            parallel(torch.rand(4, 1, 16, 16, device=DEVICE)).float().square().mean().backward()
+        total = torch.ones((), device=DEVICE)
+        dist.all_reduce(total)
+        assert total.item() == 1 and all(p.grad is not None for p in network.parameters())
+    finally:
+        dist.destroy_process_group()
 
 
 def test_stored_weights_score_what_they_scored():
