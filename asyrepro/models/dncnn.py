@@ -79,14 +79,14 @@ class DnCNN(nn.Module):
         return x - self.last(features)
 
 
-def normalized(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
+def normalized(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
     """``norm(conv(x))``; outside of training, where the statistics are fixed, one convolution.
 
     It spares a pass over memory and a second set of feature maps.
     """
-    if norm.training or isinstance(norm, nn.Identity):
+    if norm.training or not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
         return norm(conv(x))
-    gain = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    mean = norm.running_mean if conv.bias is None else norm.running_mean - conv.bias
-    weight = conv.weight * gain.view(-1, 1, 1, 1)
-    return F.conv2d(x, weight, norm.bias - mean * gain, padding=conv.padding)
+    mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+    gain = norm.weight * (variance + norm.eps).rsqrt()
+    shift = norm.bias - gain * (mean if conv.bias is None else mean - conv.bias)
+    return F.conv2d(x, conv.weight * gain.view(-1, 1, 1, 1), shift, padding=conv.padding)
