@@ -28,6 +28,7 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 BASES = ("mae", "mse")
@@ -195,12 +196,16 @@ class AsymmetricLoss(nn.Module):
         mask = asymmetric_weight(label, **self.weight_options, validate=False)
         if self.base == "mse" and self.weight_options["variant"] == "table1":
             mask = mask.square()  # of M * output - M * label
+        mask *= self.loss_weight / (output.numel() if self.reduction == "mean" else 1)
+
         precision = torch.promote_types(_precision(output), _precision(label))
-        error, power = output.to(precision) - label.to(precision), BASES.index(self.base) + 1
-        if self.reduction == "none":
-            return self.loss_weight * mask * error.abs() ** power
-        total = _WeightedSum.apply(error, mask, power)
-        return total * (self.loss_weight / (error.numel() if self.reduction == "mean" else 1))
+        output, label = output.to(precision), label.to(precision)
+        if self.base == "mae":
+            error = (output - label).abs()
+        else:
+            error = F.mse_loss(output, label, reduction="none")
+        loss = error.mul_(mask)
+        return loss if self.reduction == "none" else loss.sum()
 
     def extra_repr(self) -> str:
         options = {"base": self.base, "reduction": self.reduction, **self.weight_options}
@@ -274,32 +279,6 @@ class SumOfLosses(nn.Module):
         pairs = {False: (output, label), True: (output.clamp(0, 1), label.clamp(0, 1))}
         terms = zip(self.weights, self.terms, self.clamp, strict=True)
         return sum(weight * term(*pairs[clamp]) for weight, term, clamp in terms)
-
-
-class _WeightedSum(torch.autograd.Function):
-    """``(mask * error.abs() ** power).sum()``, power 1 or 2, as a function of ``error``.
-
-    Its gradient written out takes half the passes over memory of the one that autograd finds.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(error: Tensor, mask: Tensor, power: int) -> Tensor:
-        if power == 1:
-            return error.abs().mul_(mask).sum()
-        return (error * mask).mul_(error).sum()
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        error, mask, ctx.power = inputs
-        ctx.save_for_backward(error, mask)
-
-    @staticmethod
-    def backward(ctx, slope: Tensor):
-        error, mask = ctx.saved_tensors
-        weighted = error.detach().sgn().mul_(mask) if ctx.power == 1 else error * mask
-        return weighted * (ctx.power * slope), None, None
 
 
 def _grey(images: Tensor) -> Tensor:

@@ -162,7 +162,7 @@ def test_gradients_are_those_of_finite_differences(base, variant, options, reduc
     away = torch.rand(label.shape, dtype=torch.float64, generator=generator) / 4 + 0.05
     output = (label + away * torch.where(away > 0.175, 1, -1)).requires_grad_()  # not at the kink
     criterion = AsymmetricLoss(base, reduction=reduction, variant=variant, **options)
-    assert torch.autograd.gradcheck(lambda x: criterion(x, label), output)
+    assert torch.autograd.gradcheck(lambda x: criterion(x, label), output, check_forward_ad=True)
     assert torch.autograd.gradgradcheck(lambda x: criterion(x, label), output)
 
 
