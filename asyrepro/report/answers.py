@@ -8,7 +8,9 @@ import pandas as pd
 
 from asyrepro import paper
 from asyrepro.analysis.changes import leading, shown, why
+from asyrepro.analysis.comparisons import WHERE
 from asyrepro.analysis.titles import loss_title, model_title
+from asyrepro.metrics import FURTHER, METRICS
 from asyrepro.paper.claims import (
     BETTER,
     CLAIMS,
@@ -20,6 +22,7 @@ from asyrepro.paper.claims import (
     verdict,
 )
 from asyrepro.report import wording
+from asyrepro.report.grid import Grid
 from asyrepro.report.wording import NOTHING, number
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
@@ -76,6 +79,7 @@ def answer(changes: pd.DataFrame, claims: pd.DataFrame) -> dict | None:
         "sentence": sentence(rows) if papers else own_sentence(rows),
         "impossible": _impossible(rows),
         "rows": [_change(row) for row in rows.itertuples()],
+        "others": _other_metrics(changes, rows) if own else None,
         "counts": counts(claims),
         "power": bool(claims["power"].notna().any()),
     }
@@ -156,6 +160,23 @@ def own_sentence(rows: pd.DataFrame) -> str:
     if few:
         said.append(f"{few} {'are' if few > 1 else 'is'} not judged")
     return f"Of {compared} with a base loss, {', '.join(said)}."
+
+
+def _other_metrics(changes: pd.DataFrame, rows: pd.DataFrame) -> Grid:
+    """SSIM, and what ``metrics=`` asked for, of the comparisons of ``rows``."""
+    keys = [*WHERE, "loss", "against"]
+    measured = [name for name in ("ssim", *FURTHER) if (changes["metric"] == name).any()]
+    found = changes.set_index([*keys, "metric"])
+    body = []
+    for compared in rows[keys].itertuples(index=False):
+        cells = [f"{loss_title(compared.loss)} against {loss_title(compared.against)}"]
+        for name in measured:
+            row = found.loc[(*compared, name)]
+            told = f", {row.result}" if row.result in COLOURS else ""
+            cells.append(wording.change(row, METRICS[name].decimals) + told)
+        body.append(cells)
+    head = [f"{METRICS[name].title} [95 %]" for name in measured]
+    return Grid("The same losses in other metrics", ["Losses", *head], body, text_columns=1)
 
 
 def _impossible(rows: pd.DataFrame) -> list[str]:

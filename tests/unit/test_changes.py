@@ -253,6 +253,9 @@ def test_losses_of_ones_own_are_ranked_with_the_papers_beside(tmp_path):
         changes.view(compared), pd.DataFrame(columns=["counted", "power", "verdict"])
     )
     assert told["own"] and [row["kind"] for row in told["rows"]] == ["good", "good", "bad"]
+    ssim = [row[1] for row in told["others"].rows]  # a fortieth of PSNR
+    assert ssim[0].startswith(f"+{(0.5 + small['new'].mean()) / 40:.5f} [")
+    assert ["better" in ssim[0], "better" in ssim[1], "worse" in ssim[2]] == [True] * 3
 
 
 @pytest.mark.parametrize("name", ["asy_mae_table1", "asy_mae_table1_upper"])
