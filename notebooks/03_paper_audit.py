@@ -29,6 +29,11 @@ AUDIT = Path("../results/audit")
 folder = Path(tempfile.mkdtemp())
 matplotlib.rcParams.update(style.RC)
 
+
+def drawn(figure):
+    return SVG(str(style.save(figure, folder / "figure")[0]))
+
+
 # %%
 printed = paper.tables()
 print(f"{len(printed)} cells: tables {sorted(printed['table'].unique())}")
@@ -78,7 +83,7 @@ Markdown(
 )
 
 # %%
-SVG(str(audit_figures.constants_figure(k, folder / "constants")[0]))
+drawn(audit_figures.constants(k))
 
 # %% [markdown]
 # ## 3. What divides by something that belongs to the image
@@ -142,7 +147,7 @@ shown = ["table", "no", "value", "low", "high", "image", "rms", "error", "second
 recovered[shown].round(6)
 
 # %%
-SVG(str(audit_figures.matches_figure(recovered, folder / "matches")[0]))
+drawn(audit_figures.matches(recovered))
 
 # %%
 Markdown(
@@ -208,7 +213,7 @@ pd.DataFrame(rows).T.rename_axis("sigma").round(2)
 
 # %%
 noise = pd.read_csv(AUDIT / "noise_images.csv", dtype={"image": str})
-SVG(str(audit_figures.noise_figure(noise, folder / "noise")[0]))
+drawn(audit_figures.noise(noise))
 
 # %%
 levels = noise_level(noise)
@@ -231,7 +236,7 @@ shown = ["table", "model", "base", "psnr_base", "psnr_asy", "psnr_change", "ssim
 claims[[*shown, "psnr_change_min", "psnr_change_max", "rmse_fall_max"]].round(4)
 
 # %%
-SVG(str(audit_figures.changes_figure(audit.changes(), folder / "changes")[0]))
+drawn(audit_figures.changes(audit.changes()))
 
 # %% [markdown]
 # ## 9. The abstract's percentages
@@ -272,7 +277,7 @@ lost
 
 # %%
 bicubic = pd.read_csv(AUDIT / "bicubic.csv", dtype={"image": str})
-SVG(str(audit_figures.spread_figure(printed, bicubic, folder / "spread")[0]))
+drawn(audit_figures.spread(printed, bicubic))
 
 # %%
 spread = failed_column.column_spread()

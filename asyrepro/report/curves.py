@@ -26,7 +26,7 @@ def collect(study_dir) -> pd.DataFrame | None:
 
     Where there are run folders, ``histories.csv`` is written: about 60 points a run, each the mean
     training loss since the point before, the validation PSNR (dB) if there was one, and the
-    seconds so far. Else the file is read as it is.
+    seconds so far. Of a run without history.csv (git does not keep them) the file's rows stay.
 
     Returns:
         A frame with the columns ``COLUMNS``, or None if there is neither.
@@ -36,20 +36,29 @@ def collect(study_dir) -> pd.DataFrame | None:
     """
     study_dir = Path(study_dir)
     kept = study_dir / "histories.csv"
-    frames = []
+    before = _kept(kept) if kept.is_file() else None
+    frames, without = [], []
     for run in finished(study_dir):
+        seed = int(run.folder.name.removeprefix("seed"))
         if (path := run.file("history.csv")).is_file():
             history = results.read_table(path, HISTORY, ["step", "loss", "seconds"])
             history = history.rename(columns={"loss": "train_loss"})
-            seed = int(run.folder.name.removeprefix("seed"))
             frames.append(history.assign(folder=run.row, loss=run.loss, seed=seed))
-    if frames:
-        histories = _thinned(pd.concat(frames, ignore_index=True))
-        write_csv(kept, histories)
-        return histories
-    if not kept.is_file():
-        return None
-    histories = results.read_table(kept, COLUMNS[1:], ["seed", "step", "seconds"])
+        else:
+            without.append((run.row, run.loss, seed))
+    if not frames:
+        return before
+    histories = _thinned(pd.concat(frames, ignore_index=True))
+    if without and before is not None:
+        stay = before[pd.MultiIndex.from_frame(before[RUN]).isin(without)]
+        histories = pd.concat([histories, stay]).sort_values(RUN, kind="stable", ignore_index=True)
+    write_csv(kept, histories)
+    return histories
+
+
+def _kept(path: Path) -> pd.DataFrame:
+    """The histories.csv that :func:`collect` wrote."""
+    histories = results.read_table(path, COLUMNS[1:], ["seed", "step", "seconds"])
     if "folder" not in histories:  # as earlier versions wrote it
         histories["folder"] = "table" + histories["table"].astype(str)
     return histories[COLUMNS]

@@ -274,7 +274,7 @@ def test_step_time_worked_by_hand_and_its_errors():
     assert (found["base_ms"], found["loss_ms"]) == (10, 11)
     assert found["ratio"] == pytest.approx((1.1 * 1.2 * 1.0) ** (1 / 3))
     assert found["direction"] == "not judged" and np.isnan(found["lower"])
-    with refuses(DataError, "step time"):
+    with refuses(DataError, "step_ms"):
         v.step_time_summary(frame.assign(step_ms=0))
     with refuses(DataError, "repetition"):
         v.step_time_summary(frame.drop(columns="repetition"))
