@@ -14,6 +14,7 @@ import pandas as pd
 
 from asyrepro import paper
 from asyrepro.analysis import titles
+from asyrepro.analysis.comparisons import READING
 from asyrepro.analysis.summary import Summary, summarise
 from asyrepro.analysis.titles import loss_title, model_title
 from asyrepro.paper.claims import BETTER, EXCLUDED, MINIMUM_SEEDS
@@ -187,9 +188,14 @@ def _study(entry: Entry, evidence: pd.DataFrame) -> dict:
             reasons.append(f"{what} {wording.listed(map(model_title, models))}")
     if (entry.folder / "failure.md").is_file():
         reasons.append("runs that fail")
-    extra = set(entry.frame["loss"]) & set(results.CONTROLS)
-    if extra:
-        reasons.append(f"controls ({wording.counted(len(extra), 'loss', 'losses')})")
+    found = set(results.of_runs(entry.frame)["loss"])
+    readings = {loss for loss in found if READING.search(loss)}
+    controls = found & set(results.CONTROLS) - readings
+    others = found - readings - controls - set(results.PAPER_LOSSES)
+    kinds = {"controls": controls, "readings of Table 1": readings, "other losses": others}
+    for what, losses in kinds.items():
+        if losses:
+            reasons.append(f"{what} ({wording.counted(len(losses), 'loss', 'losses')})")
     if (entry.frame["variant"].fillna("") != "").any():
         reasons.append("a sweep")
     if results.of_stand_in(entry.frame):
