@@ -53,7 +53,7 @@ def collect(study_dir) -> pd.DataFrame | None:
         stay = before[pd.MultiIndex.from_frame(before[RUN]).isin(without)]
         histories = pd.concat([histories, stay]).sort_values(RUN, kind="stable", ignore_index=True)
     write_csv(kept, histories)
-    return histories
+    return _kept(kept)  # with its digits: the same charts as in a clone
 
 
 def _kept(path: Path) -> pd.DataFrame:
