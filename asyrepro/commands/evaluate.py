@@ -13,8 +13,6 @@ from asyrepro.system import files
 from asyrepro.system.errors import CheckpointError, ConfigError
 from asyrepro.system.options import TRUST, no_such_choice, setting
 
-METRICS = ("psnr", "ssim", "rmse", "nrmse", "psnr_y", "ssim_y", "haarpsi")
-
 
 @dataclass(kw_only=True)
 class Options:
@@ -128,6 +126,8 @@ def _table(scored: dict[str, list[dict]]) -> str:
     from statistics import fmean
 
     from tabulate import tabulate
+
+    from asyrepro.metrics import METRICS
 
     columns = {
         f"{metric.upper().replace('_', ' ')}\n{loss}": ([row[metric] for row in rows], metric)

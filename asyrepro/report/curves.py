@@ -36,7 +36,6 @@ def collect(study_dir) -> pd.DataFrame | None:
     """
     study_dir = Path(study_dir)
     kept = study_dir / "histories.csv"
-    before = _kept(kept) if kept.is_file() else None
     frames, without = [], []
     for run in finished(study_dir):
         seed = int(run.folder.name.removeprefix("seed"))
@@ -47,9 +46,10 @@ def collect(study_dir) -> pd.DataFrame | None:
         else:
             without.append((run.row, run.loss, seed))
     if not frames:
-        return before
+        return _kept(kept) if kept.is_file() else None
     histories = _thinned(pd.concat(frames, ignore_index=True))
-    if without and before is not None:
+    if without and kept.is_file():
+        before = _kept(kept)
         stay = before[pd.MultiIndex.from_frame(before[RUN]).isin(without)]
         histories = pd.concat([histories, stay]).sort_values(RUN, kind="stable", ignore_index=True)
     write_csv(kept, histories)

@@ -17,6 +17,7 @@ from asyrepro.analysis import titles
 from asyrepro.analysis.comparisons import READING
 from asyrepro.analysis.summary import Summary, summarise
 from asyrepro.analysis.titles import loss_title, model_title
+from asyrepro.data import STAND_IN
 from asyrepro.paper.claims import BETTER, EXCLUDED, MINIMUM_SEEDS
 from asyrepro.report import answers, forest, wording
 from asyrepro.report.grid import Grid
@@ -199,7 +200,7 @@ def _study(entry: Entry, evidence: pd.DataFrame) -> dict:
     if (entry.frame["variant"].fillna("") != "").any():
         reasons.append("a sweep")
     if results.of_stand_in(entry.frame):
-        reasons = [f"a trial on {results.STAND_IN}"]
+        reasons = [f"a trial on {STAND_IN}"]
     return {
         "name": entry.name,
         "title": answers.title(entry.frame),

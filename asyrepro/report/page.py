@@ -22,6 +22,7 @@ from PIL import Image
 
 from asyrepro.analysis.summary import Summary
 from asyrepro.analysis.titles import baseline_title, loss_title
+from asyrepro.data import STAND_IN
 from asyrepro.paper.claims import MINIMUM_SEEDS
 from asyrepro.report import answers, crops, further, radar, setup, tables, texts, wording
 from asyrepro.report.canvas import weights
@@ -53,7 +54,7 @@ def context(found) -> dict:
     return {
         "study": found.name,
         "title": answers.title(found.frame),
-        "stand_in": results.STAND_IN if found.stand_in else "",
+        "stand_in": STAND_IN if found.stand_in else "",
         "small_budget": wording.span(steps) if steps and steps[0] < SMALL_BUDGET else "",
         "below": setup.below_baseline(found.frame),
         "answer": answers.answer(found.changes, found.claims),
@@ -106,7 +107,7 @@ def _table(found, summary: Summary, run: dict) -> dict:
         "table": n,
         "title": f"Table {n}: {summary.model_title}, {run['task']}",
         "about": f"Tested on {run['tested']}. {tables.notes(summary)[0]}",
-        "stand_in": results.STAND_IN if summary.stand_in else "",
+        "stand_in": STAND_IN if summary.stand_in else "",
         "same_images": summary.same_images,
         "has_paper": summary.paper is not None,
         "matches": _matches(summary),
@@ -262,8 +263,7 @@ def _gallery(crop: crops.Crop, place, position: int) -> dict:
         "id": f"gallery-{place}-{position}",
         "title": f"{crop.subject.title}, image {crop.image}",
         "about": f"{wide} x {high} pixels, from column {crop.left} and row {crop.top}; "
-        f"one seed ({crop.subject.seed})"
-        + (f"; {results.STAND_IN}" if crop.subject.stand_in else ""),
+        f"one seed ({crop.subject.seed})" + (f"; {STAND_IN}" if crop.subject.stand_in else ""),
         "height": high,
         "width": wide,
         "label": f"crops/{crop.files['label'].name}",

@@ -13,7 +13,7 @@ from PIL import Image
 
 from asyrepro.report import wording
 from asyrepro.report.canvas import Canvas, grey, picture
-from asyrepro.report.crops import Crop, Subject, described
+from asyrepro.report.crops import Crop, described
 from asyrepro.system import style
 
 REGION = 48  # pixels, the side of what Fig. 6 magnifies
@@ -74,7 +74,7 @@ def outputs(crops: list[Crop]) -> Figure:
     row = side + 0.48
     with style.context():
         title = f"Outputs of {subject.title}, one seed ({subject.seed})"
-        canvas = Canvas(len(crops) * row + 0.36, _marked(title, subject))
+        canvas = Canvas(len(crops) * row + 0.36, wording.marked(title, subject.stand_in))
         for number, crop in enumerate(crops):
             y = 0.36 + number * row
             high, wide = crop.arrays["label"].shape[:2]
@@ -86,10 +86,6 @@ def outputs(crops: list[Crop]) -> Figure:
                 text = "" if np.isnan(psnr) else f"\n{wording.number(psnr, 2)} dB"
                 canvas.below(x + side / 2, y + 0.14 + side, described(kind) + text)
     return canvas.figure
-
-
-def _marked(title: str, subject: Subject) -> str:
-    return f"{title} (bundled stand-in data)" if subject.stand_in else title
 
 
 # -------------------------------------------------------------------------------------- magnified
@@ -143,7 +139,7 @@ def magnified(crop: Crop) -> Figure:
     panel, caption = step - 0.08, 0.3
     title = f"Where the outputs differ most: {subject.title}, image {crop.image}"
     with style.context():
-        title = _marked(f"{title}, one seed ({subject.seed})", subject)
+        title = wording.marked(f"{title}, one seed ({subject.seed})", subject.stand_in)
         canvas = Canvas(rows * (panel + caption) + 0.5, title)
 
         def place(row: int, column: int, image: np.ndarray, text: str, colour=None, **scale):

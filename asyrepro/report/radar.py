@@ -18,9 +18,9 @@ from matplotlib.ticker import MaxNLocator
 
 from asyrepro.analysis.summary import Summary
 from asyrepro.analysis.titles import TASK_TITLES, loss_title
+from asyrepro.data import STAND_IN
 from asyrepro.report import tables, wording
 from asyrepro.report.tables import CELL, DECIMALS, LARGER_IS_BETTER
-from asyrepro.runs.results import STAND_IN
 from asyrepro.system import style
 from asyrepro.system.errors import DataError
 

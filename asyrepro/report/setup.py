@@ -17,6 +17,7 @@ from asyrepro.analysis import comparisons, titles
 from asyrepro.analysis.changes import WHERE, place
 from asyrepro.analysis.summary import Summary
 from asyrepro.analysis.titles import loss_title
+from asyrepro.data import STAND_IN
 from asyrepro.data.catalogue import TABLE2
 from asyrepro.report import curves, wording
 from asyrepro.runs import results
@@ -124,7 +125,7 @@ def _name(made: dict) -> str:
 def _tested(summary: Summary) -> str:
     images = summary.images
     if summary.stand_in:
-        return f"{len(images)} images, {results.STAND_IN}"
+        return f"{len(images)} images, {STAND_IN}"
     if summary.same_images:
         whole = images == paper.known_images()[summary.table]
         title = PAPERS_OWN[summary.table]

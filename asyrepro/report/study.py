@@ -14,7 +14,7 @@ from asyrepro.analysis import changes, goals, mechanism, verdicts
 from asyrepro.analysis.comparisons import comparisons
 from asyrepro.analysis.summary import Summary, summarise
 from asyrepro.analysis.titles import dataset_title, model_title
-from asyrepro.data import catalogue
+from asyrepro.data import STAND_IN, catalogue
 from asyrepro.report import (
     crops,
     curves,
@@ -80,10 +80,6 @@ class Findings:
     @property
     def name(self) -> str:
         return self.folder.name
-
-    def marked(self, text: str) -> str:
-        """A title, which says so where stand-in data were used."""
-        return f"{text} ({results.STAND_IN})" if self.stand_in else text
 
 
 def build(study: Path | str, log: Callable[[str], None] = say, pdf: bool = False) -> None:
@@ -228,7 +224,9 @@ def figures(found: Findings):
     yield from _forests(found)
     if found.bins is not None:
         for (table, model, dataset), part in found.bins.groupby(["table", "model", "dataset"]):
-            title = found.marked(f"Table {table}, {model_title(model)}: where the error changes")
+            title = wording.marked(
+                f"Table {table}, {model_title(model)}: where the error changes", found.stand_in
+            )
             if (figure := mechanism_report.draw(part, title)) is not None:
                 yield _stem("mechanism", table, dataset, found.bins), figure
     if found.histories is not None:
@@ -255,18 +253,20 @@ def _forests(found: Findings):
     rows = found.comparisons
     for (table, model, dataset), part in rows.groupby(["table", "model", "dataset"]):
         trained = dataset_title(dataset)
-        title = found.marked(f"Table {table}: {model_title(model)}, trained on {trained}")
+        title = wording.marked(
+            f"Table {table}: {model_title(model)}, trained on {trained}", found.stand_in
+        )
         yield _stem("forest", table, dataset, rows), forest.of_table(part, title)
     claimed = rows[(rows["kind"] == "claim") & (rows["metric"] == "psnr")]
     if len(claimed.drop_duplicates(["table", "dataset"])) > 1:
         steps = {s.table: wording.span(s.iterations) for s in found.summaries}
         title = "What the asymmetric weight changes, and what the paper reports"
         claimed = claimed.assign(steps=claimed["table"].map(steps))
-        yield "overview", forest.overview(claimed, found.marked(title))
+        yield "overview", forest.overview(claimed, wording.marked(title, found.stand_in))
     shown = changes.ranked(changes.shown(found.changes))
     shown = shown[shown["seeds"] > 0]
     if not shown.empty:
-        title = found.marked("What each loss changes, on every test set")
+        title = wording.marked("What each loss changes, on every test set", found.stand_in)
         yield "changes", forest.of_changes(shown, title)
 
 
@@ -313,7 +313,7 @@ def _sheets(found: Findings, log, pdf: bool) -> int:
 
 def _whose(data, served: list[Summary], first_ten: list[str]) -> str:
     if data.bundled or any(summary.stand_in for summary in served):
-        return f"test images ({results.STAND_IN})"
+        return f"test images ({STAND_IN})"
     if all(summary.same_images for summary in served):
         sets = wording.listed(dict.fromkeys(setup.PAPERS_OWN[s.table] for s in served))
         return f"{sets}, the paper's own test images"

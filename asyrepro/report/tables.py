@@ -13,11 +13,12 @@ from asyrepro import paper
 from asyrepro.analysis import goals
 from asyrepro.analysis.summary import Summary
 from asyrepro.analysis.titles import TASK_TITLES, baseline_title, dataset_title, loss_title
+from asyrepro.data import STAND_IN
 from asyrepro.metrics import METRICS as RECORDS
 from asyrepro.report import wording
 from asyrepro.report.grid import Grid, latex, markdown
 from asyrepro.report.wording import MINUS, NOTHING
-from asyrepro.runs.results import BASES, CONTROLS, METRICS, PAPER_LOSSES, STAND_IN
+from asyrepro.runs.results import BASES, CONTROLS, METRICS, PAPER_LOSSES
 from asyrepro.system.files import write_csv, write_text
 
 CELL = ("psnr", "ssim", "nrmse")
@@ -66,11 +67,8 @@ def pairs(summary: Summary) -> list[tuple[str, str]]:
 def title(summary: Summary) -> str:
     """The table's title; says so when the data are bundled stand-ins."""
     task = TASK_TITLES[summary.table]
-    return _marked(summary, f"Table {summary.table}. {task} with {summary.model_title}")
-
-
-def _marked(summary: Summary, text: str) -> str:
-    return f"{text} ({STAND_IN})" if summary.stand_in else text
+    text = f"Table {summary.table}. {task} with {summary.model_title}"
+    return wording.marked(text, summary.stand_in)
 
 
 def notes(summary: Summary) -> list[str]:
@@ -161,7 +159,7 @@ def change_grid(summary: Summary) -> Grid:
     lines = ["Better is positive for PSNR and SSIM, negative for NRMSE."]
     if summary.paper is not None and not summary.same_images:
         lines.append("paper*: on other images, so rows cannot be compared one by one.")
-    return Grid(_marked(summary, text + _names(CELL)), head, rows, lines)
+    return Grid(wording.marked(text + _names(CELL), summary.stand_in), head, rows, lines)
 
 
 def control_grid(summary: Summary) -> Grid:
@@ -172,7 +170,7 @@ def control_grid(summary: Summary) -> Grid:
     changes = _stacked(lambda x, m: summary.change(x, summary.base_of(x), m), losses)
     rows.append(["", "Mean change from base loss", *_cells(changes[:, -1], sign=True)])
     text = f"Table {summary.table}. Controls with {summary.model_title}: {_names(CELL)} of each "
-    text = _marked(summary, text + "test image")
+    text = wording.marked(text + "test image", summary.stand_in)
     return Grid(text, ["No.", "Image", *map(loss_title, losses)], rows, [controls_note(summary)])
 
 

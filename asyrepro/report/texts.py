@@ -11,12 +11,12 @@ from asyrepro.analysis.mechanism import MINIMUM_PIXELS
 from asyrepro.analysis.statistics import STUDIES
 from asyrepro.analysis.titles import loss_title, model_title
 from asyrepro.analysis.verdicts import CONTRASTS, METRICS, attribution
+from asyrepro.data import STAND_IN
 from asyrepro.paper.claims import CLAIMS, MINIMUM_SEEDS, RULES
 from asyrepro.report import answers, wording
 from asyrepro.report.grid import Grid, markdown_rows
 from asyrepro.report.tables import DECIMALS
 from asyrepro.report.wording import NOTHING, change, interval, number, probability
-from asyrepro.runs import results
 from asyrepro.system.templates import render
 
 PSNR = DECIMALS["psnr"]
@@ -24,10 +24,6 @@ PSNR = DECIMALS["psnr"]
 
 def _text(name: str, **values) -> str:
     return render("asyrepro.report", name, table=markdown_rows, **values)
-
-
-def _mark(stand_in: bool) -> str:
-    return f" ({results.STAND_IN})" if stand_in else ""
 
 
 # ---------------------------------------------------------------------------------- changes
@@ -41,7 +37,7 @@ def changes(study: str, table: pd.DataFrame, stand_in: bool = False) -> str:
         table: of :func:`asyrepro.analysis.changes.view`.
         stand_in: whether the study was made from the bundled stand-in data.
     """
-    title = f"{study}{_mark(stand_in)}"
+    title = wording.marked(study, stand_in)
     return _text("changes.md", title=title, grids=change_grids(table))
 
 
@@ -98,7 +94,7 @@ def verdicts(
     return _text(
         "verdicts.md",
         title=study,
-        mark=_mark(stand_in),
+        mark=wording.marked("", stand_in),
         seeds=int(comparisons["seeds"].max()) if len(comparisons) else 0,
         enough=MINIMUM_SEEDS,
         claims=_claims(claims) if len(claims) else None,
@@ -154,8 +150,8 @@ def _table(keys, group: pd.DataFrame, sources: pd.DataFrame, stand_in: bool) -> 
             "contrasts": _changes(contrasts) if len(contrasts) else None,
         }
         bases.append(said | {"left": left, "effects": effects})
-    marked = results.STAND_IN in heading or not stand_in
-    return {"heading": heading + ("" if marked else _mark(stand_in)), "bases": bases}
+    unsaid = stand_in and STAND_IN not in heading
+    return {"heading": wording.marked(heading, unsaid), "bases": bases}
 
 
 def _changes(table: pd.DataFrame) -> Grid:

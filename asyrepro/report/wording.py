@@ -6,6 +6,8 @@ import re
 
 import pandas as pd
 
+from asyrepro.data import STAND_IN
+
 MINUS = "\u2212"  # a true minus sign
 NOTHING = "\u2013"  # an en dash, where a number is missing
 LARGE = 1e5  # from here on, as in runs that failed, three digits and a power of ten say it
@@ -42,6 +44,11 @@ def change(row, decimals: int) -> str:
     """``+0.100 [-0.100, +0.200]`` of a row with change, lower and upper."""
     text = f"{number(row.change, decimals, sign=True)} {interval(row.lower, row.upper, decimals)}"
     return text.strip()
+
+
+def marked(text: str, stand_in: bool) -> str:
+    """A title, which says so where stand-in data were used."""
+    return f"{text} ({STAND_IN})" if stand_in else text
 
 
 def minus(text: str) -> str:

@@ -96,7 +96,7 @@ def check_tests(cfg: DictConfig, run: Run, task: Task) -> None:
     tests = [cfg.testset, *cfg.benchmarks] if cfg.testset else cfg.benchmarks
     for name in filter(catalogue.is_folder, tests):
         testset = catalogue.test_set(name, **task.reading(), **parts.where(cfg))
-        evaluation.check_sizes(testset, task)
+        evaluation.check_sizes(testset, task, cfg.metrics)
         check_same_images(run, name, f"test {testset.name}", testset.fingerprint)
 
 

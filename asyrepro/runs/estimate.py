@@ -194,11 +194,11 @@ def _evaluating(job: Job, only_here: bool = False) -> float:
         first = replace(testset, names=testset.names[:1], images=testset.images[:1])
         started = time.perf_counter()
         for _, _, output, label in evaluation.outputs(job.network, first, job.task, job.device):
-            evaluation.row("", output, label, job.task, testset.name)
+            evaluation.row("", output, label, job.task, testset.name, cfg.metrics)
             if name == cfg.testset:
                 profiles.error_profile(label, output)
         if not job.run.baseline(testset.name).is_file():
-            evaluation.evaluate_baseline(first, job.task)
+            evaluation.evaluate_baseline(first, job.task, cfg.metrics)
         pixels = sum(image.numel() for image in testset.images) / first.images[0].numel()
         found += (time.perf_counter() - started) * pixels
     return found

@@ -48,9 +48,19 @@ def restore(network: nn.Module, task: Task, image: Tensor, name: str, device="cp
     return task.degraded(inputs)[0], output[0], label[0]
 
 
-def outputs(network: nn.Module, testset, task: Task, device="cpu", progress=False) -> Iterator:
-    """(name, degraded, output, label) of every image of a test set, in its order."""
-    check_sizes(testset, task)
+def outputs(
+    network: nn.Module,
+    testset,
+    task: Task,
+    device="cpu",
+    progress=False,
+    further: Collection[str] = (),
+) -> Iterator:
+    """(name, degraded, output, label) of every image of a test set, in its order.
+
+    DataError, before the first, if an image is too small for the metrics (``further`` among them).
+    """
+    check_sizes(testset, task, further)
     task = task.on(testset.name)
     network.eval()
     pairs = zip(testset.names, testset.images, strict=True)
@@ -63,16 +73,18 @@ def _literature(task: Task, testset: str) -> bool:
     return isinstance(task, SuperResolution) and testset not in TABLES
 
 
-def check_sizes(testset, task: Task) -> None:
+def check_sizes(testset, task: Task, further: Collection[str] = ()) -> None:
     """DataError that names an image of a test set which is too small to be measured."""
     least = metrics.LITERATURE_WINDOW + 2 * task.scale if _literature(task, testset.name) else 0
+    if "haarpsi" in further:
+        least = max(least, metrics.HAAR_WINDOW)
     for name, image in zip(testset.names, testset.images, strict=True):
         height, width = check_size(task.label(image), name).shape[-2:]
         if min(height, width) < least:
             raise DataError(
                 f"the test image {name!r} gives a label of {height} x {width} pixels; it must have "
-                f"{least} x {least} at least, SSIM's window and the border that is cut: leave it "
-                "out"
+                f"{least} x {least} at least, for the windows of the metrics and the border that "
+                "is cut: leave it out"
             )
 
 
@@ -123,7 +135,7 @@ def evaluate(
         DataError: an image is too small to be measured; found before any is restored.
     """
     rows = []
-    for name, degraded, output, label in outputs(network, testset, task, device, progress):
+    for name, degraded, output, label in outputs(network, testset, task, device, progress, further):
         rows.append(row(name, output, label, task, testset.name, further))
         if keep:
             keep(name, degraded, output, label)

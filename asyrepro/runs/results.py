@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from asyrepro.data import STAND_IN  # noqa: F401 - a mark of such rows in all reports
 from asyrepro.metrics import FURTHER
 from asyrepro.runs.run import Run
 from asyrepro.system.errors import DataError

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from helpers import refuses
 from torch import nn
 
 from asyrepro.runs import results
 from asyrepro.runs.evaluation import evaluate, evaluate_baseline, mean_psnr
+from asyrepro.system.errors import DataError
 from asyrepro.tasks import Denoising, SuperResolution
 
 
@@ -48,6 +50,17 @@ def test_a_constant_error_of_a_tenth_is_20_db():
 def test_the_identity_scores_as_the_baseline():
     for task in (Denoising(25), SuperResolution(3, "luma")):
         assert evaluate(nn.Identity(), Two(), task) == evaluate_baseline(Two(), task)
+
+
+def test_an_image_too_small_for_a_further_metric_is_refused_before_any_is_restored():
+    class Small(Two):
+        images = property(lambda self: [image[..., :12, :] for image in Two().images])
+
+    task, restored = Denoising(0), []
+    assert len(evaluate(nn.Identity(), Small(), task)) == 2
+    with refuses(DataError, "'a'", "16 x 16"):
+        evaluate(lambda x: restored.append(x), Small(), task, further=["haarpsi"])
+    assert restored == []
 
 
 def test_rows_of_denoising_name_their_test_noise(tmp_path):

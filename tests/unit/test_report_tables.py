@@ -12,6 +12,7 @@ from synthetic import save_rows as save
 
 from asyrepro import paper
 from asyrepro.analysis.summary import summarise
+from asyrepro.data import STAND_IN
 from asyrepro.report import grid, tables
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
@@ -151,7 +152,7 @@ def test_stand_in_data_are_named_in_every_title(tmp_path):
     rows = [dict(r, dataset="bundled") for r in SMALL]
     rows += [dict(r, loss="asy_mae_shuffled") for r in rows if r["loss"] == "asy_mae"]
     summary = summarise(tidy(tmp_path, rows), 4, paper.tables())
-    assert [results.STAND_IN in grid.title for grid in tables.grids(summary)] == [True] * 3
+    assert [STAND_IN in grid.title for grid in tables.grids(summary)] == [True] * 3
     headings = [line for line in markdown(summary).splitlines() if line.startswith("#")]
     assert len(headings) == 3
     assert all("bundled stand-in data" in heading for heading in headings)
