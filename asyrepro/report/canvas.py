@@ -6,6 +6,8 @@ only.
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -65,6 +67,20 @@ class Canvas:
     def arrow(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         look = {"arrowstyle": "-|>", "lw": 0.9, "color": style.BLACK, "mutation_scale": 7}
         self.axes.annotate("", end, start, arrowprops=look | {"shrinkA": 0, "shrinkB": 0})
+
+
+LETTER, LINE = 0.055, 0.105  # inches that a letter and a line of a caption take
+
+
+def folded(name: str, width: float) -> str:
+    """A name in lines that fit under a picture of this width, broken behind spaces and "_"."""
+    lines = textwrap.wrap(name.replace("_", "_ "), int(width / LETTER), break_long_words=False)
+    return "\n".join(line.replace("_ ", "_") for line in lines)
+
+
+def further_lines(names, width: float) -> float:
+    """The height that folded names take beyond a line."""
+    return LINE * max(folded(name, width).count("\n") for name in names)
 
 
 def picture(image) -> np.ndarray:

@@ -48,7 +48,7 @@ def write(found) -> Path:
 def context(found) -> dict:
     """Everything the page says, as plain data; a part that is not available is empty."""
     steps = sorted(set(found.frame["iterations"].dropna()))
-    ran = [setup.runs(found.folder, summary) for summary in found.summaries]
+    ran = [setup.runs(found.record, summary) for summary in found.summaries]
     failure = _failure(found.folder / "failure.md")
     general = found.claims[found.claims["table"].isna()]
     return {
@@ -62,7 +62,7 @@ def context(found) -> dict:
         "enough": MINIMUM_SEEDS,
         "overview": figure(found.folder, "figures/overview", "Changes of PSNR in each network"),
         "goals": [{**row, "met": row["met"] == "yes"} for row in found.goals.to_dict("records")],
-        "runs": ran + setup.other_runs(found.folder, found.frame),
+        "runs": ran + setup.other_runs(found.record, found.frame),
         "bicubic": setup.bicubic(found.summaries, ran),
         "facts": setup.facts(found.frame, found.histories, found.record),
         "command": str(found.record.get("command", "")),

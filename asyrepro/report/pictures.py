@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from asyrepro.report import wording
-from asyrepro.report.canvas import Canvas, grey, picture
+from asyrepro.report.canvas import Canvas, folded, further_lines, grey, picture
 from asyrepro.report.crops import Crop, described
 from asyrepro.system import style
 
@@ -71,7 +71,7 @@ def outputs(crops: list[Crop]) -> Figure:
     kinds = ["label", "input", *subject.bases]
     step = (style.WIDTH - 0.1) / len(kinds)
     side = step - 0.06
-    row = side + 0.48
+    row = side + 0.48 + further_lines(map(described, kinds), side)
     with style.context():
         title = f"Outputs of {subject.title}, one seed ({subject.seed})"
         canvas = Canvas(len(crops) * row + 0.36, wording.marked(title, subject.stand_in))
@@ -84,7 +84,7 @@ def outputs(crops: list[Crop]) -> Figure:
                 x, psnr = 0.05 + step * column, crop.psnr(kind)
                 canvas.picture(crop.arrays[kind], x, y + 0.14, side)
                 text = "" if np.isnan(psnr) else f"\n{wording.number(psnr, 2)} dB"
-                canvas.below(x + side / 2, y + 0.14 + side, described(kind) + text)
+                canvas.below(x + side / 2, y + 0.14 + side, folded(described(kind), side) + text)
     return canvas.figure
 
 
@@ -136,7 +136,9 @@ def magnified(crop: Crop) -> Figure:
     limit = max(float(np.quantile(np.abs([*found.maps.values()]), 0.995)), 0.1)
     scale = {"cmap": "RdBu_r", "limits": (-limit, limit)}
     step, rows = (style.WIDTH - 0.45) / 5, max(2, len(found.maps))
-    panel, caption = step - 0.08, 0.3
+    panel = step - 0.08
+    of_maps = {pair: f"|error| of {described(pair[0])}" for pair in found.maps}
+    caption = 0.3 + further_lines([*map(described, subject.bases), *of_maps.values()], panel)
     title = f"Where the outputs differ most: {subject.title}, image {crop.image}"
     with style.context():
         title = wording.marked(f"{title}, one seed ({subject.seed})", subject.stand_in)
@@ -160,9 +162,9 @@ def magnified(crop: Crop) -> Figure:
             place(row, 1, crop.arrays[kind][cut], name, RED)
         for row, ((loss, base), change) in enumerate(found.maps.items()):
             for column, kind in ((2, base), (3, loss)):
-                text = f"{described(kind)}\nmean |error| {found.errors[kind]:.2f} %"
+                text = f"{folded(described(kind), panel)}\nmean |error| {found.errors[kind]:.2f} %"
                 place(row, column, crop.arrays[kind][cut], text, RED)
-            text = f"|error| of {described(loss)}\nminus that of {described(base)}"
+            text = f"{folded(of_maps[loss, base], panel)}\nminus that of {described(base)}"
             place(row, 4, change, text, style.BLACK, **scale)
         canvas.scale(style.WIDTH - 0.4, 0.36, 0.08, panel, **scale)
         foot = "Map: % of white; blue, the error is smaller with the first; red, it is larger."

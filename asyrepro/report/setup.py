@@ -21,7 +21,6 @@ from asyrepro.data import STAND_IN
 from asyrepro.data.catalogue import TABLE2
 from asyrepro.report import curves, wording
 from asyrepro.runs import results
-from asyrepro.runs.run import Run, finished
 from asyrepro.system.errors import DataError
 
 MODES = {"luma": "luma", "rgb": "RGB", "grey": "grey"}
@@ -29,9 +28,9 @@ PAPERS_OWN = {4: "Set12, images 03 to 12", 5: "ten of BSD300's test images"}
 COMMIT = 10  # digits of a commit that are shown
 
 
-def runs(study_dir: Path, summary: Summary) -> dict:
-    """A table's network, task, data, recipe and number of seeds."""
-    found = configurations(study_dir, f"table{summary.table}")
+def runs(record: dict, summary: Summary) -> dict:
+    """A table's network, task, data, recipe and number of seeds; ``record`` of :func:`record`."""
+    found = configurations(record, f"table{summary.table}")
     tasks = list(dict.fromkeys(filter(None, map(_task, found))))
     recipes = list(dict.fromkeys(filter(None, map(_recipe, found))))
     steps = f"{wording.span(summary.iterations)} steps"
@@ -48,7 +47,7 @@ def runs(study_dir: Path, summary: Summary) -> dict:
     }
 
 
-def other_runs(study_dir: Path, frame: pd.DataFrame) -> list[dict]:
+def other_runs(record: dict, frame: pd.DataFrame) -> list[dict]:
     """The same of runs outside the paper's tables: sweeps, and your own data or networks."""
     rows = results.of_runs(frame).assign(variant=frame["variant"].fillna(""))
     tabled = rows[rows["table"].notna() & (rows["variant"] == "")]
@@ -61,7 +60,7 @@ def other_runs(study_dir: Path, frame: pd.DataFrame) -> list[dict]:
             continue
         table = part["table"].dropna().unique()
         folders = [f"table{number},{variant}" for number in table if variant]
-        tasks = [_task(cfg) for folder in folders for cfg in configurations(study_dir, folder)]
+        tasks = [_task(cfg) for folder in folders for cfg in configurations(record, folder)]
         settings = variant.replace(",", ", ") or wording.NOTHING
         sets = sorted(set(part["testset"]) - {""}, key=lambda name: comparisons.order("", "", name))
         found.append(
@@ -78,17 +77,14 @@ def other_runs(study_dir: Path, frame: pd.DataFrame) -> list[dict]:
     return found
 
 
-def configurations(study_dir: Path, folder: str) -> list[dict]:
-    """The settings of each loss's first finished run, where the run folders are there.
-
-    Raises:
-        DataError: a run's config.yaml is damaged.
-    """
-    first: dict[str, Run] = {}
-    for run in finished(study_dir):
-        if run.row == folder and run.config.is_file():
-            first.setdefault(run.loss, run)
-    return [run.settings or {} for run in first.values()]
+def configurations(record: dict, folder: str) -> list[dict]:
+    """The settings of each loss's first run in a row of the study, where they are recorded."""
+    first: dict[str, dict] = {}
+    for name, run in record.get("cells", {}).items():
+        row, loss, _ = name.split("/")
+        if row == folder and run.get("settings"):
+            first.setdefault(loss, record["settings"][run["settings"]])
+    return list(first.values())
 
 
 def _task(cfg: dict) -> str:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 STUDY = "reproducibility.json"
 FORMAT = 1
 PLAIN = ("config", "finished", "rows_sha256", "weights_half_sha256", "weights_sha256")
+TOLD = ("model", "task", "recipe")  # settings that a study kept without run folders still tells
 PACKAGES = (
     "asyrepro", "torch", "torchvision", "scikit-image", "numpy", "hydra-core", "omegaconf",
     "pandas", "matplotlib",
@@ -172,7 +173,8 @@ def collect(study: Path | str) -> Path | None:
 
     What a run's provenance.json says comes first, then what the file said before about the same
     rows; of a run that has no provenance.json there are hashes of what is there, and null for the
-    rest. Without run folders the file is left as it is.
+    rest. The settings :data:`TOLD` are the run folders'. Without run folders the file is left as it
+    is.
 
     Returns:
         The file, or None if there are no run folders.
@@ -185,7 +187,7 @@ def collect(study: Path | str) -> Path | None:
     if not found:
         return None
     before = read(study / STUDY) or {"cells": {}}
-    environments, data, runs = {}, {}, {}
+    environments, data, settings, runs = {}, {}, {}, {}
     for run in found:
         record = read(run.provenance)
         if record is None or "config" not in record:
@@ -194,6 +196,7 @@ def collect(study: Path | str) -> Path | None:
             **{key: record[key] for key in PLAIN},
             "data": record["data"] and _shared(data, record["data"]),
             "environments": [_shared(environments, each) for each in record["environments"]],
+            "settings": run.settings and _shared(settings, {k: run.settings[k] for k in TOLD}),
         }
     return _write(
         study / STUDY,
@@ -204,6 +207,7 @@ def collect(study: Path | str) -> Path | None:
             "environments": environments,
             "metrics_sha256": sha256(study / "metrics.csv"),
             "report": versions(),
+            "settings": settings,
         },
     )
 

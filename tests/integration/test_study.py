@@ -54,6 +54,7 @@ def test_tables_without_run_folders_are_reported_on_and_take_no_new_run(made, tm
     shutil.copytree(made, kept, ignore=shutil.ignore_patterns("table2*", "table4*"))
     (kept / "metrics.csv").write_bytes((made / "metrics.csv").read_bytes())
     assert report(kept).status == 0
+    assert "super-resolution \u00d73 (bicubic), luma" in (kept / "index.html").read_text()
     run = kept / "table2" / "mae" / "seed1"
     with refuses(ConfigError, kept, "study=", "metrics.csv"):
         train(tmp_path, *SRCNN, "loss=mae", "seed=1", folder=run)

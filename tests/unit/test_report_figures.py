@@ -14,7 +14,7 @@ from asyrepro import paper
 from asyrepro.analysis.summary import summarise
 from asyrepro.losses import LUMA
 from asyrepro.metrics import GREY
-from asyrepro.report import flowchart, pictures, radar, wording
+from asyrepro.report import canvas, flowchart, pictures, radar, wording
 from asyrepro.report.canvas import grey
 from asyrepro.report.crops import Crop, Subject
 from asyrepro.runs import results
@@ -277,3 +277,10 @@ def test_the_command_draws_a_table_of_ones_own(tmp_path, capsys):
     assert door("radar", str(table), "metrics=fid") == 2
     assert "fid" in capsys.readouterr().err
     assert door("radar", str(tmp_path / "none.csv")) == 2
+
+
+@pytest.mark.parametrize("name", ["Asy_MAE_table1_threshold", "MAE + focal frequency", "MAE"])
+def test_a_name_is_folded_to_the_width_of_its_picture(name):
+    lines = canvas.folded(name, 0.79).split("\n")
+    assert max(map(len, lines)) * canvas.LETTER <= 0.79
+    assert "".join(lines).replace(" ", "") == name.replace(" ", "")
