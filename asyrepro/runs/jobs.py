@@ -177,6 +177,7 @@ def _carry_out(cfg: DictConfig, run: Run, since: float) -> str:
     """
     from asyrepro.runs import estimate, execution
     from asyrepro.runs.resolve import begun_with, resolve
+    from asyrepro.system import devices
     from asyrepro.training import distributed
 
     stopping.limit(cfg.runtime.max_minutes)
@@ -190,6 +191,7 @@ def _carry_out(cfg: DictConfig, run: Run, since: float) -> str:
             if distributed.main():
                 say(f"{run}: {fitted} for {cfg.minutes:g} minutes")
         rows, before = execution.carry_out(chosen, run)
+    devices.give_back_memory()
     return "already finished, " * before + summary(rows, run)
 
 

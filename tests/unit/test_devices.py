@@ -7,6 +7,8 @@ the whole step is looked at for values, and on the GPU, with a stand-in for the 
 devices.
 """
 
+import os
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -117,3 +119,17 @@ def test_float32_is_float32_and_convolutions_are_measured_only_where_asked():
         with devices.measured_convolutions(False):
             assert not torch.backends.cudnn.benchmark
     assert not torch.backends.cudnn.benchmark
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's /proc")
+def test_freed_memory_goes_back_to_the_system_although_a_block_lies_above_it():
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    freed = [b"x" * 100_000 for _ in range(3000)]
+    above = b"x" * 100_000
+    before = resident()
+    freed.clear()
+    devices.give_back_memory()
+    assert before - resident() > 200e6
+    assert len(above) == 100_000
