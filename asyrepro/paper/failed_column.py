@@ -1,8 +1,9 @@
 """What kind of error Table 3 can have had: from the printed numbers, and by making such errors.
 
-The test images are unknown. But their brightness is known, and so is another network's error on
-each of them (Table 2). And an error made on other images as bright as these, so strong that the
-mean PSNR is the paper's, has a spread of PSNR over the images and an SSIM that belong to its kind.
+The test images were not available. But their brightness is known, and so is another network's
+error on each of them (Table 2). And an error made on other images as bright as these, so strong
+that the mean PSNR is the paper's, has a spread of PSNR over the images and an SSIM that belong to
+its kind.
 """
 
 from __future__ import annotations

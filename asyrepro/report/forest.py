@@ -153,12 +153,12 @@ def _wrapped(name: str) -> str:
 
 
 def other_images(table: pd.DataFrame) -> str:
-    """Of which tables the paper does not name the test images; nothing if it names all."""
+    """Of which tables the paper's test images were not available; nothing if all were."""
     unknown = sorted(set(table["table"].astype(int)) - set(paper.known_images()))
     if not unknown:
         return ""
     which = wording.tables(unknown)
-    return f"The paper does not name the test images of {which}: these are others."
+    return f"The paper's test images of {which} were not available: these are others."
 
 
 def _frame(

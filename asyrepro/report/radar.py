@@ -89,8 +89,7 @@ def of_summary(summary: Summary) -> Figure:
     about = textwrap.wrap(tables.notes(summary)[0], WRAPPED)
     if summary.paper is not None and not summary.same_images:
         about.append(
-            "paper*: means over the paper's images. It does not name them, so its line cannot be "
-            "drawn."
+            "paper*: means over the paper's own images, not these: its line cannot be drawn."
         )
     if more := [loss_title(loss) for loss, _ in tables.pairs(summary)[MOST:]]:
         about += textwrap.wrap(f"Not drawn: {wording.listed(more)}.", WRAPPED)

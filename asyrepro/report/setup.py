@@ -129,7 +129,7 @@ def _tested(summary: Summary) -> str:
     title = f"{len(images)} images"
     if list(images) == TABLE2:
         title = "the first ten of BSD300's test images, by number"
-    return f"{title}; the paper's are unknown"
+    return f"{title}; not the paper's"
 
 
 def bicubic(summaries: list[Summary], ran: list[dict]) -> str:

@@ -318,7 +318,7 @@ def _whose(data, served: list[Summary], first_ten: list[str]) -> str:
         sets = wording.listed(dict.fromkeys(setup.PAPERS_OWN[s.table] for s in served))
         return f"{sets}, the paper's own test images"
     if list(data.names) == first_ten:
-        return "BSD300's first ten test images (the paper's are unknown)"
+        return "BSD300's first ten test images (not the paper's)"
     return "test images"
 
 

@@ -90,9 +90,10 @@ def notes(summary: Summary) -> list[str]:
         lines.append("Rows 'paper' are the paper's own numbers, on the same images.")
         lines.append(goals.matches_text(summary))
     elif summary.paper is not None:
-        unnamed = "" if summary.stand_in else " The paper does not name the images of this table."
+        known = summary.stand_in or summary.table in paper.known_images()
+        shown = "" if known else " The paper shows its images in Fig. 3, which was not available."
         lines.append(
-            f"Rows 'paper*' are the paper's own numbers, on other images.{unnamed} The rows of one "
+            f"Rows 'paper*' are the paper's own numbers, on other images.{shown} The rows of one "
             "pair are not the same image."
         )
     lines.append("Bold: the best loss in that metric, as printed; more than one if they tie.")
