@@ -10,16 +10,21 @@ from asyrepro.data import STAND_IN
 
 MINUS = "\u2212"  # a true minus sign
 NOTHING = "\u2013"  # an en dash, where a number is missing
-LARGE = 1e5  # from here on, as in runs that failed, three digits and a power of ten say it
+DIVERGED = "diverged"
+LARGE = 1e3  # from here on a number is that of runs that failed, and its size says nothing
 
 
 def number(value: float, decimals: int, sign: bool = False) -> str:
-    """Text of a number with a true minus sign, a dash where it is missing; zero has no sign."""
+    """Text of a number with a true minus sign, a dash where it is missing; zero has no sign.
+
+    From :data:`LARGE` on it is :data:`DIVERGED`.
+    """
     if pd.isna(value):
         return NOTHING
+    if abs(value) >= LARGE:
+        return DIVERGED
     value = round(value, 9)  # sums in another order must not be rounded another way
-    kind = ".3g" if abs(value) >= LARGE else f".{decimals}f"
-    text = f"{value:{'+' if sign else ''}{kind}}"
+    text = f"{value:{'+' if sign else ''}.{decimals}f}"
     return text.lstrip("+-") if float(text) == 0 else text.replace("-", MINUS)
 
 
@@ -34,16 +39,20 @@ def p(value: float) -> str:
 
 
 def interval(lower: float, upper: float, decimals: int, sign: bool = True) -> str:
-    """``[-0.100, +0.200]``, empty where there is none."""
+    """``[-0.100, +0.200]``, empty where there is none, ``[diverged]`` where a bound is."""
     if pd.isna(lower):
         return ""
+    if max(abs(lower), abs(upper)) >= LARGE:
+        return f"[{DIVERGED}]"
     return f"[{number(lower, decimals, sign)}, {number(upper, decimals, sign)}]"
 
 
 def change(row, decimals: int) -> str:
     """``+0.100 [-0.100, +0.200]`` of a row with change, lower and upper."""
-    text = f"{number(row.change, decimals, sign=True)} {interval(row.lower, row.upper, decimals)}"
-    return text.strip()
+    text = number(row.change, decimals, sign=True)
+    if text == DIVERGED:
+        return text
+    return f"{text} {interval(row.lower, row.upper, decimals)}".strip()
 
 
 def marked(text: str, stand_in: bool) -> str:

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import SRCNN, TINY, call, configured, refuses, small_images
+from helpers import SRCNN, TINY, assert_refused, call, configured, refuses, small_images
 
+from asyrepro.commands import reproduce
 from asyrepro.runs import estimate
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run, of_study
@@ -57,3 +58,13 @@ def test_a_row_has_the_steps_of_its_first_run_and_they_repeat_it(tmp_path, monke
     again = runs[2]
     assert again.identity in {run.identity for run in runs[:2]}
     assert again.rows.read_text().count("\n") > 1
+
+
+def test_a_study_shares_its_time_among_its_runs(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(reproduce, "_train", lambda arguments: asked.extend(arguments) or 2)
+    common = [*TINY, *SRCNN, "loss=mae,asy_mae,mse", f"results={tmp_path}", "hydra/launcher=basic"]
+    assert call("reproduce", *common, "minutes=31").status == 2
+    [share] = [float(item.partition("=")[2]) for item in asked if item.startswith("minutes=")]
+    assert (31 - 2) / 3 < share < 31 / 3  # the report's part, and what planning took, are taken off
+    assert_refused(call("reproduce", *common, "minutes=0.1"), "minutes=0.1", "3 runs")

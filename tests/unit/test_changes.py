@@ -2,10 +2,12 @@
 
 import html
 import re
+from functools import cache
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import ROOT
 
 from asyrepro import paper
 from asyrepro.analysis import changes, statistics
@@ -277,3 +279,64 @@ def test_controls_answer_only_where_there_is_nothing_else(tmp_path):
         tidy(tmp_path, *(rows(x, MAE) for x in ("mae", "asy_mae", "asy_mae_table1")))
     )
     assert changes.leading(changes.shown(table))["loss"].tolist() == ["asy_mae"]
+
+
+# ------------------------------------------------------------------- the committed studies
+
+
+@cache
+def committed(name):
+    """The rows of a committed study, and its changes."""
+    frame = results.load(ROOT / "results" / name)
+    frame = frame[frame["seed"].notna()].assign(variant=frame["variant"].fillna(""))
+    return frame, changes.changes(frame)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "testset", "loss", "metric", "lower", "upper"),
+    [  # what README.md says, and some more; worked out by other code, outside this project
+        ("paper-cpu", "", "table2", "asy_mae", "psnr", -0.0134, 0.0123),
+        ("paper-cpu", "", "table2", "asy_mse", "psnr", -0.0033, 0.0291),
+        ("seeds", "", "table3", "asy_mae", "psnr", -0.0102, 0.0163),
+        ("seeds", "", "table3", "asy_mse", "psnr", -0.0029, 0.0035),
+        ("seeds", "", "table4", "asy_mae", "psnr", -0.0564, 0.0190),
+        ("seeds", "", "table4", "asy_mse", "psnr", -0.0223, 0.0424),
+        ("dphsir-seeds", "", "table5", "asy_mae", "psnr", -0.0393, 0.0133),
+        ("dphsir-seeds", "", "table5", "asy_mse", "psnr", -0.0493, 0.0049),
+        ("dphsir-seeds", "", "table5", "asy_mse", "ssim", -0.00244, -0.00006),
+        ("srcnn-seeds", "", "table2", "asy_mae", "psnr", -0.0150, 0.0031),
+        ("srcnn-seeds", "", "table2", "asy_mse", "psnr", -0.0104, 0.0114),
+        ("srcnn-seeds", "", "table2", "asy_mae_table1", "psnr", -0.0535, -0.0018),
+        ("srcnn-seeds", "", "table2", "asy_mse_table1", "psnr", -0.1198, -0.0174),
+        ("eq1", "", "table2", "asy_mae", "psnr", -0.0155, 0.0039),
+        ("eq1", "", "table2", "asy_mse", "psnr", -0.0150, 0.0425),
+        ("table1", "", "table2", "asy_mae_table1_upper", "psnr", -0.0383, 0.0002),
+        ("table1", "", "table2", "asy_mse_table1_threshold", "psnr", -0.7518, -0.3351),
+        ("which-loss", "", "bsd90", "asy_mae", "psnr", -0.0042, 0.0026),
+        ("which-loss", "", "bsd90", "asy_mse", "psnr", -0.0036, 0.0043),
+        ("scales", "task.scale=2", "table2", "asy_mae", "psnr", -0.0135, 0.0040),
+        ("scales", "task.scale=4", "table2", "asy_mse", "psnr", -0.0137, 0.0055),
+    ],
+)
+def test_intervals_of_committed_studies_by_a_second_method(
+    name, variant, testset, loss, metric, lower, upper
+):
+    base = "mse" if "mse" in loss else "mae"
+    frame, table = committed(name)
+    of = {"testset": testset, "variant": variant, "loss": loss, "metric": metric, "against": base}
+    [found] = table[(table[[*of]] == [*of.values()]).all(axis=1)].to_dict("records")
+    digits = 1e-4 if metric == "psnr" else 1e-5
+    assert (found["lower"], found["upper"]) == pytest.approx((lower, upper), abs=digits)
+    # ... and a bootstrap that draws seeds and images with replacement
+    frame = frame[(frame["testset"] == testset) & (frame["variant"] == variant)]
+    wide = frame[frame["loss"].isin([loss, base])]
+    wide = wide.pivot(index="seed", columns=["loss", "image"], values=metric)
+    by_hand = (wide[loss] - wide[base]).to_numpy()
+    rng, (seeds, images) = np.random.default_rng(1), by_hand.shape
+    drawn = [
+        by_hand[np.ix_(rng.integers(seeds, size=seeds), rng.integers(images, size=images))].mean()
+        for _ in range(2000)
+    ]
+    half = np.diff(np.quantile(drawn, [0.025, 0.975]))[0] / 2
+    assert found["change"] == pytest.approx(by_hand.mean(), abs=1e-12)
+    assert 0.7 < half / ((upper - lower) / 2) < 1.25
