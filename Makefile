@@ -62,7 +62,7 @@ docs: setup  ## build the documentation into build/site/docs
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 bench: setup  ## measure speed as ratios within one run
-	$(RUN) scripts/bench.py
+	$(RUN) scripts/bench
 
 gpu: setup  ## check, measure and train on a GPU for so many minutes (MINUTES, DEVICE, PROFILE)
 	$(RUN) scripts/gpu.py minutes=$(or $(MINUTES),$(error give MINUTES=number)) \

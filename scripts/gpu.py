@@ -76,7 +76,7 @@ def _command(stage: str, options: Options, minutes: float) -> list[str]:
         return ["-m", "pytest", "-m", "cuda", "-v", *only, "tests/unit/test_cuda.py"]
     if stage == "bench":
         folder = f"results={options.results}"
-        return ["scripts/bench.py", "steps", f"device={options.device}", folder]
+        return ["scripts/bench", "steps", "floor", f"device={options.device}", folder]
     if stage == "verify":
         # Trained on the stand-in images, a study that was not given a name has another one.
         name = options.study or options.profile

@@ -182,7 +182,8 @@ def _row(row: dict) -> dict:
 def _study(entry: Entry, evidence: pd.DataFrame) -> dict:
     """What a study is, and what to open it for."""
     mine = evidence[evidence["study"] == entry.name]
-    reasons = []
+    about = entry.folder / "about.txt"
+    reasons = [about.read_text("utf-8", "replace").strip()] if about.is_file() else []
     for first, what in ((True, "strongest evidence on"), (False, "a verdict on")):
         models = dict.fromkeys(mine.loc[mine["first"] == first, "model"])
         if models:
