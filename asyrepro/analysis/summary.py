@@ -135,7 +135,7 @@ class Summary:
 def summarise(
     frame: pd.DataFrame, table: int, published: pd.DataFrame | None = None
 ) -> Summary | None:
-    """Gather one of the paper's tables from the tidy table, or None if it has no rows.
+    """Gather one of the paper's tables from the tidy table, or None if no run of it is finished.
 
     Args:
         frame: as :func:`load` returns it.
@@ -148,10 +148,9 @@ def summarise(
     """
     rows = plain(frame)
     rows = rows[(rows["table"] == table).fillna(False)]
-    if rows.empty:
+    described = of_runs(rows)  # the baselines' rows are written by the first run, before its own
+    if described.empty:
         return None
-    networks = of_runs(rows)
-    described = rows if networks.empty else networks
     for column in ("model", "dataset"):
         found = sorted(set(described[column]))
         if len(found) > 1:
@@ -183,7 +182,7 @@ def summarise(
             loss: tuple(sorted(int(s) for s in set(rows.loc[rows["loss"] == loss, "seed"])))
             for loss in losses
         },
-        iterations=tuple(sorted(int(i) for i in set(networks["iterations"].dropna()))),
+        iterations=tuple(sorted(int(i) for i in set(described["iterations"].dropna()))),
         stand_in=stand_in,
         same_images=same,
         paper=_paper_rows(published, table, images, same),

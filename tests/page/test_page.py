@@ -252,6 +252,11 @@ def test_a_damaged_file_of_the_page_is_named(tmp_path, name, content):
         study.build(tmp_path, log=lambda line: None)
 
 
+def test_a_table_of_which_no_run_is_finished_is_left_out(tmp_path):
+    folder = built(tmp_path, [*rows(4), *rows(5, losses=())])  # as while a study runs
+    assert [path.stem for path in folder.glob("tables/*.csv")] == ["table4"]
+
+
 def test_a_failure_stands_first_where_it_is_the_whole_study(tmp_path):
     table = "| seed | dB |\n|--|--|\n| 0 | -3.1 |\n"
     tmp_path.joinpath("failure.md").write_text(f"# All fail\n\n{table}")
