@@ -43,6 +43,7 @@ from torchvision.io import write_jpeg
 from asyrepro.data import catalogue
 from asyrepro.runs import evaluation, parts
 from asyrepro.system import devices, files
+from asyrepro.tasks import Task
 
 
 def training(device: torch.device, folder: Path) -> list[dict]:
@@ -103,17 +104,19 @@ def losses(device: torch.device, _: Path) -> list[dict]:
 class Decoded(Dataset):
     """The usual way to write it: each item decodes a file, crops it and reduces the crop."""
 
-    def __init__(self, paths: list[Path], patch: int, items: int, scale: int, mode: str):
-        self.paths, self.items, self.mode = paths, items, mode
-        self.crop, self.small = transforms.RandomCrop(patch), patch // scale
+    def __init__(self, paths: list[Path], patch: int, items: int, task: Task):
+        self.paths, self.items, self.task = paths, items, task
+        self.crop, self.small = transforms.RandomCrop(patch), patch // task.scale
 
     def __len__(self) -> int:
         return self.items
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         with Image.open(self.paths[index % len(self.paths)]) as image:
-            label = self.crop(image.convert(self.mode))
+            label = self.crop(image.convert("RGB" if self.task.mode == "rgb" else "L"))
         small = label.resize((self.small, self.small), Image.BICUBIC)
+        if getattr(self.task, "enlarged", False):
+            small = small.resize(label.size, Image.BICUBIC)
         to_tensor = transforms.ToTensor()
         return to_tensor(small), to_tensor(label)
 
@@ -149,14 +152,13 @@ def their_step(this: Setup, workers: int) -> Callable[[], None]:
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-5)
     this.optimizer, _ = parts.optimization(recipe, this.network)
     sigma = getattr(task, "sigma", 0) / 255
-    mode = "RGB" if task.mode == "rgb" else "L"
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder)
     paths = [folder / f"{number:03}.jpg" for number in range(len(this.images))]
     for path, image in zip(paths, this.images, strict=True):
         write_jpeg(image.contiguous(), str(path), quality=95)
     items = recipe.batch * this.steps * (REPETITIONS + 1)  # one epoch: a new one starts workers
-    data = Decoded(paths, recipe.patch, items, task.scale, mode)
+    data = Decoded(paths, recipe.patch, items, task)
     cuda = this.device.type == "cuda"
     loader = DataLoader(data, batch_size=recipe.batch, num_workers=workers, pin_memory=cuda)
     batches = iter(loader)
@@ -280,6 +282,7 @@ def optimizing(device: torch.device, _: Path) -> list[dict]:
     for profile in ("quick", "cpu"):
         for name in NETWORKS:
             this = Setup(name, device, profile=profile)
+            this.steps = 5  # they need not be whole intervals of the log
             optimizer, _ = parts.optimization(this.recipe, this.network)
             optimise = repeated(this.steps, optimizer.step)  # on the gradients of the last step
             what = f"{name}: the optimiser's share of a step, profile {profile}"
