@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 
@@ -72,7 +71,6 @@ def main(arguments: list[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"error: {no_such_choice('command', name, COMMANDS)}", file=sys.stderr)
         return 2
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's large tensors lie in huge pages
     module = import_module(f"asyrepro.commands.{name}")
     if hasattr(module, "main"):  # of train and reproduce, whose settings are Hydra's
         return module.main(rest)
