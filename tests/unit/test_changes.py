@@ -297,6 +297,11 @@ def committed(name):
     [  # what README.md says, and some more; worked out by other code, outside this project
         ("paper-cpu", "", "table2", "asy_mae", "psnr", -0.0134, 0.0123),
         ("paper-cpu", "", "table2", "asy_mse", "psnr", -0.0033, 0.0291),
+        ("optimisers", "", "table3", "asy_mae", "psnr", -0.0188, 0.0100),
+        ("optimisers", "", "table3", "asy_mse", "psnr", -0.0061, 0.0169),
+        ("optimisers", "", "table4", "asy_mae", "psnr", -0.2968, 0.0584),
+        ("optimisers", "", "table4", "asy_mse", "psnr", -0.1017, 0.2435),
+        ("optimisers", "", "table2", "asy_mse", "psnr", -0.0106, -0.0019),
         ("seeds", "", "table3", "asy_mae", "psnr", -0.0102, 0.0163),
         ("seeds", "", "table3", "asy_mse", "psnr", -0.0029, 0.0035),
         ("seeds", "", "table4", "asy_mae", "psnr", -0.0564, 0.0190),
@@ -327,7 +332,8 @@ def test_intervals_of_committed_studies_by_a_second_method(
     [found] = table[(table[[*of]] == [*of.values()]).all(axis=1)].to_dict("records")
     digits = 1e-4 if metric == "psnr" else 1e-5
     assert (found["lower"], found["upper"]) == pytest.approx((lower, upper), abs=digits)
-    # ... and a bootstrap that draws seeds and images with replacement
+    # ... and a bootstrap that draws seeds and images with replacement; where all variance is that of
+    # six seeds it is narrower than Student's interval, 1.96 sqrt(5 / 6) to 2.57
     frame = frame[(frame["testset"] == testset) & (frame["variant"] == variant)]
     wide = frame[frame["loss"].isin([loss, base])]
     wide = wide.pivot(index="seed", columns=["loss", "image"], values=metric)
@@ -339,4 +345,4 @@ def test_intervals_of_committed_studies_by_a_second_method(
     ]
     half = np.diff(np.quantile(drawn, [0.025, 0.975]))[0] / 2
     assert found["change"] == pytest.approx(by_hand.mean(), abs=1e-12)
-    assert 0.7 < half / ((upper - lower) / 2) < 1.25
+    assert 0.65 < half / ((upper - lower) / 2) < 1.25
