@@ -332,8 +332,8 @@ def test_intervals_of_committed_studies_by_a_second_method(
     [found] = table[(table[[*of]] == [*of.values()]).all(axis=1)].to_dict("records")
     digits = 1e-4 if metric == "psnr" else 1e-5
     assert (found["lower"], found["upper"]) == pytest.approx((lower, upper), abs=digits)
-    # ... and a bootstrap that draws seeds and images with replacement; where all variance is that of
-    # six seeds it is narrower than Student's interval, 1.96 sqrt(5 / 6) to 2.57
+    # ... and a bootstrap that draws seeds and images with replacement; where all variance is of six
+    # seeds it is narrower than Student's interval, 1.96 sqrt(5 / 6) to 2.57
     frame = frame[(frame["testset"] == testset) & (frame["variant"] == variant)]
     wide = frame[frame["loss"].isin([loss, base])]
     wide = wide.pivot(index="seed", columns=["loss", "image"], values=metric)
