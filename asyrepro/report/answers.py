@@ -23,7 +23,7 @@ from asyrepro.paper.claims import (
 )
 from asyrepro.report import wording
 from asyrepro.report.grid import Grid
-from asyrepro.report.wording import LARGE, NOTHING, number
+from asyrepro.report.wording import NOTHING, number
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
 
@@ -220,8 +220,8 @@ def claim(row) -> dict:
         "quote": known.quote if known else "",
         "rule": known.how if known else "",
         "note": known.note if known else "",
-        "paper": number(row.paper, decimals, sign) + ("" if pd.isna(row.paper) else shown_unit),
-        "measured": number(row.measured, decimals, sign) + shown_unit * (abs(row.measured) < LARGE),
+        "paper": number(row.paper, decimals, sign, shown_unit),
+        "measured": number(row.measured, decimals, sign, shown_unit),
         "interval": wording.interval(row.lower, row.upper, decimals, sign),
         "seeds": NOTHING if pd.isna(row.seeds) else f"{row.seeds:.0f}",
         "power": wording.probability(row.power),

@@ -14,10 +14,10 @@ DIVERGED = "diverged"
 LARGE = 1e3  # from here on a number is that of runs that failed, and its size says nothing
 
 
-def number(value: float, decimals: int, sign: bool = False) -> str:
+def number(value: float, decimals: int, sign: bool = False, unit: str = "") -> str:
     """Text of a number with a true minus sign, a dash where it is missing; zero has no sign.
 
-    From :data:`LARGE` on it is :data:`DIVERGED`.
+    From :data:`LARGE` on it is :data:`DIVERGED`. ``unit`` is put behind a number alone.
     """
     if pd.isna(value):
         return NOTHING
@@ -25,7 +25,7 @@ def number(value: float, decimals: int, sign: bool = False) -> str:
         return DIVERGED
     value = round(value, 9)  # sums in another order must not be rounded another way
     text = f"{value:{'+' if sign else ''}.{decimals}f}"
-    return text.lstrip("+-") if float(text) == 0 else text.replace("-", MINUS)
+    return (text.lstrip("+-") if float(text) == 0 else text.replace("-", MINUS)) + unit
 
 
 def probability(value: float) -> str:

@@ -34,7 +34,7 @@ STEADY = 1.2  # times of a step that differ by a larger factor are not those of 
 def sentence(runs: Iterable[tuple[DictConfig, Run]], at_once: int = 1) -> str:
     """The time that runs and their report will take, ``at_once`` together, and how it is known."""
     seconds, recorded, measured, known = 0.0, 0, 0, {}
-    with _threads(torch.get_num_threads() // at_once):
+    with threads(torch.get_num_threads() // at_once):
         for cfg, run in runs:
             key = (run.row, cfg.amp)
             if key not in known:
@@ -53,7 +53,8 @@ def sentence(runs: Iterable[tuple[DictConfig, Run]], at_once: int = 1) -> str:
 
 
 @contextmanager
-def _threads(number: int) -> Iterator[None]:
+def threads(number: int) -> Iterator[None]:
+    """Within this PyTorch computes with so many, at least one."""
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, number))
     try:

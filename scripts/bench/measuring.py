@@ -8,8 +8,8 @@ import operator
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -45,6 +45,14 @@ def compare(device: torch.device, runs: dict, rows: list[tuple], again=REPETITIO
     """
     seconds = in_turn(runs, device, again)
     return [line(what, seconds[one], seconds[other], goal) for what, one, other, goal in rows]
+
+
+def compare_alone(device: torch.device, runs: dict, rows: list[tuple]) -> list[dict]:
+    """:func:`compare`; on a CPU in CPU seconds of one thread, which other work changes little."""
+    if device.type != "cpu":
+        return compare(device, runs, rows)
+    with estimate.threads(1):
+        return compare(device, {k: partial(cpu_seconds, run) for k, run in runs.items()}, rows)
 
 
 def in_turn(
@@ -103,16 +111,6 @@ def cpu_seconds(run: Callable[[], object]) -> float:
     started = time.process_time()
     run()
     return time.process_time() - started
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Setup:

@@ -25,10 +25,9 @@ from measuring import (
     REPETITIONS,
     Setup,
     compare,
-    cpu_seconds,
+    compare_alone,
     in_turn,
     line,
-    one_thread,
     repeated,
 )
 from PIL import Image
@@ -94,10 +93,7 @@ def losses(device: torch.device, _: Path) -> list[dict]:
                 (f"{what}: Asy_MSE / MSE", "asy_mse", "mse", mse),
             ]
             runs = {name: repeated(100, once, loss) for name, loss in criteria.items()}
-            if device.type == "cpu":
-                runs = {name: partial(cpu_seconds, run) for name, run in runs.items()}
-            with one_thread():
-                lines += compare(device, runs, rows)
+            lines += compare_alone(device, runs, rows)
     return lines
 
 
@@ -131,17 +127,13 @@ def usual(device: torch.device, _: Path) -> list[dict]:
     kinds = {"float32": False}
     if devices.fast_bfloat16(device):
         kinds["bfloat16"] = True
-    with one_thread():
-        for name in ("srcnn", "edsr", "dncnn"):
-            for kind, amp in kinds.items():
-                this = Setup(name, device, f"amp={amp}")
-                theirs = repeated(this.steps, their_step(this, workers=2 if cuda else 0))
-                runs = {"ours": this.train, "theirs": theirs}
-                if not cuda:
-                    runs = {key: partial(cpu_seconds, run) for key, run in runs.items()}
-                what = f"{name}: our training / the usual training, {kind}, patches per second"
-                goal = ">= 10" if cuda else ">= 1.1"
-                lines += compare(device, runs, [(what, "theirs", "ours", goal)])
+    for name in ("srcnn", "edsr", "dncnn"):
+        for kind, amp in kinds.items():
+            this = Setup(name, device, f"amp={amp}")
+            theirs = repeated(this.steps, their_step(this, workers=2 if cuda else 0))
+            what = f"{name}: our training / the usual training, {kind}, patches per second"
+            rows = [(what, "theirs", "ours", ">= 10" if cuda else ">= 1.1")]
+            lines += compare_alone(device, {"ours": this.train, "theirs": theirs}, rows)
     return lines
 
 
