@@ -217,6 +217,12 @@ class CharbonnierLoss(nn.Module):
 
     Charbonnier et al., ICIP 1994; for super-resolution Lai et al., "Deep Laplacian Pyramid
     Networks", CVPR 2017, with the same epsilon.
+
+    Args:
+        epsilon: in units of the images.
+
+    Shape:
+        output, label: (N, C, H, W), floating point; the loss: a float32 scalar.
     """
 
     def __init__(self, epsilon: float = 1e-3):
@@ -232,6 +238,9 @@ class GradientLoss(nn.Module):
 
     Mathieu et al., "Deep Multi-Scale Video Prediction beyond Mean Square Error", ICLR 2016, with
     the difference taken of the error itself, so that an edge of the wrong sign counts.
+
+    Shape:
+        output, label: (N, C, H, W), floating point; the loss: a float32 scalar.
     """
 
     def forward(self, output: Tensor, label: Tensor) -> Tensor:
@@ -245,6 +254,12 @@ class FocalFrequencyLoss(nn.Module):
     Jiang et al., "Focal Frequency Loss for Image Reconstruction and Synthesis", ICCV 2021, eq. (8)
     and (9): orthonormal 2-D Fourier transform of each channel, weights ``|error|^alpha`` divided by
     the largest of the channel, without a gradient.
+
+    Args:
+        alpha: exponent of the weights; 0 weighs all frequencies alike.
+
+    Shape:
+        output, label: (N, C, H, W), floating point; the loss: a float32 scalar.
     """
 
     def __init__(self, alpha: float = 1.0):
@@ -261,10 +276,20 @@ class FocalFrequencyLoss(nn.Module):
 
 
 class SumOfLosses(nn.Module):
-    """``sum(weight * term(output, label))``; ``clamp``: both images are clipped to [0, 1] before.
+    """``sum(weight * term(output, label))``.
 
     Losses of piq refuse values outside [0, 1], which a network returns now and then: a term beside
     them that is not clipped leads these back.
+
+    Args:
+        terms, weights: the losses, and what each is multiplied by.
+        clamp: of each, whether both images are clipped to [0, 1] before.
+
+    Shape:
+        output, label: (N, C, H, W), floating point; the loss: a float32 scalar.
+
+    Raises:
+        ValueError: the three lists differ in length.
     """
 
     def __init__(self, terms: list[nn.Module], weights: list[float], clamp: list[bool]):

@@ -260,7 +260,8 @@ for name in ("SGD", "Adam"):
 # %% [markdown]
 # Under SGD the number is a smaller learning rate, nothing more. Adam divides by the gradient's
 # own size and does not notice it, nor does Muon, which sets all singular values of a layer's
-# update to about one. What the studies in `results/` were trained with:
+# update to about one. What the studies in `results/` that keep their runs' folders were trained
+# with (`optimisers`, which keeps none, has SRCNN by SGD, with weights rescaled to mean 1 beside):
 
 # %%
 configs = [path.read_text() for path in Path("../results").glob("*/*/*/seed*/config.yaml")]

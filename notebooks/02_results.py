@@ -148,7 +148,7 @@ change.describe().T.drop(columns="count").round(4)
 # %% [markdown]
 # ## 5. Do the paper's claims hold?
 #
-# The rules stand in `asyrepro/paper/claims.py`; intervals are over seeds and images. This is the
+# The rules stand in `asyrepro/paper/claims.yaml`; intervals are over seeds and images. This is the
 # main one:
 
 # %%

@@ -2,7 +2,7 @@
 
     asyrepro reproduce                                   # quick, or full with CUDA
     asyrepro reproduce profile=cpu study=overnight seed=0,1,2    # or seed=range(0,3)
-    asyrepro reproduce profile=seeds loss=mse,mine       # is your own loss better?
+    asyrepro reproduce profile=seeds loss=mse,mine study=mine    # is your own loss better?
     asyrepro reproduce profile=quick hydra/launcher=basic    # one run after the other
     asyrepro reproduce minutes=25                        # as many steps as fit into that time
 

@@ -21,7 +21,7 @@ from asyrepro.data import STAND_IN
 from asyrepro.paper.claims import BETTER, EXCLUDED, MINIMUM_SEEDS
 from asyrepro.report import answers, forest, wording
 from asyrepro.report.grid import Grid
-from asyrepro.report.page import figure
+from asyrepro.report.page import failures, figure
 from asyrepro.report.tables import CELL, DECIMALS
 from asyrepro.report.wording import NOTHING, number
 from asyrepro.runs import results
@@ -153,8 +153,8 @@ def _sentences(evidence: pd.DataFrame) -> str:
     text += "is reproduced." if there < 2 else "are reproduced."
     if excluded:
         out = "all" if excluded == gains else str(excluded)
-        text += f" The paper's size is excluded for {out} of them, by studies of "
-        text += f"{wording.seeds(judged['seeds'])}."
+        text += f" The studies below, of {wording.seeds(judged['seeds'])}, exclude the paper's "
+        text += f"size for {out} of them."
     shorter = dict.fromkeys(judged.loc[~judged["first"], "model"])
     if shorter:
         text += f" On {wording.listed(map(model_title, shorter))} these runs are short, and the "
@@ -188,8 +188,8 @@ def _study(entry: Entry, evidence: pd.DataFrame) -> dict:
         models = dict.fromkeys(mine.loc[mine["first"] == first, "model"])
         if models:
             reasons.append(f"{what} {wording.listed(map(model_title, models))}")
-    if (entry.folder / "failure.md").is_file():
-        reasons.append("runs that fail")
+    if failing := failures(entry.folder):
+        reasons.append(failing["title"][0].lower() + failing["title"][1:])
     found = set(results.of_runs(entry.frame)["loss"])
     readings = {loss for loss in found if READING.search(loss)}
     controls = found & set(results.CONTROLS) - readings

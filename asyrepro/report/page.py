@@ -4,9 +4,9 @@ It shows the tables, figures and crops that the report made of the study, which 
 page that is moved needs its folders ``figures`` and ``crops``. :func:`context` gathers plain data,
 and the templates make HTML of it.
 
-``failure.md`` in the study's folder becomes a section (headings, paragraphs, tables, and pictures
-of the folder on lines of their own, ``![what it shows](figures/name.jpg)``), the first where the
-study has one table only.
+``failure.md`` in the study's folder becomes a section called as its first heading (headings,
+paragraphs, tables, and pictures of the folder on lines of their own,
+``![what it shows](figures/name.jpg)``), the first where the study has one table only.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def context(found) -> dict:
     """Everything the page says, as plain data; a part that is not available is empty."""
     steps = sorted(set(found.frame["iterations"].dropna()))
     ran = [setup.runs(found.record, summary) for summary in found.summaries]
-    failure = _failure(found.folder / "failure.md")
+    failure = failures(found.folder)
     general = found.claims[found.claims["table"].isna()]
     return {
         "study": found.name,
@@ -294,10 +294,14 @@ def _weight_filter() -> dict:
 # ------------------------------------------------------------------------------ what went wrong
 
 
-def _failure(path: Path) -> list[dict]:
-    """The blocks of failure.md: headings, paragraphs, tables, and pictures beside it."""
+def failures(study: Path) -> dict:
+    """Title and blocks of a study's failure.md: headings, paragraphs, tables, pictures beside it.
+
+    Empty where there is none.
+    """
+    path = study / "failure.md"
     if not path.is_file():
-        return []
+        return {}
     blocks = []
     try:
         whole = path.read_text(encoding="utf-8").strip()
@@ -315,4 +319,5 @@ def _failure(path: Path) -> list[dict]:
             blocks.append({"kind": "table", "grid": Grid("", lines[0], lines[2:], text_columns=1)})
         else:
             blocks.append({"kind": "text", "text": wording.minus(text)})
-    return blocks
+    title = blocks.pop(0)["text"] if blocks[0]["kind"] == "heading" else "Runs that fail"
+    return {"title": title, "blocks": blocks}

@@ -1,7 +1,7 @@
 """A network and a test set in, rows of metrics out.
 
 Networks are evaluated in float32 on whole images, one at a time. Every row holds the four table
-metrics on the network's own channels (section "Metrics" of the README); super-resolution on other
+metrics on the network's own channels (docs/metrics.md); super-resolution on other
 test sets than the tables' also gets the literature's, on luma with the border cut.
 """
 
@@ -96,7 +96,13 @@ def row(
     testset: str,
     further: Collection[str] = (),
 ) -> dict:
-    """The metrics of one restored image (C, H, W) as a row of the tidy table."""
+    """The metrics of one restored image as a row of the tidy table.
+
+    Args:
+        name: of the image.
+        restored, label: (C, H, W), floating point, values in [0, 1].
+        task, testset, further: as of :func:`evaluate`; of the test set its name.
+    """
     found = {"testset": testset, "image": name, **metrics.all_metrics(label, restored)}
     found |= {metric: getattr(metrics, metric)(label, restored) for metric in further}
     if protocol := task.protocol(testset):
@@ -123,6 +129,8 @@ def evaluate(
         testset: a :class:`~asyrepro.data.catalogue.DataSet` (or anything with ``name``,
             ``names`` and ``images``).
         task: the degradation.
+        device: where the network is.
+        progress: whether to show a bar.
         keep: called with (name, degraded, output, label) of every image, such as :func:`save`.
         further: metrics beside those that every row has, of :data:`asyrepro.metrics.FURTHER`.
 
@@ -166,7 +174,7 @@ def evaluate_baseline(testset, task: Task, further: Collection[str] = ()) -> lis
 
 
 def mean_psnr(network: nn.Module, pairs: list[tuple[Tensor, Tensor]]) -> float:
-    """Mean PSNR in dB over prepared (input, label) pairs; for validation while training."""
+    """Mean PSNR (dB) over prepared pairs (input, label), (1, C, H, W); for validation."""
     with torch.inference_mode():
         errors = [(network(x).float() - y).square().mean() for x, y in pairs]
     return float(np.mean([-10 * torch.log10(e).item() for e in errors]))

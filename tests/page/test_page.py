@@ -264,6 +264,7 @@ def test_a_failure_stands_first_where_it_is_the_whole_study(tmp_path):
     order = re.findall(r'<section id="(\w+)"', text_of(folder))
     assert order.index("failure") < order.index("run")
     assert ["0", "\u22123.1"] in Rows(section(folder, "failure")).rows
+    assert section(folder, "failure").count("All fail") == 2  # its title, and what the table is
 
 
 # ------------------------------------------------------------------------------------- front page
