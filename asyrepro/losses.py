@@ -230,7 +230,7 @@ class CharbonnierLoss(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, output: Tensor, label: Tensor) -> Tensor:
-        return torch.hypot(output.float() - label.float(), label.new_tensor(self.epsilon)).mean()
+        return torch.hypot(output.float() - label.float(), label.new_full((), self.epsilon)).mean()
 
 
 class GradientLoss(nn.Module):

@@ -17,7 +17,7 @@ from asyrepro.data.sampler import PatchSampler
 from asyrepro.runs import checks, config, evaluation, parts, profiles, provenance, results
 from asyrepro.runs.resolve import or_give
 from asyrepro.runs.run import Run
-from asyrepro.system import devices, files, locks
+from asyrepro.system import devices, files, locks, randomness
 from asyrepro.system.errors import CheckpointError
 from asyrepro.tasks import Task
 from asyrepro.training import checkpoint, distributed, foreign, logger
@@ -191,7 +191,7 @@ class Job:
     def _trainer(self, sampler: PatchSampler | None, signature: str, validate) -> Trainer:
         cfg, recipe = self.cfg, self.cfg.recipe
         optimizer, scheduler = parts.optimization(recipe, self.network)
-        torch.manual_seed(cfg.seed)  # for losses that draw (shuffled weights)
+        randomness.seed(cfg.seed)  # for losses that draw (shuffled weights)
         criterion = config.make(cfg.loss.criterion).to(self.device)
         _, black = parts.black_patches(self.task, recipe.patch, self.device)
         distributed.check(recipe.batch, lambda: criterion(black, black))
@@ -208,6 +208,7 @@ class Job:
             amp=cfg.amp,
             channels_last=cfg.channels_last,
             compile=cfg.runtime.compile,
+            graph=cfg.runtime.graph,
             clip=recipe.clip,
             ema=recipe.ema,
             log_every=recipe.log_every,

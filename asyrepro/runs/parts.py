@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from asyrepro import whitening
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.runs.config import make
-from asyrepro.system import devices
+from asyrepro.system import devices, randomness
 from asyrepro.system.errors import CheckpointError, ConfigError
 from asyrepro.tasks import Task
 from asyrepro.training import checkpoint, distributed
@@ -25,7 +25,7 @@ PATCHES_WHITENED = 120  # patches that a layer's input is whitened on
 def build(cfg: DictConfig, device: torch.device | str) -> tuple[nn.Module, Task]:
     """The network with the initial weights of ``cfg.seed``, and its task."""
     task = make(cfg.task)
-    torch.manual_seed(cfg.seed)
+    randomness.seed(cfg.seed)
     network = make(cfg.model.network).to(device)
     if cfg.channels_last:
         network = network.to(memory_format=torch.channels_last)

@@ -91,6 +91,7 @@ class Runtime(Part):
     threads: PositiveInt | None = None
     checkpoint_seconds: NonNegativeFloat
     compile: bool
+    graph: bool | None = None
     progress: bool
     download: bool
     data: Annotated[str, AfterValidator(_folder)] | None = None  # folder of data sets

@@ -3,6 +3,10 @@
 Small networks, and optimisers of many small operations, are bound by launches: the GPU waits for
 the host. A captured step is launched as a whole. What it reads stands at fixed places: a batch is
 copied there, and learning rates, which are numbers on the host, are written into tensors.
+
+What a network or a loss does on the host (counts its calls, draws from Python's random numbers) is
+done once, at the capture, and what reads a value back cannot be captured. Modules of other programs
+are therefore not captured unless ``runtime.graph=true`` says that they can be.
 """
 
 from __future__ import annotations
@@ -11,14 +15,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+KNOWN = ("asyrepro", "torch")  # packages whose modules can be captured
 EAGER = 3  # steps before the capture, which choose convolutions and make the optimiser's state
 
 
 def can_capture(optimizer: torch.optim.Optimizer) -> bool:
     """Whether the optimiser's counts can be tensors on the GPU, as a graph needs them."""
     return "capturable" in optimizer.defaults or getattr(optimizer, "capturable", False)
+
+
+def are_known(*modules: nn.Module) -> bool:
+    """Whether all modules, and those within them, are this program's or PyTorch's."""
+    parts = (part for module in modules for part in module.modules())
+    return all(type(part).__module__.partition(".")[0] in KNOWN for part in parts)
 
 
 def captured(

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from asyrepro.system import devices, files, progress
+from asyrepro.system import devices, files, progress, randomness
 from asyrepro.system.errors import CheckpointError, UserError
 from asyrepro.training import checkpoint, distributed, graphs, stopping
 
@@ -48,7 +48,8 @@ class Trainer:
         amp: run the network under bfloat16 autocast; weights and the loss stay float32.
         channels_last: keep activations with channels innermost, which convolutions prefer.
         compile: pass the network and the loss through ``torch.compile``.
-        graph: capture the step in a CUDA graph where it can be.
+        graph: whether to capture the step in a CUDA graph where the optimiser allows it; None: if
+            network and loss are this program's or PyTorch's.
         clip: largest norm of the gradient, None for no clipping.
         ema: decay of the running average of the weights, which is then what is validated and
             returned; None for none.
@@ -73,7 +74,7 @@ class Trainer:
     amp: bool = True
     channels_last: bool = True
     compile: bool = False
-    graph: bool = True
+    graph: bool | None = None
     clip: float | None = None
     ema: float | None = None
     log_every: int = 50
@@ -183,8 +184,11 @@ class Trainer:
             self.optimizer.step()
             self.total += loss.detach()
 
-        alone = self.graph and distributed.size() == 1 and graphs.can_capture(self.optimizer)
-        if alone and self._cuda and torch.cuda.is_available():
+        graph = self.graph
+        if graph is None:
+            graph = graphs.are_known(self.network, self.criterion)
+        cuda = self.device.type == "cuda" and torch.cuda.is_available()
+        if graph and cuda and distributed.size() == 1 and graphs.can_capture(self.optimizer):
             return graphs.captured(advance, self.optimizer)
         return advance
 
@@ -233,8 +237,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "sampler": self.sampler.state_dict(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state(self.device) if self._cuda else None,
+            **randomness.state(self.device),
             "history": self.history,
         }
         if self.logger is not None:
@@ -282,18 +285,12 @@ class Trainer:
         self.criterion.load_state_dict(state["criterion"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.sampler.load_state_dict(state["sampler"])
-        torch.set_rng_state(state["random"].cpu())
-        if self._cuda and state["random_cuda"] is not None:
-            torch.cuda.set_rng_state(state["random_cuda"].cpu(), self.device)
+        randomness.restore(state, self.device)
         self.step, self.seconds = state["step"], state["seconds"]
         self.total.copy_(state["total"])
         self.history = list(state["history"])
         self.reported = len(self.history)
         return True
-
-    @property
-    def _cuda(self) -> bool:
-        return self.device.type == "cuda"
 
 
 def history_csv(history: list[dict]) -> str:

@@ -4,6 +4,7 @@ ASYREPRO_TEST_DEVICE=cpu rehearses it without one: the CPU is compared with itse
 """
 
 import copy
+import math
 import os
 from pathlib import Path
 
@@ -28,7 +29,8 @@ NETWORKS = {
     "dphsir": "table5_dphsir",
 }
 RANDOM_LAST = {"dncnn", "dphsir"}  # whose untrained output would be the input
-STORED = Path(__file__).parents[2] / "results" / "paper-cpu"
+ROOT = Path(__file__).parents[2]
+STORED, LOSSES = ROOT / "results" / "paper-cpu", ROOT / "configs" / "loss"
 
 pytestmark = [
     pytest.mark.cuda,
@@ -78,7 +80,7 @@ class Setup:
         recipe.steps = recipe.scheduler.total_steps = total or steps
         optimizer, scheduler = parts.optimization(recipe, network)
         return Trainer(
-            network, config.make(self.cfg.loss.criterion), self.sampler(DEVICE), optimizer,
+            network, copy.deepcopy(self.criterion).to(DEVICE), self.sampler(DEVICE), optimizer,
             scheduler, steps=steps, folder=folder, device=DEVICE, log_every=10**6, label=None,
             **{"amp": False} | options,
         )  # fmt: skip
@@ -166,6 +168,15 @@ def test_twenty_steps_as_a_graph_are_twenty_steps(setup, tmp_path, amp):
     ]
     limit = 1e-5 if setup.name != "dphsir" and not amp else 1e-3
     assert relative(networks[1].parameters(), networks[0].parameters()) <= limit
+
+
+@pytest.mark.parametrize("loss", sorted(path.stem for path in LOSSES.glob("*.yaml")))
+def test_every_loss_trains(tmp_path, loss):
+    this = Setup("srcnn")
+    this.criterion = config.make(config.compose([f"loss={loss}"]).loss.criterion)
+    run = this.trainer(tmp_path, 6)  # on CUDA the fourth step is captured
+    run.run()
+    assert run.step == 6 and math.isfinite(run.history[-1]["loss"])
 
 
 @on_cuda_alone

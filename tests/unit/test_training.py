@@ -1,15 +1,20 @@
 """The training loop: what it computes, and that nothing is lost when it is cut off."""
 
 import math
+import random
 from contextlib import contextmanager, nullcontext
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from helpers import Lines, refuses, trainer
 from torch import nn
 
 from asyrepro.losses import AsymmetricLoss
+from asyrepro.models import SRCNN
+from asyrepro.runs import config
+from asyrepro.system import randomness
 from asyrepro.system.errors import CheckpointError
 from asyrepro.training import checkpoint, graphs
 from asyrepro.training.loop import CHECKPOINT, HISTORY, Diverged, parameter_groups
@@ -62,6 +67,35 @@ def test_a_continued_run_is_the_undisturbed_one_bit_for_bit(tmp_path, settings):
     network = second.run()
     assert checkpoint.digest(network.state_dict()) == checkpoint.digest(whole.trained.state_dict())
     assert [r["loss"] for r in second.history] == [r["loss"] for r in whole.history]
+
+
+def test_a_continued_run_goes_on_with_pythons_and_numpys_random_numbers(tmp_path):
+    class Drawing(nn.MSELoss):
+        def forward(self, output, label):
+            return super().forward(output, label) * (1 + random.random() + np.random.rand())
+
+    def run(name, steps):
+        made = trainer(tmp_path / name, steps=steps, total=20, criterion=Drawing())
+        randomness.seed(2**40 + 3)
+        made.run()
+        return [row["loss"] for row in made.history]
+
+    whole = run("whole", 20)
+    assert run("cut", 10) == whole[: len(whole) // 2]
+    assert run("cut", 20) == whole
+
+
+def test_modules_of_other_programs_are_not_captured_unasked():
+    class Own(nn.Module):
+        pass
+
+    known = SRCNN(), AsymmetricLoss("mse"), nn.L1Loss()
+    assert graphs.are_known(*known)
+    assert not graphs.are_known(*known, nn.Sequential(nn.ReLU(), Own()))
+    with_piq = config.make(
+        config.compose(["experiment=table2_srcnn", "loss=mae_ms_ssim"]).loss.criterion
+    )
+    assert not graphs.are_known(with_piq)
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path):
