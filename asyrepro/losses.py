@@ -183,11 +183,7 @@ class AsymmetricLoss(nn.Module):
     def forward(self, output: Tensor, label: Tensor) -> Tensor:
         _check_images("output", output)
         _check_images("label", label)
-        if output.shape != label.shape:
-            raise ValueError(
-                f"output {tuple(output.shape)} and label {tuple(label.shape)} differ in shape: "
-                "crop or resize one of them"
-            )
+        _check_shapes(output, label)
         if self.validate and not torch.compiler.is_compiling():
             if label.device.type == "cpu" or not self._validated_once:
                 _check_values(label)
@@ -223,6 +219,9 @@ class CharbonnierLoss(nn.Module):
 
     Shape:
         output, label: (N, C, H, W), floating point; the loss: a float32 scalar.
+
+    Raises:
+        ValueError: their shapes differ.
     """
 
     def __init__(self, epsilon: float = 1e-3):
@@ -230,6 +229,7 @@ class CharbonnierLoss(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, output: Tensor, label: Tensor) -> Tensor:
+        _check_shapes(output, label)
         return torch.hypot(output.float() - label.float(), label.new_full((), self.epsilon)).mean()
 
 
@@ -241,9 +241,13 @@ class GradientLoss(nn.Module):
 
     Shape:
         output, label: (N, C, H, W), floating point; the loss: a float32 scalar.
+
+    Raises:
+        ValueError: their shapes differ.
     """
 
     def forward(self, output: Tensor, label: Tensor) -> Tensor:
+        _check_shapes(output, label)
         error = output.float() - label.float()
         return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
 
@@ -260,6 +264,9 @@ class FocalFrequencyLoss(nn.Module):
 
     Shape:
         output, label: (N, C, H, W), floating point; the loss: a float32 scalar.
+
+    Raises:
+        ValueError: their shapes differ.
     """
 
     def __init__(self, alpha: float = 1.0):
@@ -267,6 +274,7 @@ class FocalFrequencyLoss(nn.Module):
         self.alpha = alpha
 
     def forward(self, output: Tensor, label: Tensor) -> Tensor:
+        _check_shapes(output, label)
         with torch.autocast(output.device.type, enabled=False):
             spectrum = torch.fft.fft2(output.float() - label.float(), norm="ortho")
         power = spectrum.real.square() + spectrum.imag.square()
@@ -357,6 +365,15 @@ def _check_images(name: str, images: Tensor) -> None:
     if images.dim() != 4 or images.numel() == 0:
         raise ValueError(
             f"{name} has shape {tuple(images.shape)}, but must be a non-empty batch (N, C, H, W)"
+        )
+
+
+def _check_shapes(output: Tensor, label: Tensor) -> None:
+    """ValueError where the difference would be broadcast."""
+    if output.shape != label.shape:
+        raise ValueError(
+            f"output {tuple(output.shape)} and label {tuple(label.shape)} differ in shape: "
+            "crop or resize one of them"
         )
 
 

@@ -271,9 +271,12 @@ def test_overshoot_of_bicubic_resampling_is_no_other_range():
     assert AsymmetricLoss()(label, label) == 0
 
 
-def test_shapes_that_differ_are_refused_even_where_they_broadcast():
+@pytest.mark.parametrize(
+    "kind", [AsymmetricLoss, CharbonnierLoss, GradientLoss, FocalFrequencyLoss]
+)
+def test_shapes_that_differ_are_refused_even_where_they_broadcast(kind):
     with refuses(ValueError, "(2, 1, 4, 4)", "(2, 3, 4, 4)"):
-        AsymmetricLoss()(torch.zeros(2, 1, 4, 4), torch.zeros(2, 3, 4, 4))
+        kind()(torch.zeros(2, 1, 4, 4), torch.zeros(2, 3, 4, 4))
 
 
 def test_integer_output_is_refused_but_a_diverged_one_is_not():
