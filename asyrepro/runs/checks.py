@@ -1,14 +1,16 @@
 """What is looked at before a run begins, so that it is refused in seconds and not after hours.
 
-Its folder, the runs that it will be averaged with, its network and loss with black patches, and the
-images that it will be tested on.
+Its folder, the runs that it will be averaged with, its network and loss with black patches, the
+images that it will be tested on and their sizes.
 """
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from omegaconf import DictConfig
-from torch import nn
+from torch import Tensor, nn
 
 from asyrepro.data import catalogue
 from asyrepro.runs import config, evaluation, parts, provenance
@@ -16,6 +18,7 @@ from asyrepro.runs.resolve import have, or_give
 from asyrepro.runs.run import Run, of_study
 from asyrepro.system.errors import ConfigError, DataError
 from asyrepro.tasks import Task
+from asyrepro.training import checkpoint
 
 
 def check_folder(cfg: DictConfig | dict, run: Run) -> bool:
@@ -60,44 +63,83 @@ def what_is_shared(cfg: DictConfig | dict) -> dict:
 
 def check_fit(cfg: DictConfig, network: nn.Module, task: Task, device: torch.device) -> None:
     """ConfigError if network, loss or optimiser refuse black patches, or do not fit together."""
-    inputs, label = parts.black_patches(task, cfg.recipe.patch, device)
-    try:
-        with torch.inference_mode():
-            output = network.eval()(inputs)
-    except ValueError as error:
-        raise ConfigError(f"{error}; or check model.input") from error
-    if output.shape != label.shape:
-        raise ConfigError(
-            f"the network returns {tuple(output.shape)} where the label is {tuple(label.shape)}, "
-            "and no loss compares these; check model.network and model.input"
-        )
-    criterion = config.make(cfg.loss.criterion).to(device)
-    try:
-        with torch.inference_mode():
-            loss = criterion(output.float(), label)
-    except ValueError as error:
-        raise ConfigError(
-            f"the loss {cfg.loss.name} refuses patches of {cfg.recipe.patch} pixels: {error}"
-        ) from error
-    if loss.ndim:
-        raise ConfigError(
-            f"the loss {cfg.loss.name} returns {tuple(loss.shape)} where training needs one "
-            "number; check loss.criterion (its reduction?)"
-        )
+    with parts.explained(f"the task {cfg.task['_target_']} refuses a black patch"):
+        inputs, label = parts.black_patches(task, cfg.recipe.patch, device)
+    with torch.inference_mode():
+        output = evaluation.output_of(network.eval(), inputs, label, "a black patch")
+    _check_loss(cfg, output.float(), label)
     parts.optimization(cfg.recipe, network)
 
 
-def check_tests(cfg: DictConfig, run: Run, task: Task) -> None:
-    """DataError, before training, if benchmarks are not available, or test images of your own are
-    damaged, too small or new."""
+def _check_loss(cfg: DictConfig, output: Tensor, label: Tensor) -> None:
+    criterion = parts.module(cfg.loss.criterion).to(output.device)
+    output = output.clone().requires_grad_()  # a tensor of inference mode has no gradient
+    name = f"the loss {cfg.loss.name}"
+    with parts.explained(f"{name} refuses patches of {cfg.recipe.patch} pixels"):
+        loss = criterion(output, label)
+    if not isinstance(loss, Tensor):
+        found = f"a {type(loss).__name__}"
+    elif loss.ndim:
+        found = str(tuple(loss.shape))
+    elif not loss.requires_grad:
+        found = "a number without a gradient"
+    else:
+        return
+    raise ConfigError(
+        f"{name} returns {found} where training needs a tensor of one number that has a gradient; "
+        "check loss.criterion (its reduction?)"
+    )
+
+
+def takes_any_size(cfg: DictConfig) -> bool:
+    """Whether network and task are this program's, which restore images of any size."""
+    nodes = {"model.network": cfg.model.network, "task": cfg.task}
+    return all(checkpoint.is_trusted(node["_target_"], kind) for kind, node in nodes.items())
+
+
+def check_shapes(network: nn.Module, task: Task, patch: int, pairs: dict[str, tuple]) -> None:
+    """ConfigError if a network does not restore test images, given as name: (input, label).
+
+    A copy on the meta device is asked, which has no memory and does no arithmetic. A network that
+    cannot be run there, even on patches of ``patch`` pixels, is let through.
+    """
+    black, _ = parts.black_patches(task, patch)
+    with torch.inference_mode(), torch.device("meta"):
+        try:
+            copied = copy.deepcopy(network).to("meta").eval()
+            copied(torch.empty_like(black, device="meta"))
+        except Exception:  # an operator without a kernel for it, a tensor that stays elsewhere, ...
+            return
+        for name, (inputs, label) in pairs.items():
+            empty = torch.empty_like(inputs, device="meta")
+            evaluation.output_of(copied, empty, label, f"the image {name!r}")
+
+
+def check_tests(cfg: DictConfig, run: Run, network: nn.Module, task: Task) -> None:
+    """Refuse test sets before training.
+
+    Raises:
+        DataError: benchmarks are not available, or test images of your own are damaged, too small
+            or new.
+        ConfigError: the network does not restore images of their sizes.
+    """
     with or_give("benchmarks=[] to do without"):
         for name in cfg.benchmarks:
             have(name, cfg.runtime)
     tests = [cfg.testset, *cfg.benchmarks] if cfg.testset else cfg.benchmarks
-    for name in filter(catalogue.is_folder, tests):
+    any_size = takes_any_size(cfg)
+    for name in tests:
+        if any_size and not catalogue.is_folder(name):
+            continue
         testset = catalogue.test_set(name, **task.reading(), **parts.where(cfg))
         evaluation.check_sizes(testset, task, cfg.metrics)
-        check_same_images(run, name, f"test {testset.name}", testset.fingerprint)
+        if not any_size:
+            named = zip(testset.names, testset.images, strict=True)
+            sizes = {image.shape: (name, image) for name, image in named}
+            pairs = {name: task.test_pair(image, name) for name, image in sizes.values()}
+            check_shapes(network, task, cfg.recipe.patch, pairs)
+        if catalogue.is_folder(name):
+            check_same_images(run, name, f"test {testset.name}", testset.fingerprint)
 
 
 def check_same_images(run: Run, name: str, key: str, fingerprint: str) -> None:

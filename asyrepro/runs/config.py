@@ -25,7 +25,7 @@ from hydra.errors import HydraException, InstantiationException, MissingConfigEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from asyrepro.system.errors import ConfigError
+from asyrepro.system.errors import ConfigError, first_line
 from asyrepro.system.options import no_such_choice
 
 PLACES = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
@@ -193,7 +193,7 @@ def make(node: DictConfig):
     try:
         return hydra.utils.instantiate(node)
     except InstantiationException as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
+        reason = first_line(error.__cause__ or error)
         if reason.startswith(("Error loading", "Error locating")):
             reason = f"there is no {node['_target_']}; check the _target_"
         raise ConfigError(reason) from error

@@ -16,13 +16,13 @@ import torch
 from omegaconf import DictConfig
 
 from asyrepro.data import catalogue
-from asyrepro.runs import evaluation, parts, profiles
+from asyrepro.runs import checks, config, evaluation, parts, profiles
 from asyrepro.runs.execution import Job
-from asyrepro.runs.resolve import INTERVALS
+from asyrepro.runs.resolve import INTERVALS, resolve
 from asyrepro.runs.run import Run
-from asyrepro.system import files
+from asyrepro.system import files, locks
 from asyrepro.system.errors import ConfigError, say
-from asyrepro.training import distributed, graphs
+from asyrepro.training import graphs
 from asyrepro.training.loop import HISTORY
 
 REPORT = 30  # seconds that the report is taken to need
@@ -87,24 +87,37 @@ def _measured(cfg: DictConfig, run: Run) -> tuple[float, float]:
         return a_step * batch / fit, _evaluating(job, only_here=True)
 
 
-def fit(cfg: DictConfig, chosen: DictConfig, run: Run, since: float) -> str:
-    """Choose the number of steps that ``cfg.minutes`` allows, and intervals to match, in ``cfg``.
+def begin(cfg: DictConfig, chosen: DictConfig, run: Run, since: float) -> DictConfig:
+    """Begin a run with the number of steps that ``cfg.minutes`` allows, and intervals to match.
+
+    Runs of a row that begin side by side all measure, each as slow as the others make it. The first
+    to be done chooses for the row, and the others take over what its config.yaml holds.
 
     Args:
-        cfg: as Hydra composes it; receives the steps.
+        cfg: as Hydra composes it.
         chosen: the same resolved, for the measurement.
         run, since: see :func:`steps_within`.
 
     Returns:
-        The settings that repeat it.
+        The resolved configuration that the run has begun with.
     """
+    steps = steps_within(cfg.minutes, chosen, run, since)
+    cfg = cfg.copy()
     recipe = cfg.recipe
-    steps = distributed.on_main(lambda: steps_within(cfg.minutes, chosen, run, since))
     for name in INTERVALS:
         if recipe[name]:
             recipe[name] = max(1, round(recipe[name] * steps / chosen.recipe.steps))
     recipe.steps = steps
-    return " ".join(f"recipe.{name}={recipe[name]}" for name in ("steps", *INTERVALS))
+    with locks.locked(run.row_folder, wait=True):
+        run = Run(run.folder)  # as it is now
+        chosen = resolve(cfg, run)
+        if not run.config.exists():
+            checks.check_row(chosen, run)
+            files.write_text(run.config, config.to_yaml(chosen))
+    names = ("steps", *INTERVALS)
+    repeat = " ".join(f"recipe.{name}={chosen.recipe[name]}" for name in names)
+    say(f"{run}: {repeat} for {cfg.minutes:g} minutes")
+    return chosen
 
 
 def steps_within(minutes: float, cfg: DictConfig, run: Run, since: float) -> int:

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from asyrepro import metrics
 from asyrepro.data.decoding import Picture
 from asyrepro.restoration import pictures
+from asyrepro.runs import parts
 from asyrepro.system import files
-from asyrepro.system.errors import DataError
+from asyrepro.system.errors import ConfigError, DataError
 from asyrepro.system.progress import bar
 from asyrepro.tasks import SuperResolution, Task, check_size
 
@@ -38,14 +39,31 @@ def restore(network: nn.Module, task: Task, image: Tensor, name: str, device="cp
 
     Returns:
         (degraded, output, label), each float32 (C, H, W) on the CPU; nothing is clipped.
+
+    Raises:
+        ConfigError: see :func:`output_of`.
     """
     inputs, label = task.test_pair(image, name)
-    output = network(inputs.to(device)).float().cpu()
-    if output.shape != label.shape:
-        raise ValueError(
-            f"the network returned {tuple(output.shape)} for a label of {tuple(label.shape)}"
-        )
+    output = output_of(network, inputs.to(device), label, f"the image {name!r}").float().cpu()
     return task.degraded(inputs)[0], output[0], label[0]
+
+
+def output_of(network: nn.Module, inputs: Tensor, label: Tensor, what: str) -> Tensor:
+    """What a network returns for an input, on its device: an image of the label's shape.
+
+    ConfigError if it refuses the input, or returns something else; ``what`` names the input.
+    """
+    shape = tuple(inputs.shape)
+    advice = "; check model.network, model.input, and which sizes of images the network takes"
+    with parts.explained(f"the network refuses {what}, an input of {shape}", advice):
+        output = network(inputs)
+    if isinstance(output, Tensor) and output.shape == label.shape:
+        return output
+    returned = tuple(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
+    raise ConfigError(
+        f"the network returns {returned} for {what}, an input of {shape}, where the label is "
+        f"{tuple(label.shape)}, and nothing compares these{advice}"
+    )
 
 
 def outputs(

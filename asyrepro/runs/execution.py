@@ -54,7 +54,7 @@ def carry_out(cfg: DictConfig, run: Run) -> tuple[list[dict], bool]:
         if cfg.get("from"):
             black, _ = parts.black_patches(job.task, cfg.recipe.patch, job.device)
             foreign.load_into(job.network, black, cfg["from"])
-        checks.check_tests(cfg, run, job.task)
+        checks.check_tests(cfg, run, job.network, job.task)
         done = job.trained_before()
         distributed.on_main(lambda: job.note_beginning(continued=done is not None))
         network, seen = done or job.train()
@@ -182,6 +182,9 @@ class Job:
             tuple(part.to(self.device) for part in self.task.test_pair(_centre(image, step), name))
             for name, image in zip(chosen.names, chosen.images, strict=True)
         ]
+        if not checks.takes_any_size(cfg):
+            named = dict(zip(chosen.names, pairs, strict=True))
+            checks.check_shapes(self.network, self.task, cfg.recipe.patch, named)
 
         def validate(trained: nn.Module) -> float:
             return evaluation.mean_psnr(trained, pairs)
@@ -192,7 +195,7 @@ class Job:
         cfg, recipe = self.cfg, self.cfg.recipe
         optimizer, scheduler = parts.optimization(recipe, self.network)
         randomness.seed(cfg.seed)  # for losses that draw (shuffled weights)
-        criterion = config.make(cfg.loss.criterion).to(self.device)
+        criterion = parts.module(cfg.loss.criterion).to(self.device)
         _, black = parts.black_patches(self.task, recipe.patch, self.device)
         distributed.check(recipe.batch, lambda: criterion(black, black))
         return Trainer(

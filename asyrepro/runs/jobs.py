@@ -184,12 +184,15 @@ def _carry_out(cfg: DictConfig, run: Run, since: float) -> str:
     with files.storing(run.folder):
         run.folder.exists()  # an OSError if its name is too long
     with reaching():
+        if cfg.minutes and distributed.size() > 1:
+            raise ConfigError(
+                f"minutes={cfg.minutes:g} measures a single process: for torchrun give "
+                "recipe.steps= instead"
+            )
+        first = begun_with(run) is None
         chosen = resolve(cfg, run)
-        if cfg.minutes and begun_with(run) is None:
-            fitted = estimate.fit(cfg, chosen, run, since)
-            chosen = resolve(cfg, run)
-            if distributed.main():
-                say(f"{run}: {fitted} for {cfg.minutes:g} minutes")
+        if cfg.minutes and first:
+            chosen = estimate.begin(cfg, chosen, run, since)
         rows, before = execution.carry_out(chosen, run)
     devices.give_back_memory()
     return "already finished, " * before + summary(rows, run)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -14,7 +16,7 @@ from asyrepro import whitening
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.runs.config import make
 from asyrepro.system import devices, randomness
-from asyrepro.system.errors import CheckpointError, ConfigError
+from asyrepro.system.errors import CheckpointError, ConfigError, first_line
 from asyrepro.tasks import Task
 from asyrepro.training import checkpoint, distributed
 from asyrepro.training.loop import parameter_groups
@@ -26,10 +28,32 @@ def build(cfg: DictConfig, device: torch.device | str) -> tuple[nn.Module, Task]
     """The network with the initial weights of ``cfg.seed``, and its task."""
     task = make(cfg.task)
     randomness.seed(cfg.seed)
-    network = make(cfg.model.network).to(device)
+    network = module(cfg.model.network).to(device)
     if cfg.channels_last:
         network = network.to(memory_format=torch.channels_last)
     return network, task
+
+
+def module(node: DictConfig) -> nn.Module:
+    """The network or loss that a node describes; ConfigError if it cannot be made or is none."""
+    made = make(node)
+    if not isinstance(made, nn.Module):
+        raise ConfigError(f"{node['_target_']} makes no torch.nn.Module; check the _target_")
+    return made
+
+
+@contextmanager
+def explained(what: str, advice: str = "") -> Iterator[None]:
+    """Within this, what a network, loss or task raises becomes a ConfigError of one sentence.
+
+    Not the end of the memory, of which :func:`asyrepro.system.devices.memory` tells.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, RuntimeError) as error:
+        if devices.is_of_memory(error):
+            raise
+        raise ConfigError(f"{what}: {first_line(error)}{advice}") from error
 
 
 def black_patches(
@@ -98,8 +122,10 @@ def optimization(recipe: DictConfig, network: nn.Module):
             peaks["max_lr"] = [recipe.scheduler.max_lr * share for share in shares]
         name = "recipe.optimizer"
         optimizer = optimizer_of(groups)
+        _steps_alone(optimizer)
         name = "recipe.scheduler"
         scheduler = scheduler_of(optimizer, **peaks)
+        _steps_alone(scheduler)
         steps = getattr(scheduler, "total_steps", recipe.steps)  # a OneCycleLR's
         if steps < recipe.steps:
             raise ValueError(f"it ends after {steps} of the {recipe.steps} steps")
@@ -108,6 +134,14 @@ def optimization(recipe: DictConfig, network: nn.Module):
         others = isinstance(error, TypeError) and name == "recipe.optimizer"
         advice = "; ~recipe.optimizer.NAME removes an option, recipe=adam has Adam's own" * others
         raise ConfigError(f"{name} cannot be used: {error}{advice}") from error
+
+
+def _steps_alone(made: object) -> None:
+    """ValueError unless an optimiser or schedule takes a step without being given anything."""
+    try:
+        inspect.signature(made.step).bind()
+    except TypeError as error:  # which names a ReduceLROnPlateau's metrics, an LBFGS's closure
+        raise ValueError(f"training gives {type(made).__name__}'s steps nothing: {error}") from None
 
 
 def whiten(network: nn.Module, name: str, sampler: PatchSampler) -> None:

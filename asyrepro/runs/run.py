@@ -60,7 +60,11 @@ class Run:
     @property
     def row(self) -> str:
         """What the run shares with those that differ in loss and seed alone."""
-        return self.folder.parents[1].name
+        return self.row_folder.name
+
+    @property
+    def row_folder(self) -> Path:
+        return self.folder.parents[1]
 
     @property
     def variant(self) -> str:
@@ -147,7 +151,7 @@ class Run:
 
     def mates(self) -> Iterator[Run]:
         """The other runs of the row that have been begun."""
-        for folder in sorted(self.folder.parents[1].glob("*/seed*")):
+        for folder in sorted(self.row_folder.glob("*/seed*")):
             if folder != self.folder and (run := Run(folder)).config.is_file():
                 yield run
 

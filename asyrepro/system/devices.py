@@ -87,11 +87,15 @@ def memory(advice: str):
     """Within this, memory that runs out becomes OutOfMemory(advice)."""
     try:
         yield
-    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
-        raise OutOfMemory(advice) from error
-    except RuntimeError as error:
-        # A CPU's allocator, CUDA's context, cuDNN and cuBLAS have no exception of their own for it.
-        words = ("allocate memory", "ALLOC_FAILED", "ALLOCATION_FAILED", "out of memory")
-        if not any(word in str(error) for word in words):
+    except (RuntimeError, MemoryError) as error:
+        if not is_of_memory(error):
             raise
         raise OutOfMemory(advice) from error
+
+
+def is_of_memory(error: Exception) -> bool:
+    """Whether an exception says that memory has run out."""
+    # A CPU's allocator, CUDA's context, cuDNN and cuBLAS have no exception of their own for it.
+    words = ("allocate memory", "ALLOC_FAILED", "ALLOCATION_FAILED", "out of memory")
+    kinds = (torch.cuda.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or any(word in str(error) for word in words)

@@ -37,6 +37,12 @@ def shown(path: str | os.PathLike) -> str:
     return text if text.isprintable() and text else repr(text)
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception says, on one line; its type where it says nothing."""
+    lines = str(error).splitlines()
+    return lines[0].rstrip(":.") if lines and lines[0] else type(error).__name__
+
+
 @contextmanager
 def reaching() -> Iterator[None]:
     """Within this, a path that the system will not look at becomes a DataError that names it.

@@ -1,4 +1,4 @@
-"""Locks: one process at a time works in a run's folder."""
+"""Locks: one process at a time works in a run's folder, or chooses for a row."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from asyrepro.system.errors import ConfigError
 
 
 @contextmanager
-def locked(folder: Path):
-    """Hold the folder, made if need be, for this process; InUse if another one works in it."""
+def locked(folder: Path, wait: bool = False):
+    """Hold the folder, made if need be, for this process.
+
+    Where another one works in it: InUse, or with ``wait`` a wait until it has done.
+    """
     with files.storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".lock").touch()
     with open(folder / ".lock", "a") as file:
         try:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:  # perhaps a process that only looked, in in_use
                 time.sleep(0.05)
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -20,7 +20,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from asyrepro import models, tasks
-from asyrepro.system.errors import CheckpointError, shown
+from asyrepro.system.errors import CheckpointError, first_line, shown
 from asyrepro.system.files import write_bytes
 
 FORMAT = 1
@@ -208,8 +208,7 @@ def is_trusted(name: object, kind: str, trusted: Collection[str] = ()) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return _brief(lines[0].rstrip(":.") if lines and lines[0] else type(error).__name__)
+    return _brief(first_line(error))
 
 
 def _brief(text: str) -> str:

@@ -4,16 +4,18 @@ import functools
 
 import pytest
 import torch
-from helpers import ROOT, assert_refused, call, refuses, spawn
+from helpers import ROOT, assert_refused, call, refuses, small_images, spawn
 from omegaconf import OmegaConf
+from torch import nn
 
 from asyrepro.data import catalogue
 from asyrepro.models import SRCNN
-from asyrepro.runs import config
+from asyrepro.runs import checks, config
 from asyrepro.runs.execution import carry_out
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run
 from asyrepro.system.errors import ConfigError
+from asyrepro.tasks import SuperResolution
 from asyrepro.training import checkpoint
 
 pytestmark = pytest.mark.usefixtures("nowhere")
@@ -28,7 +30,7 @@ def composed(*overrides):
 
 def configured(setting, value, *overrides):
     cfg = composed(*overrides).copy()
-    OmegaConf.update(cfg, setting, value, force_add=True)
+    OmegaConf.update(cfg, setting, value, merge=False, force_add=True)
     return cfg
 
 
@@ -107,6 +109,58 @@ def test_cuda_without_cuda():
 
 EDSR = "experiment=table3_edsr"
 UNREDUCED = {"_target_": "torch.nn.L1Loss", "reduction": "none"}
+
+
+class Pair(nn.Identity):
+    """A network that returns a tuple."""
+
+    def forward(self, x):
+        return x, x
+
+
+class Fours(nn.Module):
+    """A network for images whose sides are multiples of four."""
+
+    def __init__(self):
+        super().__init__()
+        self.down, self.up = nn.Conv2d(1, 2, 4, stride=4), nn.ConvTranspose2d(2, 1, 4, stride=4)
+
+    def forward(self, x):
+        return x + self.up(self.down(x))
+
+
+class ReadsValues(Fours):
+    """Cannot be run without arithmetic."""
+
+    def forward(self, x):
+        return super().forward(x / float(x.max() + 1))
+
+
+class Plain(nn.L1Loss):
+    def forward(self, output, label):
+        return super().forward(output, label).item()
+
+
+class Parts(nn.L1Loss):
+    def forward(self, output, label):
+        return {"loss": super().forward(output, label)}
+
+
+class Detached(nn.L1Loss):
+    def forward(self, output, label):
+        return super().forward(output.detach(), label)
+
+
+def named(target, **options):
+    """What Hydra makes an object of a class of torch, or of one here, of."""
+    found = target if "." in target else f"{__name__}.{target}"
+    return {"_target_": found, **options}
+
+
+COLOUR = named("torch.nn.Conv2d", in_channels=3, out_channels=3, kernel_size=1)
+PLATEAU = named("torch.optim.lr_scheduler.ReduceLROnPlateau", _partial_=True)
+CLOSURE = named("torch.optim.LBFGS", lr=1.0, _partial_=True)
+FUNCTION = named("torch.nn.functional.l1_loss", _partial_=True)
 UNFIT = [  # a setting that does not fit the others, and what the sentence names
     (SR, "model.input.mode", "rgb", "(1, 3, 36, 36)", "image_channels", "model.input"),
     (EDSR, "model.input.enlarged", True, "(1, 3, 108, 108)", "(1, 3, 36, 36)", "model.input"),
@@ -117,6 +171,15 @@ UNFIT = [  # a setting that does not fit the others, and what the sentence names
     (SR, "loss.criterion", UNREDUCED, "mae", "(1, 1, 36, 36)", "loss.criterion"),
     (SR, "recipe.lr_scale", {"border": 0.1}, "recipe.lr_scale", "'border'"),
     (SR, "model.network.kernels", [4, 1, 5], "kernel", "[4, 1, 5]"),
+    (SR, "model.network", named("Pair"), "tuple", "model.network"),
+    (SR, "model.network", COLOUR, "(1, 1, 36, 36)", "3 channels", "model.network"),
+    (SR, "loss.criterion", named("Plain"), "mae", "float"),
+    (SR, "loss.criterion", named("Parts"), "mae", "dict"),
+    (SR, "loss.criterion", named("Detached"), "mae", "gradient"),
+    (SR, "loss.criterion", named("torch.nn.NLLLoss"), "mae", "36", "3D"),
+    (SR, "loss.criterion", FUNCTION, "l1_loss", "torch.nn.Module"),
+    (SR, "recipe.scheduler", PLATEAU, "recipe.scheduler", "ReduceLROnPlateau", "metrics"),
+    (SR, "recipe.optimizer", CLOSURE, "recipe.optimizer", "LBFGS", "closure"),
 ]
 
 
@@ -129,6 +192,27 @@ def test_network_that_does_not_fit(tmp_path, monkeypatch, overrides, setting, va
     cfg = resolve(configured(setting, value, *overrides.split(), "runtime.device=cpu"))
     with refuses(ConfigError, *names):
         carry_out(cfg, Run(tmp_path / "study" / "table" / "mae" / "seed0"))
+
+
+def test_a_network_that_takes_patches_but_no_test_image(tmp_path, monkeypatch):
+    """Refused before training, as one of its sizes is no multiple of four."""
+    monkeypatch.setattr(catalogue, "training_set", None)
+    cfg = resolve(configured("model.network", named("Fours"), SR, "runtime.device=cpu"))
+    with small_images(), refuses(ConfigError, "'tripod'", "(1, 1, 135, 135)"):
+        carry_out(cfg, Run(tmp_path / "study" / "table2" / "mae" / "seed0"))
+
+
+def test_looking_for_sizes_changes_nothing_and_lets_through_what_cannot_be_told():
+    task, network, reads = SuperResolution(3, "luma"), Fours(), ReadsValues()
+    before, state = checkpoint.digest(network.state_dict()), torch.get_rng_state()
+    good, bad = (torch.zeros(1, 1, side, side) for side in (48, 45))
+    checks.check_shapes(network, task, 36, {"good": (good, good)})
+    with refuses(ConfigError, "'bad'"):
+        checks.check_shapes(network, task, 36, {"good": (good, good), "bad": (bad, bad)})
+    checks.check_shapes(reads, task, 36, {"bad": (bad, bad)})
+    assert checkpoint.digest(network.state_dict()) == before
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(p.device.type == "cpu" and p.requires_grad for p in network.parameters())
 
 
 def test_a_patch_that_is_smaller_than_the_kernel_to_be_whitened(tmp_path):

@@ -1,6 +1,7 @@
 """A budget of time: the number of steps is chosen, recorded, kept by the row, and repeatable."""
 
 import re
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -8,10 +9,12 @@ import torch
 from helpers import SRCNN, TINY, assert_refused, call, configured, refuses, small_images
 
 from asyrepro.commands import reproduce
-from asyrepro.runs import estimate
+from asyrepro.runs import estimate, jobs
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run, of_study
+from asyrepro.system import locks
 from asyrepro.system.errors import ConfigError
+from asyrepro.training import distributed
 
 
 def test_speed_is_measured_over_at_least_so_many_calls():
@@ -58,6 +61,53 @@ def test_a_row_has_the_steps_of_its_first_run_and_they_repeat_it(tmp_path, monke
     again = runs[2]
     assert again.identity in {run.identity for run in runs[:2]}
     assert again.rows.read_text().count("\n") > 1
+
+
+def test_runs_of_a_row_that_begin_side_by_side_have_one_number_of_steps(tmp_path, monkeypatch):
+    """The second one begins, chooses and ends while the first one still measures."""
+    measured = []
+
+    def carry_out(loss):
+        cfg = configured(tmp_path, *SRCNN, f"loss={loss}", "minutes=3")
+        run = Run.of(cfg)
+        jobs._carry_out(cfg, run, since=0.0)
+        return Run(run.folder)
+
+    def steps_within(*_):
+        measured.append(None)
+        if len(measured) == 1:
+            carry_out("mse")
+            return 9
+        return 7
+
+    monkeypatch.setattr(estimate, "steps_within", steps_within)
+    with small_images():
+        runs = [carry_out(loss) for loss in ("mae", "mse", "asy_mae")]
+    assert len(measured) == 2 and all(run.finished for run in runs)
+    assert [run.settings["recipe"]["steps"] for run in runs] == [7, 7, 7]
+
+
+def test_who_waits_for_a_lock_gets_it_when_it_is_given_back(tmp_path):
+    order = []
+
+    def second():
+        with locks.locked(tmp_path, wait=True):
+            order.append("second")
+
+    with locks.locked(tmp_path):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(0.2)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_several_processes_are_given_steps_not_minutes(tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "size", lambda: 2)
+    cfg = configured(tmp_path, *SRCNN, "minutes=3")
+    with refuses(ConfigError, "minutes=3", "recipe.steps="):
+        jobs._carry_out(cfg, Run.of(cfg), since=0.0)
 
 
 def test_a_study_shares_its_time_among_its_runs(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from torch import nn
 
 from asyrepro.runs import results
 from asyrepro.runs.evaluation import evaluate, evaluate_baseline, mean_psnr
-from asyrepro.system.errors import DataError
+from asyrepro.system.errors import ConfigError, DataError
 from asyrepro.tasks import Denoising, SuperResolution
 
 
@@ -50,6 +50,12 @@ def test_a_constant_error_of_a_tenth_is_20_db():
 def test_the_identity_scores_as_the_baseline():
     for task in (Denoising(25), SuperResolution(3, "luma")):
         assert evaluate(nn.Identity(), Two(), task) == evaluate_baseline(Two(), task)
+
+
+@pytest.mark.parametrize("network", [nn.AvgPool2d(2), nn.Conv2d(3, 3, 1)])
+def test_a_network_that_does_not_fit_the_images(network):
+    with refuses(ConfigError, "'a'", "(1, 1, 36, 42)"):
+        evaluate(network, Two(), Denoising(25))
 
 
 def test_an_image_too_small_for_a_further_metric_is_refused_before_any_is_restored():
