@@ -31,11 +31,11 @@ def run(options: Options) -> None:
     from asyrepro.runs import results
     from asyrepro.system import style
 
-    columns = ("loss", "image", *options.metrics)
-    names = {"loss": str, "image": str}
-    frame = results.read_table(options.table, columns, options.metrics, dtype=names)
+    names = ["loss", "image"]
+    columns = [*names, *options.metrics]
+    frame = results.read_table(options.table, columns, options.metrics, names)
     if options.metrics:
-        frame = frame[list(columns)]
+        frame = frame[columns]
     figure = radar.of_frame(frame, options.title or options.table.stem, options.base)
     stem = (options.output or options.table).with_suffix("")
     for path in style.save(figure, stem, options.pdf):

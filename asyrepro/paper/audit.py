@@ -34,7 +34,7 @@ def write(output: str | Path, log: Log = lambda line: None) -> str:
 
     Args:
         output: folder, made if need be. Files of an earlier audit are replaced, or at the end
-            removed where this one cannot make them.
+            removed where this one cannot make them; no others are.
         log: told what is going on.
 
     Returns:
@@ -44,6 +44,7 @@ def write(output: str | Path, log: Log = lambda line: None) -> str:
         StorageError: a file cannot be written.
     """
     output = Path(output)
+    earlier = (output / "audit.md").is_file()
     with files.storing(output):
         output.mkdir(parents=True, exist_ok=True)
     log("looking for the data sets")
@@ -55,8 +56,9 @@ def write(output: str | Path, log: Log = lambda line: None) -> str:
         made += style.save(figure, output / name)
     text = markdown(frames, [data.title for data in sets], missing)
     files.write_text(output / "audit.md", text)
-    for path in {output / name for name in FILES} - set(made):
-        files.remove(path)
+    if earlier:
+        for path in {output / name for name in FILES} - set(made):
+            files.remove(path)
     return text
 
 

@@ -164,9 +164,9 @@ def collect(study_dir, subjects: list[Subject], restored: Callable | None) -> li
 def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame(columns=COLUMNS)
-    numbers, texts = ["seed", "top", "left"], {"image": str, "kind": str}
+    names, numbers = ["file", "folder", "image", "kind"], ["seed", "top", "left"]
     columns = [name for name in COLUMNS if name != "folder"]
-    frame = results.read_table(path, columns, numbers, dtype=texts)
+    frame = results.read_table(path, columns, numbers, names)
     if "folder" not in frame:  # as earlier versions wrote it
         frame["folder"] = "table" + frame["table"].astype(str)
     return frame[COLUMNS]

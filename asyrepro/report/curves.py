@@ -58,7 +58,8 @@ def collect(study_dir) -> pd.DataFrame | None:
 
 def _kept(path: Path) -> pd.DataFrame:
     """The histories.csv that :func:`collect` wrote."""
-    histories = results.read_table(path, COLUMNS[1:], ["seed", "step", "seconds"])
+    numbers, names = ["seed", "step", "seconds"], ["folder", "loss"]
+    histories = results.read_table(path, COLUMNS[1:], numbers, names)
     if "folder" not in histories:  # as earlier versions wrote it
         histories["folder"] = "table" + histories["table"].astype(str)
     return histories[COLUMNS]

@@ -74,7 +74,7 @@ def write(folder: Path, log, pdf: bool = False) -> Path | None:
         about = (
             "Of each the strongest study, by steps x seeds, and the strongest with enough seeds."
         )
-        style.save(forest.overview(evidence, title, about), Path(folder) / "overview", pdf)
+        style.replace(forest.overview(evidence, title, about), Path(folder) / "overview", pdf)
         alt = "Changes of PSNR in each network, beside the paper's"
         overview = figure(Path(folder), "overview", alt)
     context = {

@@ -155,11 +155,15 @@ def of_frame(frame: pd.DataFrame, heading: str, base: str | None = None) -> Figu
         base: a loss; a second row of charts then shows the others' changes from it.
 
     Raises:
-        DataError: a column is missing, or there is no number, or the base has no rows.
+        DataError: a column is missing, a row has no loss or image, there is no number, the base
+            has no rows, or nothing else has.
     """
     lacking = [name for name in ("loss", "image") if name not in frame.columns]
     if lacking:
         raise DataError(f"no column {' and no column '.join(lacking)}: loss and image are needed")
+    for name in ("loss", "image"):
+        if (nameless := frame[name].isna().to_numpy()).any():
+            raise DataError(f"row {nameless.argmax() + 1} has no {name}: fill it in")
     frame = frame.astype({"loss": str, "image": str})
     metrics = [c for c in frame.select_dtypes("number").columns if c not in ("seed", "table")]
     if not metrics:
@@ -167,6 +171,8 @@ def of_frame(frame: pd.DataFrame, heading: str, base: str | None = None) -> Figu
     losses, images = (list(dict.fromkeys(frame[name])) for name in ("loss", "image"))
     if base is not None and base not in losses:
         raise DataError(f"base={base} has no rows; there are {', '.join(losses)}")
+    if losses == [base]:
+        raise DataError(f"base={base} has no loss to be compared with: leave base= out")
     wide = frame.groupby(["image", "loss"])[metrics].mean()
     wide = {m: wide[m].unstack("loss").reindex(images) for m in metrics}
     colours = style.colours(losses)

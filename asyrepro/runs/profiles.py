@@ -27,6 +27,7 @@ STUDY = "profiles.csv.gz"  # of a study, of all its runs
 BINS = 10 + len(GRADIENT_EDGES) - 1  # of one image: grey values and gradients
 
 WHERE = ["table", "model", "dataset", "loss", "seed", "image"]
+NAMES = ["model", "dataset", "loss", "image"]  # of WHERE, the texts
 SUMS = ["pixels", "sum_squared", "sum_absolute", "energy_label", "energy_output"]
 COLUMNS = [*WHERE, "kind", "bin", "lower", "upper", *SUMS]
 
@@ -150,9 +151,13 @@ def load(path) -> pd.DataFrame:
 
 
 def _read(source, path) -> pd.DataFrame:
-    """Profiles of a path or an open text, whose name for messages is ``path``."""
-    numbers = ["table", "seed", "bin", "lower", "upper", *SUMS[:3]]
-    frame = results.read_table(source, COLUMNS, numbers, dtype={"image": str, "dataset": str})
+    """Profiles of a path or an open text, whose name for messages is ``path``.
+
+    Those of other test sets than a table's, as earlier versions wrote them, are left out.
+    """
+    numbers = ["seed", "bin", "lower", "upper", *SUMS[:3]]
+    frame = results.read_table(source, COLUMNS, numbers, names=NAMES, dtype={"table": "Int64"})
+    frame = frame.dropna(subset="table").astype({"table": "int64"})
     same = (frame[WHERE] == frame[WHERE].shift()).all(axis=1)  # each image's bins stand together
     bins = (~same).cumsum().value_counts()
     if bins.nunique() > 1 or len(frame) % BINS:
@@ -173,7 +178,7 @@ def _together(paths: list[Path]) -> pd.DataFrame:
 
 
 def collect(study_dir) -> Path | None:
-    """Join the profiles.csv of a study's run folders into :data:`STUDY`; None without any.
+    """Join the profiles.csv of a study's runs for tables into :data:`STUDY`; None without any.
 
     Of a run that has no such file (git does not keep them) the study's rows stay.
     """
@@ -181,13 +186,13 @@ def collect(study_dir) -> Path | None:
     runs = [run for run in finished(study_dir) if not run.variant]
     with_it = [path for run in runs if (path := run.file("profiles.csv")).is_file()]
     without = [run for run in runs if not run.file("profiles.csv").is_file()]
-    if not with_it:
+    if not with_it or (new := _together(with_it)).empty:
         return None
-    path, found = study_dir / STUDY, [_together(with_it)]
+    path, found = study_dir / STUDY, [new]
     if without and path.is_file():
         keys = WHERE[:-1]
         read = [results.read_rows(run.rows, may_be_empty=True) for run in without]
         rows = pd.concat([rows[keys] for rows in read])
         rows = rows.dropna().drop_duplicates()  # other test sets have no table
-        found.append(load(path).merge(rows.astype(found[0][keys].dtypes)))
+        found.append(load(path).merge(rows.astype(new[keys].dtypes)))
     return save(pd.concat(found), path)

@@ -8,6 +8,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +28,7 @@ INTEGERS = ("table", "seed", "iterations")
 FLOATS = (*METRICS, "psnr_y", "ssim_y", *FURTHER)
 ROW_KEY = ["table", "testset", "model", "dataset", "variant", "loss", "seed", "image"]
 
+GAPS = ("nan", "NaN", "NA", "N/A")  # of numbers, as other programs write them
 BASES = ("mae", "mse")
 PAPER_LOSSES = ("mae", "mse", "asy_mae", "asy_mse")
 CONTROLS = tuple(
@@ -154,24 +156,30 @@ def _validated(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[[*COLUMNS, *extra]].reset_index(drop=True)
 
 
-def read_table(path, columns=(), numbers=(), **options) -> pd.DataFrame:
-    """Read one of a study's other tables.
+def read_table(path, columns=(), numbers=(), names=(), dtype=None) -> pd.DataFrame:
+    """Read one of a study's other tables. An image may be called NA: a gap is an empty field, or,
+    in a column of numbers, what other programs write there.
 
     Args:
-        path: a CSV file that this program wrote.
+        path: a CSV file that this program wrote, or one of the user's own.
         columns: those that it must have.
         numbers: those of them that must hold a number in every row.
-        options: of pandas.read_csv.
+        names: columns that are text, such as "01", whatever stands in them.
+        dtype: the types of other columns, where they must not be guessed.
 
     Raises:
         DataError: the file is missing or damaged.
     """
     try:
-        frame = pd.read_csv(path, **options)
+        types = dict.fromkeys(names, str) | (dtype or {})
+        frame = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
         raise DataError(f"{path} is missing: run the study first") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except ValueError as error:  # pandas' own errors among them
         raise DataError(f"{path} is damaged ({error}): delete and remake it") from None
+    for name in frame.columns.difference([*types]):
+        with suppress(ValueError):  # a column of texts
+            frame[name] = pd.to_numeric(frame[name].mask(frame[name].isin(GAPS)))
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise DataError(f"{path} lacks the columns {', '.join(missing)}: delete and remake it")

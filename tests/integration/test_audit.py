@@ -221,6 +221,7 @@ def written(no_data, tmp_path_factory):
     output = tmp_path_factory.mktemp("audit")
     (output / "recovered.csv").write_text("of an earlier audit")
     (output / "mine.txt").write_text("not the audit's")
+    (output / "audit.md").write_text("of an earlier audit")
     assert call("audit", f"output={output}").status == 0
     return output
 
@@ -242,8 +243,10 @@ def test_files_of_an_earlier_audit_go_and_others_stay(written):
 
 
 def test_writes_and_prints_the_same_bytes_again(written, tmp_path):
+    (tmp_path / "noise.pdf").write_text("the user's, where no audit was written before")
     said = call("audit", f"output={tmp_path}")
     assert said.status == 0
+    (tmp_path / "noise.pdf").unlink()
     assert (tmp_path / "audit.md").read_text(encoding="utf-8") in said.out
     files = sorted(path.name for path in written.iterdir() if path.name != "mine.txt")
     assert files == sorted(path.name for path in tmp_path.iterdir())

@@ -1,5 +1,7 @@
 """Sums of an image's error against hand-made arrays, and the files that hold them."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -113,6 +115,12 @@ def test_rows_say_which_run_they_are(tmp_path):
     rows += ",dncnn,bsd400,mae,3,04,30,0.9,0.03,0.06\n"  # of another test set
     (first / "rows.csv").write_text(rows)
     (first / "profiles.csv").unlink()
+    # Earlier versions kept those of test sets of no table, too.
+    alone = tmp_path / "mine" / "mae" / "seed0"
+    alone.mkdir(parents=True)
+    (alone / "rows.csv").touch()
+    of_none = profiles.profile_rows(label, label, **(where | {"table": None}), image="05")
+    profiles.save(of_none, alone / "profiles.csv")
     again = profiles.profile_rows(label, label + 0.2, **(where | {"seed": 5}), image="03")
     profiles.save(again, tmp_path / "table4" / "mae" / "seed03" / "profiles.csv")
     found = profiles.load(profiles.collect(tmp_path))
@@ -120,8 +128,22 @@ def test_rows_say_which_run_they_are(tmp_path):
         3: ["03", "04"],
         5: ["03"],
     }
+    (first / "rows.csv").unlink()
+    shutil.rmtree(tmp_path / "table4" / "mae" / "seed03")
+    (tmp_path / profiles.STUDY).unlink()
+    assert profiles.collect(tmp_path) is None
     with pytest.raises(TypeError, match="seed"):
         profiles.profile_rows(label, label, table=4)
+
+
+@pytest.mark.parametrize("image", ["NA", "null", "None", "nan", "01"])
+def test_an_image_may_have_any_name(tmp_path, image):
+    where = {"table": 4, "model": "dncnn", "dataset": "NA", "loss": "None", "seed": 3}
+    label = np.linspace(0, 1, 64).reshape(8, 8)
+    path = tmp_path / "profiles.csv"
+    profiles.save(profiles.profile_rows(label, label, **where, image=image), path)
+    found = profiles.load(path)[[*where, "image"]].drop_duplicates()
+    assert found.to_dict("records") == [{**where, "image": image}]
 
 
 def test_damaged_files_are_refused(tmp_path):

@@ -169,6 +169,9 @@ def test_radar_of_a_table_of_ones_own():
         ({"loss": ["a"], "psnr": [1.0]}, None, "image"),
         ({"loss": ["a"], "image": ["x"]}, None, "numbers"),
         ({"loss": ["a"], "image": ["x"], "psnr": [1.0]}, "b", "base=b"),
+        ({"loss": ["a"], "image": ["x"], "psnr": [1.0]}, "a", "base=a"),
+        ({"loss": ["a", None], "image": ["x", "x"], "psnr": 1.0}, None, "row 2 .*loss"),
+        ({"loss": ["a"], "image": [np.nan], "psnr": [1.0]}, None, "row 1 .*image"),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused(columns, base, name):
@@ -182,9 +185,9 @@ def test_a_table_that_does_not_fit_is_refused(columns, base, name):
 def test_a_chart_is_the_same_svg_each_time_and_keeps_its_numbers(tmp_path):
     stem = tmp_path / "a"
     (tmp_path / "a.png").write_bytes(b"of an earlier report")
-    (path,) = style.save(chart(), stem)
-    first = path.read_bytes()
+    style.replace(chart(), stem)
     assert [p.name for p in tmp_path.iterdir()] == ["a.svg"]
+    first = (tmp_path / "a.svg").read_bytes()
     assert style.save(chart(), stem)[0].read_bytes() == first
     text = first.decode()
     values = printed(4, "mae", "nrmse" if False else "rmse")
@@ -270,13 +273,29 @@ def test_flowchart_draws_eq_2(crop):
 def test_the_command_draws_a_table_of_ones_own(tmp_path, capsys):
     table = tmp_path / "mine.csv"
     table.write_text("loss,image,psnr,lpips\nl1,01,30,0.2\nl1,02,31,0.1\nmine,01,30.5,0.1\n")
+    others = {f"mine.{ending}": b"not the program's" for ending in ("png", "jpg", "tex")}
+    for name, content in others.items():
+        (tmp_path / name).write_bytes(content)
     assert door("radar", str(table), "title=My losses", "base=l1", "metrics=psnr", "pdf=true") == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"mine.csv", "mine.svg", "mine.pdf"}
+    made = {"mine.csv", "mine.svg", "mine.pdf"}
+    assert {path.name for path in tmp_path.iterdir()} == made | set(others)
+    assert all((tmp_path / name).read_bytes() == content for name, content in others.items())
     text = (tmp_path / "mine.svg").read_text()
     assert "My losses" in text and ">01<" in text and "lpips" not in text
     assert door("radar", str(table), "metrics=fid") == 2
     assert "fid" in capsys.readouterr().err
     assert door("radar", str(tmp_path / "none.csv")) == 2
+
+
+def test_losses_and_images_may_be_called_as_gaps_are_written(tmp_path, capsys):
+    table = tmp_path / "mine.csv"
+    table.write_text("loss,image,psnr\nNA,null,30\nNA,nan,31\nTV,null,nan\nTV,nan,31.5\n")
+    assert door("radar", str(table), "base=NA") == 0
+    text = (tmp_path / "mine.svg").read_text()
+    assert all(f">{name}<" in text for name in ("NA", "TV", "null", "nan"))
+    table.write_text("loss,image,psnr\nNA,null,30\n,null,31\n")
+    assert door("radar", str(table)) == 2
+    assert "loss" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["Asy_MAE_table1_threshold", "MAE + focal frequency", "MAE"])
