@@ -3,8 +3,8 @@
 The weights.pt of the run folders stay out of git. This stores those of every finished run, or of
 the runs that are named (as table2 or table2/mae/seed0, with * for anything), as
 results/<study>/weights/<row>/<loss>/seed<k>.pt: in half precision if every metric of rows.csv
-stays the same (PSNR to 0.001 dB, SSIM to 0.0001, and errors to what changes PSNR by 0.001 dB), and
-else in float32.
+stays the same (PSNR to 0.001 dB, SSIM and HaarPSI to 0.0001, and errors to what changes PSNR by
+0.001 dB), and else in float32.
 
 Needs the images of every test set of the runs. Nothing is written if the folder would come to more
 than 20 MB. `evaluate`, `restore` and `verify` read these files as they read a weights.pt.
@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from asyrepro import metrics
 from asyrepro.data import catalogue
 from asyrepro.runs import evaluation, parts, provenance, results, verification
 from asyrepro.runs.run import finished
@@ -38,6 +39,7 @@ SAME = {  # of each metric the change that counts as none: absolute (PSNR in dB)
     "ssim_y": (1e-4, 0),
     "rmse": (0, 1.15e-4),  # changes PSNR by 0.001 dB
     "nrmse": (0, 1.15e-4),
+    **dict.fromkeys(metrics.FURTHER, (1e-4, 0)),
 }
 
 
@@ -102,7 +104,8 @@ def store(run: Path, target: Path) -> str:
         if not all(tensor.isfinite().all() for tensor in kept["network"].values()):
             continue  # too large for half precision
         checkpoint.save(target, kept)
-        again = evaluate(target, rows.index.unique("testset")).reindex(rows.index)
+        testsets, further = rows.index.unique("testset"), verification.further(rows)
+        again = evaluate(target, testsets, further).reindex(rows.index)
         if same(again, rows):
             change = (again["psnr"] - rows["psnr"]).abs().max()
             return f"{precision}, PSNR changes by at most {change:.6f} dB"
@@ -112,20 +115,20 @@ def store(run: Path, target: Path) -> str:
     )
 
 
-def evaluate(weights: Path, testsets: Iterable[str]) -> pd.DataFrame:
-    """Metrics of a weights file on test sets, a row an image."""
+def evaluate(weights: Path, testsets: Iterable[str], further: list[str]) -> pd.DataFrame:
+    """Metrics of a weights file on test sets, a row an image; ``further`` beside the usual ones."""
     device = devices.choose("auto")
     network, task, cfg = parts.load(weights, device)
     found = []
     for name in testsets:
-        testset = images(verification.named(name, cfg), task.mode)
-        found += evaluation.evaluate(network, testset, task, device=device)
+        testset = images(verification.named(name, cfg), **parts.reading(task, cfg))
+        found += evaluation.evaluate(network, testset, task, device=device, further=further)
     return pd.DataFrame(found).set_index(["testset", "image"])
 
 
 @cache
-def images(testset: str, mode: str) -> catalogue.DataSet:
-    return catalogue.test_set(testset, mode=mode, download=False)
+def images(testset: str, **reading) -> catalogue.DataSet:
+    return catalogue.test_set(testset, **reading, download=False)
 
 
 def same(again: pd.DataFrame, rows: pd.DataFrame) -> bool:

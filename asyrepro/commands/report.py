@@ -25,6 +25,9 @@ class Options:
     results: Path = setting(Path("results"), "folder of all studies", shown="FOLDER")
     between: list[str] = setting([], "two studies to set side by side", shown="NAME,NAME")
     pdf: bool = setting(False, "write each figure as PDF, too")
+    data: str | None = setting(
+        None, "folder of data sets (default: ASYREPRO_DATA, then data/)", shown="FOLDER"
+    )
 
 
 def run(options: Options) -> None:
@@ -36,6 +39,6 @@ def run(options: Options) -> None:
         print(between.write(*(options.results / name for name in options.between)))
         return
     for name in options.study:
-        study.build(options.results / name, pdf=options.pdf)
+        study.build(options.results / name, pdf=options.pdf, data=options.data)
     if front.write(options.results, say, pdf=options.pdf) is None and not options.study:
         raise DataError(f"no study in {options.results} has a report: give study=NAME")

@@ -168,7 +168,7 @@ def _report(plan: Plan) -> None:
     while (left := len(plan.todo())) != built:
         built = left
         if left < len(plan.runs):
-            study.build(plan.study)
+            study.build(plan.study, data=plan.cfg.runtime.data)
             front.write(plan.study.parent, say)
 
 

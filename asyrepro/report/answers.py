@@ -76,7 +76,7 @@ def answer(changes: pd.DataFrame, claims: pd.DataFrame) -> dict | None:
         else "What does each loss change?",
         "own": own,
         "one_seed": rows["seeds"].max() == 1,
-        "sentence": sentence(rows) if papers else own_sentence(rows),
+        "sentence": sentence(rows[rows["table"] != ""]) if papers else own_sentence(rows),
         "impossible": _impossible(rows),
         "rows": [_change(row) for row in rows.itertuples()],
         "others": _other_metrics(changes, rows) if own else None,

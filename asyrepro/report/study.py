@@ -82,7 +82,12 @@ class Findings:
         return self.folder.name
 
 
-def build(study: Path | str, log: Callable[[str], None] = say, pdf: bool = False) -> None:
+def build(
+    study: Path | str,
+    log: Callable[[str], None] = say,
+    pdf: bool = False,
+    data: str | None = None,
+) -> None:
     """Make everything that can be made from what the study's folder holds.
 
     Numbers: metrics.csv, profiles.csv.gz, histories.csv, verdicts.csv, claims.csv, changes.csv,
@@ -94,6 +99,7 @@ def build(study: Path | str, log: Callable[[str], None] = say, pdf: bool = False
         study: results/<study>.
         log: told in a line what was written, and what was left as it is, and why.
         pdf: write the figures as PDF, too.
+        data: folder of data sets (default: ASYREPRO_DATA, then data/).
 
     Raises:
         DataError: the folder holds no results, or a file in it is damaged.
@@ -101,7 +107,7 @@ def build(study: Path | str, log: Callable[[str], None] = say, pdf: bool = False
     folder = Path(study)
     if not folder.is_dir():
         raise DataError(f"there is no study at {folder}: run it first, or check its name")
-    found = measure(folder)
+    found = measure(folder, data)
     log(f"metrics: {folder / 'metrics.csv'}, {len(found.frame)} rows")
     _write_numbers(found)
     tables.write_tables(found.summaries, folder / "tables")
@@ -109,9 +115,9 @@ def build(study: Path | str, log: Callable[[str], None] = say, pdf: bool = False
     log(f"tables: {numbers} in {folder / 'tables'}")
     drawn = list(figures(found))
     for stem, figure in drawn:
-        style.save(figure, folder / "figures" / stem, pdf)
+        style.replace(figure, folder / "figures" / stem, pdf)
     _remove_charts(folder / "figures", {stem for stem, _ in drawn})
-    log(f"figures: {len(drawn) + _sheets(found, log, pdf)} in {folder / 'figures'}")
+    log(f"figures: {len(drawn) + _sheets(found, log, pdf, data)} in {folder / 'figures'}")
     _write_texts(found, log)
     page.write(found)
     log(f"page: {folder / 'index.html'}")
@@ -124,8 +130,8 @@ def _remove_charts(folder: Path, kept: set[str]) -> None:
             path.unlink()
 
 
-def measure(folder: Path) -> Findings:
-    """All that the analysis says of a study."""
+def measure(folder: Path, data: str | None = None) -> Findings:
+    """All that the analysis says of a study; ``data`` as for :func:`build`."""
     frame = rows(folder)
     plain, published = results.plain(frame), paper.tables()
     found = (summarise(plain, table, published) for table in paper.TABLES)
@@ -157,7 +163,7 @@ def measure(folder: Path) -> Findings:
         regions=regions,
         times=times,
         histories=histories,
-        crops=crops.collect(folder, subjects, Restorer(folder)),
+        crops=crops.collect(folder, subjects, Restorer(folder, data)),
         record=setup.record(folder / "reproducibility.json"),
     )
 
@@ -286,7 +292,7 @@ def _pictures(found: list[crops.Crop]):
         yield "fig1_2", flowchart.method(shown.arrays, loss, title)
 
 
-def _sheets(found: Findings, log, pdf: bool) -> int:
+def _sheets(found: Findings, log, pdf: bool, root: str | None) -> int:
     """Fig. 3 and 8: a sheet for each different set of test images of a task; how many."""
     from asyrepro.data.catalogue import TABLE2
 
@@ -295,7 +301,7 @@ def _sheets(found: Findings, log, pdf: bool) -> int:
     for name, (task, choice) in SHEETS.items():
         sets: dict[tuple, tuple] = {}  # names -> (data, tables that it serves)
         for table in filter(by_table.get, choice):
-            data = _test_images(by_table[table])
+            data = _test_images(by_table[table], root)
             if data is None:
                 log(f"{name}: left as it is for table {table}, its test images are not here")
                 continue
@@ -306,7 +312,7 @@ def _sheets(found: Findings, log, pdf: bool) -> int:
             title = f"The paper's Fig. {figure} for {task} ({wording.tables(served)}): "
             title += _whose(data, [by_table[table] for table in served], TABLE2)
             sheet = pictures.contact_sheet(data.names, list(data.images), title)
-            style.save(sheet, found.folder / "figures" / stem, pdf)
+            style.replace(sheet, found.folder / "figures" / stem, pdf)
             made += 1
     return made
 
@@ -322,19 +328,19 @@ def _whose(data, served: list[Summary], first_ten: list[str]) -> str:
     return "test images"
 
 
-def _test_images(summary: Summary):
+def _test_images(summary: Summary, root: str | None):
     """The test images that a table was made on, or None if they are not here."""
     own = set(summary.rows["testset"]) - {"", "bundled", f"table{summary.table}"}
     if own:
         return None
     name = "bundled" if summary.stand_in else f"table{summary.table}"
-    return _test_set(name, MODES[summary.table])
+    return _test_set(name, mode=MODES[summary.table], root=root)
 
 
 @lru_cache(maxsize=16)
-def _test_set(name: str, mode: str):
+def _test_set(name: str, **how):
     try:
-        return catalogue.test_set(name, mode=mode, download=False)
+        return catalogue.test_set(name, **how, download=False)
     except DataError:
         return None
 
@@ -342,11 +348,11 @@ def _test_set(name: str, mode: str):
 class Restorer:
     """``restored(folder, loss, seed, image)``: restores a test image with a run's weights.
 
-    Weights are loaded once.
+    The image is the evaluated one, read and degraded as then. Weights are loaded once.
     """
 
-    def __init__(self, study: Path):
-        self.study = study
+    def __init__(self, study: Path, data: str | None = None):
+        self.study, self.data = study, data
         self.loaded = lru_cache(maxsize=16)(self._load)
 
     def _load(self, name: str):
@@ -362,15 +368,21 @@ class Restorer:
 
     def __call__(self, folder: str, loss: str, seed: int, image: str):
         """(degraded, output, label), (H, W) or (H, W, 3); None without weights or image."""
-        from asyrepro.runs import evaluation
+        from asyrepro.runs import evaluation, parts
 
-        loaded = self.loaded(f"{folder}/{loss}/seed{seed}")
+        name = f"{folder}/{loss}/seed{seed}"
+        loaded = self.loaded(name)
         if loaded is None:
             return None
         network, task, cfg = loaded
-        images = _test_set(str(cfg.testset), task.mode) if cfg.testset else None
-        if images is None or image not in images.names:
+        if not cfg.testset:
             return None
-        found = images.images[images.names.index(image)]
-        trio = evaluation.restore(network, task, found, image)
+        testset = _test_set(str(cfg.testset), **parts.reading(task, cfg), root=self.data)
+        if testset is None or image not in testset.names:
+            return None
+        recorded = provenance.fingerprints(Run(self.study / name)).get(f"test {testset.name}")
+        if recorded not in (None, testset.fingerprint):
+            return None
+        found = testset.images[testset.names.index(image)]
+        trio = evaluation.restore(network, task.on(testset.name), found, image)
         return tuple(part.permute(1, 2, 0).squeeze(-1).numpy() for part in trio)

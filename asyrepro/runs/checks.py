@@ -131,7 +131,7 @@ def check_tests(cfg: DictConfig, run: Run, network: nn.Module, task: Task) -> No
     for name in tests:
         if any_size and not catalogue.is_folder(name):
             continue
-        testset = catalogue.test_set(name, **task.reading(), **parts.where(cfg))
+        testset = catalogue.test_set(name, **parts.reading_here(task, cfg))
         evaluation.check_sizes(testset, task, cfg.metrics)
         if not any_size:
             named = zip(testset.names, testset.images, strict=True)

@@ -161,7 +161,7 @@ def _loading(job: Job) -> float:
     if catalogue.available(cfg.dataset.name, cfg.runtime.data) is None:
         return 0.0
     started = time.perf_counter()
-    catalogue.training_set(cfg.dataset.name, **job.task.reading(), **parts.where(cfg))
+    catalogue.training_set(cfg.dataset.name, **parts.reading_here(job.task, cfg))
     return time.perf_counter() - started
 
 
@@ -204,7 +204,7 @@ def _evaluating(job: Job, only_here: bool = False) -> float:
     for name in {*filter(None, [cfg.testset]), *cfg.benchmarks}:
         if only_here and catalogue.available(name, cfg.runtime.data) is None:
             continue
-        testset = catalogue.test_set(name, **job.task.reading(), **parts.where(cfg))
+        testset = catalogue.test_set(name, **parts.reading_here(job.task, cfg))
         first = replace(testset, names=testset.names[:1], images=testset.images[:1])
         started = time.perf_counter()
         for _, _, output, label in evaluation.outputs(job.network, first, job.task, job.device):

@@ -146,7 +146,7 @@ class Job:
             f"decoded as a whole, here and on {devices.name_of(self.device)}: make room, or choose "
             "another dataset"
         ):
-            reading = {**self.task.reading(), **parts.where(cfg)}
+            reading = parts.reading_here(self.task, cfg)
             with or_give(f"fallback=true for {cfg.dataset.instead} instead, as in reproduce"):
                 images = catalogue.training_set(cfg.dataset.name, **reading)
             key = f"training {images.name}"
@@ -176,7 +176,7 @@ class Job:
             return None, {}
         without = "recipe.validate_every=0 to train without validation"
         with or_give(f"validation= a folder of your own, or {without}"):
-            chosen = catalogue.test_set(cfg.validation, **self.task.reading(), **parts.where(cfg))
+            chosen = catalogue.test_set(cfg.validation, **parts.reading_here(self.task, cfg))
         step = self.task.scale if self.task.pairs else 1
         pairs = [
             tuple(part.to(self.device) for part in self.task.test_pair(_centre(image, step), name))
@@ -261,8 +261,8 @@ class Job:
         return rows
 
     def evaluate(self, network: nn.Module):
-        """Rows of the table's test set and the benchmarks, the error profile of the first (or
-        None), and the fingerprints of all."""
+        """Rows of the experiment's test set and the benchmarks, the error profile of a table's test
+        set (or None), and the fingerprints of all."""
         cfg = self.cfg
         wanted = [(cfg.testset, cfg.table)] if cfg.testset else []
         wanted += [(name, None) for name in cfg.benchmarks]
@@ -277,13 +277,13 @@ class Job:
         }
         rows, sums, tested = [], [], {}
         for name, table in wanted:
-            testset = catalogue.test_set(name, **self.task.reading(), **parts.where(cfg))
+            testset = catalogue.test_set(name, **parts.reading_here(self.task, cfg))
             tested[f"test {testset.name}"] = testset.fingerprint
             about = {"table": table, **common, "loss": cfg.loss.name, "seed": cfg.seed}
             for image, output, label in self._outputs(network, testset):
                 found = evaluation.row(image, output, label, self.task, testset.name, cfg.metrics)
                 rows.append(about | found | made_by)
-                if name == cfg.testset:
+                if table is not None:
                     sums.append(profiles.profile_rows(label, output, **about, image=image))
             degraded = {"table": table, **common, "variant": self.run.variant}
             self._write_baseline(testset, degraded, again=catalogue.is_folder(name))

@@ -104,10 +104,15 @@ def device_of(cfg: DictConfig) -> torch.device:
     return device
 
 
-def where(cfg: DictConfig) -> dict:
-    """Where data sets are looked for, whether they may be downloaded, and what is white."""
-    white = cfg.dataset.get("white")
-    return {"root": cfg.runtime.data, "download": cfg.runtime.download, "white": white}
+def reading(task: Task, cfg: DictConfig) -> dict:
+    """How a run reads its images, wherever they lie, as arguments of data.catalogue's functions."""
+    return {**task.reading(), "white": cfg.dataset.get("white")}
+
+
+def reading_here(task: Task, cfg: DictConfig) -> dict:
+    """:func:`reading`, where data sets are looked for, and whether they may be downloaded."""
+    place = {"root": cfg.runtime.data, "download": cfg.runtime.download}
+    return reading(task, cfg) | place
 
 
 def optimization(recipe: DictConfig, network: nn.Module):

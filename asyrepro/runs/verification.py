@@ -273,7 +273,7 @@ class _Check:
         name = named(name, cfg)
         if catalogue.is_folder(name) and not catalogue.fingerprint("test", name):
             return None  # missing, or without images
-        reading = {**task.reading(), "white": cfg.dataset.get("white")}
+        reading = parts.reading(task, cfg)
         key = (name, *reading.values())
         if key not in self.testsets:
             self.testsets[key] = None

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import skimage
 import torch
-from helpers import call
+from helpers import DNCNN, call, train
 from PIL import Image
 
 from asyrepro.report import study as studies
@@ -89,6 +89,44 @@ def test_figures_are_made_from_kept_weights(tiny, tmp_path):
         np.testing.assert_allclose(ours, theirs, atol=1e-3)
     shutil.rmtree(clone / "weights")
     assert trio(clone) is None
+
+
+@pytest.fixture
+def scans(tmp_path, monkeypatch):
+    """A study of a denoiser tested on a folder of 12-bit scans, under KAIR's test noise."""
+    random = np.random.default_rng(0)
+    for name in ("train/0", "scans/a", "scans/b"):
+        path = tmp_path / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(random.integers(0, 4096, (64, 72), np.uint16)).save(path)
+    monkeypatch.setattr("asyrepro.tasks.KAIR_SETS", ("scans",))
+    data = ["dataset=folder", f"dataset.name={tmp_path}/train", "dataset.white=4095"]
+    mine = ["row=mine", "table=null", f"testset={tmp_path}/scans", "metrics=[haarpsi]"]
+    train(tmp_path, *DNCNN, "loss=mse", *data, *mine, folder=tmp_path / "own/mine/mse/seed0")
+    return tmp_path / "own"
+
+
+def test_images_are_read_and_degraded_again_as_they_were_evaluated(scans, capsys):
+    rows = pd.read_csv(scans / "mine/mse/seed0/rows.csv").set_index("image")
+    assert set(rows["protocol"]) == {"kair"}
+    for image in ("a", "b"):
+        _, output, label = studies.Restorer(scans)("mine", "mse", 0, image)
+        psnr = skimage.metrics.peak_signal_noise_ratio(label, output, data_range=1)
+        assert psnr == pytest.approx(rows.loc[image, "psnr"], abs=1e-5)
+    studies.build(scans, log=lambda _: None)
+    assert len(list((scans / "crops").glob("mine_*.png"))) == 2 * 3
+
+    assert keep_weights.main([str(scans)]) == 0
+    rows.assign(haarpsi=rows["haarpsi"] + 0.01).to_csv(scans / "mine/mse/seed0/rows.csv")
+    assert keep_weights.main([str(scans)]) == 2
+    assert "weights.pt" in capsys.readouterr().err
+
+
+def test_an_output_that_was_not_evaluated_is_not_shown(scans):
+    for path in (scans.parent / "scans").iterdir():
+        Image.fromarray(4095 - np.asarray(Image.open(path))).save(path)
+    studies.build(scans, log=lambda _: None)
+    assert not (scans / "crops").exists()
 
 
 def test_half_precision_is_that_of_the_file_not_of_the_network(tiny):

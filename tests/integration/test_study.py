@@ -5,11 +5,12 @@ import shutil
 
 import pandas as pd
 import pytest
-from helpers import SRCNN, assert_refused, call, refuses, train
+from helpers import DNCNN, SRCNN, assert_refused, call, refuses, train
 
 from asyrepro.report import study
 from asyrepro.system.errors import ConfigError
 
+LOSSES = ("mae", "asy_mae")
 VARIANT = "task.scale=2"
 
 
@@ -123,3 +124,21 @@ def test_runs_without_a_test_set_do_not_block_the_others(tiny):
     alone = tiny.parent / "alone"
     shutil.copytree(run.folder, alone / "un/mae/seed0")
     assert_refused(report(alone), "alone", "testset=null")
+
+
+def test_a_test_set_of_no_table_of_the_paper_is_reported_on(tiny):
+    """An experiment of one's own with ``row: mine`` and a test set, but no ``table``."""
+    mine = [*DNCNN, "row=mine", "table=null", "testset=bundled"]
+    runs = [train(tiny.parent, *mine, f"loss={x}", folder=tiny / f"mine/{x}/seed0") for x in LOSSES]
+    assert not any(run.file("profiles.csv").exists() for run in runs)
+    assert report(tiny).status == 0
+    rows = (
+        pd.read_csv(tiny / "metrics.csv").groupby("loss")["table"].apply(lambda x: x.isna().any())
+    )
+    assert rows[[*LOSSES]].all()
+    assert "mine" in (tiny / "index.html").read_text()
+
+    alone = tiny.parent / "alone"
+    shutil.copytree(tiny / "mine", alone / "mine")
+    assert report(alone).status == 0
+    assert not (alone / "profiles.csv.gz").exists()
