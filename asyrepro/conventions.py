@@ -224,6 +224,8 @@ def _peak(convention: Convention, reference: np.ndarray) -> float:
         return 1.0
     if reference.max() <= 0:
         raise NotApplicableError("the reference's maximum is not above 0")
+    if reference.min() < metrics.LOWEST * reference.max():
+        raise NotApplicableError("the reference has negative values, large beside its maximum")
     return float(reference.max())
 
 

@@ -91,13 +91,18 @@ def decode(data: bytes, path: str | os.PathLike, every: bool = False) -> list[Pi
         return [_page(image, number, data, path, left) for number in range(count if every else 1)]
 
 
+def colours(channels: int) -> int:
+    """How many of 1 to 4 channels are colours: the second or fourth is alpha."""
+    return channels - (channels in (2, 4))
+
+
 def brightest(pixels: np.ndarray) -> str:
     """A note if the colours use a quarter of their type's range or less; "" otherwise.
 
     So do files of 10, 12 or 14 bits that are stored in 16.
     """
-    colours = pixels[..., : pixels.shape[2] - (pixels.shape[2] in (2, 4))]
-    white, highest = int(np.iinfo(pixels.dtype).max), int(colours.max())
+    highest = int(pixels[..., : colours(pixels.shape[2])].max())
+    white = int(np.iinfo(pixels.dtype).max)
     if highest == 0 or 4 * highest > white:
         return ""
     return f"no value is above {2 ** highest.bit_length() - 1} of {white}: is white= needed?"

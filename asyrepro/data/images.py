@@ -82,7 +82,7 @@ def as_tensor(picture: Picture, mode: str, white: int | None = None) -> Tensor:
     import torch
 
     channels = picture.pixels.shape[2]
-    colours = channels - (channels in (2, 4))
+    colours = decoding.colours(channels)
     pixels = decoding.eight_bits(picture.pixels[..., :colours], white)
     if colours < channels:
         alpha = decoding.eight_bits(picture.pixels[..., colours:])
@@ -98,8 +98,8 @@ def as_tensor(picture: Picture, mode: str, white: int | None = None) -> Tensor:
 
 def check_white(picture: Picture, white: int, path: str | os.PathLike) -> None:
     """DataError unless the values of a picture lie between black and ``white``."""
-    channels = picture.pixels.shape[2]
-    highest = int(picture.pixels[..., : channels - (channels in (2, 4))].max())
+    colours = decoding.colours(picture.pixels.shape[2])
+    highest = int(picture.pixels[..., :colours].max())
     if highest > white:
         raise DataError(f"{shown(path)} holds values up to {highest}, above white={white}")
     if white > np.iinfo(picture.pixels.dtype).max:

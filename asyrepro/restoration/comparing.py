@@ -16,6 +16,7 @@ import pandas as pd
 import tifffile
 from tabulate import tabulate
 
+from asyrepro import metrics
 from asyrepro.conventions import AS_IT_IS, AS_RGB, CONVENTIONS, Convention, measure
 from asyrepro.data import decoding, images
 from asyrepro.system import files
@@ -134,9 +135,11 @@ def read_pair(
     """Two images as float64 (C, H, W) of the same shape, white = 1; ``notes`` as of read_full.
 
     Raises:
-        DataError: an image cannot be read, their sizes differ, or one is grey and one is colour.
+        DataError: an image cannot be read, the reference's values are not in [0, 1] (but for what
+            bicubic resampling leaves), their sizes differ, or one is grey and one is colour.
     """
     one, two = (read_full(path, white, notes) for path in (reference, output))
+    _check_range(one, reference, metrics.LOWEST, metrics.HIGHEST)
     if one.shape[1:] != two.shape[1:]:
         raise DataError(
             f"{reference} is {_size(one)}, {output} is {_size(two)} (height x width): "
@@ -201,13 +204,16 @@ def read_full(path: Path, white: float | None = None, notes: list[str] | None = 
     pixels = _without_alpha(pixels.transpose(2, 0, 1), path)
     if not np.isfinite(pixels).all():
         raise DataError(f"{path} holds NaN or infinite values: it cannot be compared")
-    lowest, highest = pixels.min(), pixels.max()
-    if lowest < -0.5 or highest > 1.5:
-        raise DataError(
-            f"{path} has values from {lowest:.4g} to {highest:.4g} where white is 1: say which "
-            "value is white, as in white=255"
-        )
+    _check_range(pixels, path, -0.5, 1.5)
     return pixels
+
+
+def _check_range(pixels: np.ndarray, path: Path, lowest: float, highest: float) -> None:
+    if pixels.min() < lowest or pixels.max() > highest:
+        raise DataError(
+            f"{path} has values from {pixels.min():.4g} to {pixels.max():.4g} where white is 1: "
+            "say which value is white, as in white=255"
+        )
 
 
 def _decode_float(data: bytes, path: Path) -> np.ndarray | None:

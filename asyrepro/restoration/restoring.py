@@ -16,6 +16,7 @@ from skimage.restoration import estimate_sigma
 from torch import Tensor, nn
 
 from asyrepro import degradation, metrics
+from asyrepro.data import decoding
 from asyrepro.restoration import tiling
 from asyrepro.tasks import Task
 
@@ -141,7 +142,7 @@ def estimated_sigma(pixels: np.ndarray, white: int | None = None) -> float:
     """
     white = white or np.iinfo(pixels.dtype).max
     levels = []
-    for channel in range(_colours(pixels.shape[2])):
+    for channel in range(decoding.colours(pixels.shape[2])):
         plane = pixels[..., channel].astype(np.float32) / white
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of an even picture it is NaN, of a narrow one unsure
@@ -172,16 +173,11 @@ def preview(
 
 
 def _with_alpha(image: Tensor, network: nn.Module, task: Task, place: tiling.Place) -> Tensor:
-    colours = _colours(len(image))
+    colours = decoding.colours(len(image))
     restored = restore_colours(image[:colours], network, task, place)
     if colours == len(image):
         return restored
     return torch.cat([restored, _enlarge(image[None, colours:], task)[0]])
-
-
-def _colours(channels: int) -> int:
-    """How many of 1 to 4 channels are colours: the second or fourth is alpha."""
-    return channels - (channels in (2, 4))
 
 
 def _planes(image: Tensor, mode: str) -> Tensor:
@@ -201,12 +197,12 @@ def _enlarge(images: Tensor, task: Task) -> Tensor:
 def _peak(pixels: np.ndarray, white: int | None) -> Tensor:
     """The values (C, 1, 1) that stand for 1 in pixels (H, W, C): ``white``, but not of alpha."""
     channels, full = pixels.shape[2], int(np.iinfo(pixels.dtype).max)
-    colours = _colours(channels)
+    colours = decoding.colours(channels)
     return torch.tensor([white or full] * colours + [full] * (channels - colours))[:, None, None]
 
 
 def _over_white(pixels: np.ndarray, white: int | None) -> Tensor:
     """Pixels (h, w, C) as an image (1 or 3, h, w) in [0, 1] without alpha."""
     image = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1) / _peak(pixels, white)
-    colour, alpha = image.tensor_split([_colours(len(image))])
+    colour, alpha = image.tensor_split([decoding.colours(len(image))])
     return 1 + (colour - 1) * alpha if len(alpha) else colour

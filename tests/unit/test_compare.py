@@ -229,15 +229,37 @@ def test_two_folders(colour, grey, tmp_path, capsys):
     assert table.loc[("mean", 9), "pairs"] == 1
 
 
-def test_a_bad_pair_does_not_lose_the_others(colour, tmp_path, capsys):
-    for name in ("good", "small"):
-        save(tmp_path / "gt" / f"{name}.png", colour[0])
-    save(tmp_path / "out" / "good.png", colour[1])
-    save(tmp_path / "out" / "small.png", colour[1][:, :69])
-    assert door("compare", str(tmp_path / "gt"), str(tmp_path / "out")) == 2
+def bright_float(value):
+    """A picture in [0, 1] but for one pixel."""
+    image = np.full((60, 70), 0.5, np.float32)
+    image[0, 0] = value
+    return image
+
+
+@pytest.mark.parametrize(
+    ("reference", "output", "names"),
+    [
+        (np.zeros((60, 70, 3), np.uint8), np.zeros((60, 69, 3), np.uint8), "60 x 69"),
+        (bright_float(1.3), bright_float(1), "bad.tif 1.3 white="),
+        (np.uint16(4095 * bright_float(1.22)), np.uint16(4095 * bright_float(1)), "bad.tif 1.22"),
+    ],
+    ids=["sizes", "float", "12 bits"],
+)
+def test_a_bad_pair_does_not_lose_the_others(colour, tmp_path, capsys, reference, output, names):
+    for folder, good, bad in (("gt", colour[0], reference), ("out", colour[1], output)):
+        save(tmp_path / folder / "good.png", good)
+        tifffile.imwrite(tmp_path / folder / "bad.tif", bad)
+    white = ["white=4095"] if reference.dtype == np.uint16 else []
+    assert door("compare", str(tmp_path / "gt"), str(tmp_path / "out"), *white) == 2
     out, err = capsys.readouterr()
     assert f"{psnr_255(*colour):.2f}" in out
-    assert err.splitlines()[-1].startswith("error: ") and "60 x 69" in err
+    assert err.splitlines()[-1].startswith("error: ") and all(x in err for x in names.split())
+
+
+def test_a_peak_that_makes_values_far_below_zero_does_not_apply():
+    reference = bright_float(-0.1)
+    rows = {row["number"]: row for row in measure(reference[None], reference[None])}
+    assert "reason" in rows[12] and rows[1]["psnr"] == math.inf
 
 
 def test_identical_and_constant_images(colour, tmp_path):
