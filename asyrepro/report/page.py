@@ -36,6 +36,7 @@ from asyrepro.system.templates import render
 
 SMALL_BUDGET = 10_000  # steps; the networks' own papers trained for far more
 TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "nrmse": "NRMSE"}
+SEVERAL = ("forest_", "mechanism_", "fig3", "fig8")  # drawn again for other data sets or tables
 FACTOR = 8  # error maps show |output - label| times this
 
 
@@ -208,10 +209,11 @@ def _sized(folder: Path, file: str, alt: str) -> dict:
 
 
 def _charts(folder: Path, named: dict[str, str]) -> list[dict]:
+    """The figures of these stems that are there, with those of further data sets or tables."""
     found = []
     for stem, alt in named.items():
-        others = [*folder.glob(f"figures/{stem}_*.svg"), *folder.glob(f"figures/{stem}_table*.jpg")]
-        stems = [stem, *sorted(path.stem for path in others)]
+        others = folder.glob(f"figures/{stem}_*") if stem.startswith(SEVERAL) else ()
+        stems = [stem, *sorted({path.stem for path in others})]
         found += [made for name in stems if (made := figure(folder, f"figures/{name}", alt))]
     return found
 

@@ -60,7 +60,7 @@ def write_crops(folder, tidy, name="table4", losses=LOSSES, seed=0):
     images = list(dict.fromkeys(row["image"] for row in tidy))[:2]
     for number, image in enumerate(images, start=1):
         for kind in ("input", *losses, "label"):
-            loss = "noisy" if kind == "input" else kind
+            loss = tidy[0]["loss"] if kind == "input" else kind
             psnr = [row["psnr"] for row in tidy if row["image"] == image and row["loss"] == loss
                     and row["seed"] in ("", seed)]  # fmt: skip
             file = f"{name}_{number}_{kind}.png"
@@ -197,6 +197,16 @@ def test_pictures_of_another_run_are_not_shown(made, tmp_path):
         row["psnr"] = round(row["psnr"] + 0.5, 6)
     built(folder, tidy)
     assert "crops/" not in section(folder, "table4")
+
+
+def test_pictures_of_a_sweep_are_not_a_tables(tmp_path):
+    tidy = list(rows(2))
+    write_crops(tmp_path, tidy, "table2")
+    of_sweep = tmp_path / "figures" / "fig5_table4,task.sigma=15.jpg"  # as the sweep's report left
+    of_sweep.parent.mkdir()
+    Image.new("L", (9, 9)).save(of_sweep)
+    said = section(built(tmp_path, tidy), "table2")
+    assert "figures/fig5.jpg" in said and of_sweep.name not in said
 
 
 def test_warnings_of_few_steps_stand_ins_and_runs_below_the_baseline(tmp_path):
