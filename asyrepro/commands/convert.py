@@ -2,6 +2,7 @@
 
     asyrepro convert dncnn25.pth model=dncnn_public task=denoising task.sigma=25 output=dncnn25.pt
     asyrepro evaluate checkpoint=dncnn25.pt testset=set12
+    asyrepro convert edsr_x3.pt model=edsr task=super_resolution task.scale=3 range=255 output=x3.pt
 
 It takes state dictionaries as KAIR, BasicSR, EDSR-PyTorch and others save them, and runs nothing
 that is in the file. Layers are matched by name or, where names differ, in their order.
@@ -21,6 +22,12 @@ class Options:
     path: Path = argument("the weights of another program", shown="FILE")
     output: Path | None = setting(
         None, "what to write (default: the same name with .pt)", shown="FILE.pt"
+    )
+    range: float | None = setting(
+        None,
+        "value of white in the images that the other program gives the network, as 255 (EDSR, "
+        "which needs it, and SRCNN; default: 1)",
+        above=0,
     )
     chosen: list[str] = rest(
         "the network and the task that it was trained for, as for train: model.network.layers=, "
@@ -43,7 +50,7 @@ def run(options: Options) -> None:
         cfg = config.plain(config.compose(chosen))
         cfg.dataset = {"name": "unknown"}
         network, task = parts.build(cfg, "cpu")
-    foreign.load_into(network, parts.black_patches(task, 32)[0], options.path)
+    foreign.load_into(network, parts.black_patches(task, 32)[0], options.path, options.range)
     cfg = OmegaConf.masked_copy(cfg, ["model", "task", "dataset", "loss", "seed", "channels_last"])
     state = {"network": network.state_dict(), "config": config.to_yaml(cfg)}
     checkpoint.save(output, state)

@@ -3,6 +3,9 @@
 Other implementations of a network name its layers otherwise and are otherwise equal. Their weights
 are taken by name if the names agree, else by place: the layers in the order in which the network
 applies them, which is the order in which files list them.
+
+Where white is 255 there, biases are divided by 255: of a network of convolutions and ReLU that
+maps 255 x to 255 y, the same with smaller biases maps x to y. This is exact at borders, too.
 """
 
 from __future__ import annotations
@@ -13,10 +16,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from asyrepro.system.errors import CheckpointError, shown
+from asyrepro.models import EDSR, SRCNN
+from asyrepro.system.errors import CheckpointError, ConfigError, shown
 from asyrepro.training import checkpoint
 
 WRAPPERS = ("params_ema", "params", "state_dict", "model", "network")  # keys of a state dict
+HOMOGENEOUS = (EDSR, SRCNN)  # k times input and biases give k times the output, for k > 0
 COUNTER = "num_batches_tracked"  # of batch normalisation; old files have none, and nothing needs it
 
 
@@ -41,27 +46,73 @@ def state_dict(path: Path | str) -> dict[str, Tensor]:
     return weights
 
 
-def load_into(network: nn.Module, example: Tensor, path: Path | str) -> None:
+def load_into(
+    network: nn.Module, example: Tensor, path: Path | str, white: float | None = None
+) -> None:
     """Give ``network`` the weights in a file of this program or another.
 
     Args:
         network: receives the weights.
         example: any input of the network, which shows the order of its layers.
         path: the file.
+        white: what is white in the images that the other program gives the network; 1 if None.
 
     Raises:
         CheckpointError: see :func:`state_dict`; or the weights are not those of such a network,
             and the first difference is named on both sides.
+        ConfigError: ``white`` is lacking for EDSR, of which there are both kinds, or not 1 for a
+            network that it would change.
     """
     theirs = state_dict(path)
     own = network.state_dict()
     if theirs.keys() != own.keys():
+        if isinstance(network, EDSR):
+            theirs = _without_mean_shifts(network, theirs, white, path)
         counters = {name: value for name, value in own.items() if name.endswith(COUNTER)}
         theirs = {name: value for name, value in theirs.items() if not name.endswith(COUNTER)}
         names = [name for name in _in_order(network, example) if name not in counters]
         _check_alike(type(network).__name__, [(name, own[name]) for name in names], theirs, path)
         theirs = dict(zip(names, theirs.values(), strict=True)) | counters
+    if white not in (None, 1):
+        theirs = _for_white_1(network, theirs, white)
     checkpoint.load_weights(network, theirs, path)
+
+
+def _without_mean_shifts(
+    network: EDSR, weights: dict[str, Tensor], white: float | None, path: Path | str
+) -> dict[str, Tensor]:
+    """EDSR's weights without the convolutions that, in EDSR-PyTorch, take the mean colour off and
+    put it back. The network here does so itself, as BasicSR's does, and as there before it pads."""
+    if white is None:
+        raise ConfigError(
+            f"in the images that other programs give EDSR, white is 1 or 255, which {shown(path)} "
+            "does not tell: give asyrepro convert range=1 or range=255 (BasicSR's img_range, "
+            "EDSR-PyTorch's rgb_range)"
+        )
+    rest, mean = dict(weights), network.mean.flatten().cpu()
+    for name, bias in (("sub_mean", -white * mean), ("add_mean", white * mean)):
+        right = {"weight": torch.eye(len(mean))[..., None, None], "bias": bias}
+        for part, expected in right.items():
+            found = rest.pop(f"{name}.{part}", expected).float()
+            if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-4):
+                raise CheckpointError(
+                    f"{name}.{part} in {shown(path)} is not that of DIV2K's mean colour and "
+                    f"range={white:g}: give the range= that fits; with another mean the network "
+                    "cannot be converted"
+                )
+    return rest
+
+
+def _for_white_1(network: nn.Module, weights: dict[str, Tensor], white: float) -> dict[str, Tensor]:
+    if not isinstance(network, HOMOGENEOUS):
+        names = " and ".join(kind.__name__ for kind in HOMOGENEOUS)
+        raise ConfigError(
+            f"range={white:g} is for {names}: {type(network).__name__} cannot be converted to "
+            "another range"
+        )
+    return {
+        name: value / white if name.endswith("bias") else value for name, value in weights.items()
+    }
 
 
 def _in_order(network: nn.Module, example: Tensor) -> list[str]:
