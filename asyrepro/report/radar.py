@@ -155,12 +155,14 @@ def of_frame(frame: pd.DataFrame, heading: str, base: str | None = None) -> Figu
         base: a loss; a second row of charts then shows the others' changes from it.
 
     Raises:
-        DataError: a column is missing, a row has no loss or image, there is no number, the base
-            has no rows, or nothing else has.
+        DataError: a column is missing, there are no rows or no numbers, a row has no loss or image,
+            the base has no rows, or nothing else has.
     """
     lacking = [name for name in ("loss", "image") if name not in frame.columns]
     if lacking:
         raise DataError(f"no column {' and no column '.join(lacking)}: loss and image are needed")
+    if frame.empty:
+        raise DataError("the table has no rows: give one for each loss and image")
     for name in ("loss", "image"):
         if (nameless := frame[name].isna().to_numpy()).any():
             raise DataError(f"row {nameless.argmax() + 1} has no {name}: fill it in")

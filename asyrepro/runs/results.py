@@ -177,7 +177,7 @@ def read_table(path, columns=(), numbers=(), names=(), dtype=None) -> pd.DataFra
         raise DataError(f"{path} is missing: run the study first") from None
     except ValueError as error:  # pandas' own errors among them
         raise DataError(f"{path} is damaged ({error}): delete and remake it") from None
-    for name in frame.columns.difference([*types]):
+    for name in frame.columns.difference([*types]) if len(frame) else ():
         with suppress(ValueError):  # a column of texts
             frame[name] = pd.to_numeric(frame[name].mask(frame[name].isin(GAPS)))
     missing = [name for name in columns if name not in frame.columns]

@@ -159,7 +159,12 @@ def test_damaged_files_are_refused(tmp_path):
     assert len(profiles.load(tmp_path / "profiles.csv")) == 40
     lines = whole.splitlines(keepends=True)
     garbled = lines[1].replace(",0,", ",many,")
-    for text in ("".join(lines[:-1]), whole[:-30], "".join([lines[0], garbled, *lines[2:]])):
+    for text in (
+        lines[0],
+        "".join(lines[:-1]),
+        whole[:-30],
+        "".join([lines[0], garbled, *lines[2:]]),
+    ):
         (tmp_path / "profiles.csv").write_text(text)
         with refuses(DataError, "profiles.csv"):
             profiles.load(tmp_path / "profiles.csv")

@@ -168,6 +168,7 @@ def test_radar_of_a_table_of_ones_own():
     [
         ({"loss": ["a"], "psnr": [1.0]}, None, "image"),
         ({"loss": ["a"], "image": ["x"]}, None, "numbers"),
+        ({"loss": [], "image": [], "psnr": []}, None, "rows"),
         ({"loss": ["a"], "image": ["x"], "psnr": [1.0]}, "b", "base=b"),
         ({"loss": ["a"], "image": ["x"], "psnr": [1.0]}, "a", "base=a"),
         ({"loss": ["a", None], "image": ["x", "x"], "psnr": 1.0}, None, "row 2 .*loss"),
