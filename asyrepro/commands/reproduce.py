@@ -72,7 +72,9 @@ def _reproduce(arguments: list[str]) -> int:
     if plan.todo():
         overrides = [*_shared_out(overrides, plan, at_once, started), *launcher]
         multirun = [f"{name}={','.join(sweep[name])}" for name in LISTS]
-        status = _train(["--multirun", *multirun, *overrides, f"study={plan.cfg.study}"])
+        status = _train(
+            ["--multirun", *multirun, *overrides, f"study={config.quoted(str(plan.cfg.study))}"]
+        )
         if status not in (0, 1):
             return status
     _report(plan)

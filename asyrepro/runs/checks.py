@@ -16,17 +16,24 @@ from asyrepro.data import catalogue
 from asyrepro.runs import config, evaluation, parts, provenance
 from asyrepro.runs.resolve import have, or_give
 from asyrepro.runs.run import Run, of_study
+from asyrepro.system import files
 from asyrepro.system.errors import ConfigError, DataError
 from asyrepro.tasks import Task
 from asyrepro.training import checkpoint
+
+
+def check_names(cfg: DictConfig, run: Run) -> None:
+    """StorageError if what is named after the row, and made after training, has too long a name."""
+    for name in filter(None, [cfg.testset, *cfg.benchmarks]):
+        files.check_name(run.baseline(catalogue.short(name)))
+    files.check_name(run.study / "crops" / f"{run.row}_00_{run.loss}.png")
 
 
 def check_folder(cfg: DictConfig | dict, run: Run) -> bool:
     """Whether a run's folder holds it already; ConfigError if it holds another one."""
     if run.settings is None:
         return False
-    if run.identity != config.identity(cfg):
-        found = config.difference(config.decisive(run.settings), config.decisive(cfg))
+    if found := config.difference(config.decisive(run.settings), config.decisive(cfg)):
         raise ConfigError(
             f"{run} holds a run with another configuration ({found}); "
             "choose another study=..., or delete the folder"
@@ -62,7 +69,13 @@ def what_is_shared(cfg: DictConfig | dict) -> dict:
 
 
 def check_fit(cfg: DictConfig, network: nn.Module, task: Task, device: torch.device) -> None:
-    """ConfigError if network, loss or optimiser refuse black patches, or do not fit together."""
+    """Refuse a run by its network, loss and optimiser, with black patches.
+
+    Raises:
+        ConfigError: they refuse black patches, or do not fit together.
+        CheckpointError: no command would load the trained weights.
+    """
+    checkpoint.check_described(cfg, "the configuration", checkpoint.targets(cfg))
     with parts.explained(f"the task {cfg.task['_target_']} refuses a black patch"):
         inputs, label = parts.black_patches(task, cfg.recipe.patch, device)
     with torch.inference_mode():

@@ -21,6 +21,7 @@ import yaml
 from hydra import initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -85,7 +86,17 @@ def search_path(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     given = get_args_parser().parse_intermixed_args(list(arguments))
     if given.config_dir is None:
         return given.overrides, []
-    return given.overrides, [f"hydra.searchpath=['file://{Path(given.config_dir).absolute()}']"]
+    return given.overrides, [searching([f"file://{Path(given.config_dir).absolute()}"])]
+
+
+def searching(places: Sequence[str]) -> str:
+    """The override that has Hydra look for configurations in ``places``, as "file:///home/me"."""
+    return f"hydra.searchpath=[{','.join(map(quoted, places))}]"
+
+
+def quoted(text: str) -> str:
+    """A text as it is written on a command line of Hydra's, whatever characters it has."""
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 def plain(cfg: DictConfig) -> DictConfig:
@@ -236,6 +247,16 @@ def difference(old: dict, new: dict) -> str:
         if old.get(key) != new.get(key) or (key in old) != (key in new):
             return f"{key} was {shown(old.get(key))}, now {shown(new.get(key))}"
     return ""
+
+
+def as_written(new: object, old: object) -> object:
+    """``new``, in which numbers that are equal to those of ``old`` are written as there."""
+    if isinstance(new, dict) and isinstance(old, dict):
+        return {key: as_written(value, old.get(key)) for key, value in new.items()}
+    if isinstance(new, list) and isinstance(old, list) and len(new) == len(old):
+        return list(map(as_written, new, old))
+    numbers = {type(new), type(old)} <= {int, float}
+    return old if numbers and new == old else new
 
 
 def shown(value: object) -> str:

@@ -106,8 +106,7 @@ class Job:
         if self.run.checkpoint.is_file() or not path.is_file() or not recorded:
             return None
         state = checkpoint.load(path)
-        named = [node["_target_"] for node in (self.cfg.model.network, self.cfg.task)]
-        stored = checkpoint.configuration(state, path, named)
+        stored = checkpoint.configuration(state, path, checkpoint.targets(self.cfg))
         if config.identity(stored) != config.identity(self.cfg):
             raise CheckpointError(f"{path} is of another configuration; delete it to train anew")
         checkpoint.load_weights(self.network, state.get("network"), path)

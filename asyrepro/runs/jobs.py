@@ -175,14 +175,13 @@ def _carry_out(cfg: DictConfig, run: Run, since: float) -> str:
 
     ``since`` is the time of ``time.monotonic`` from which ``minutes`` count.
     """
-    from asyrepro.runs import estimate, execution
+    from asyrepro.runs import checks, estimate, execution
     from asyrepro.runs.resolve import begun_with, resolve
     from asyrepro.system import devices
     from asyrepro.training import distributed
 
     stopping.limit(cfg.runtime.max_minutes)
-    with files.storing(run.folder):
-        run.folder.exists()  # an OSError if its name is too long
+    files.check_name(run.row_folder)
     with reaching():
         if cfg.minutes and distributed.size() > 1:
             raise ConfigError(
@@ -191,6 +190,8 @@ def _carry_out(cfg: DictConfig, run: Run, since: float) -> str:
             )
         first = begun_with(run) is None
         chosen = resolve(cfg, run)
+        if not run.finished:
+            checks.check_names(chosen, run)
         if cfg.minutes and first:
             chosen = estimate.begin(cfg, chosen, run, since)
         rows, before = execution.carry_out(chosen, run)
@@ -217,10 +218,12 @@ def summary(rows: list[dict], run: Run) -> str:
     """Mean PSNR of each test set, in a line, with a warning where that of the degraded images is
     higher; without a test set, how far the training came."""
     if not rows:
-        history = files.read_csv(run.file("history.csv"))
+        path = run.file("history.csv")
+        history = files.read_csv(path) if path.is_file() else []  # which a clone of a study lacks
         reached = [float(row["val_psnr"]) for row in history if row["val_psnr"]]
         validation = f", {reached[-1]:.2f} dB on the validation images" if reached else ""
-        return f"trained {history[-1]['step']} steps{validation}; not evaluated (give testset=)"
+        steps = f" {history[-1]['step']} steps" if history else ""
+        return f"trained{steps}{validation}; not evaluated (give testset=)"
     means = []
     for testset, mean in _means(rows).items():
         path = run.baseline(testset)

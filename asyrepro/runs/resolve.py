@@ -7,7 +7,7 @@ import sys
 from contextlib import contextmanager, suppress
 from itertools import chain
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from asyrepro.data import STAND_IN, catalogue
 from asyrepro.runs import config, schema
@@ -74,6 +74,12 @@ def _keep(begun: dict, cfg: DictConfig) -> None:
             cfg.task[name] = config.ADDED[name]
     if cfg.amp == "auto" and isinstance(begun.get("amp"), bool):
         cfg.amp = begun["amp"]
+    values = OmegaConf.to_container(cfg)
+    if cfg.loss.name != begun["loss"]["name"]:
+        values.pop("loss")
+    for name in config.IDENTITY:  # 25.0 is 25, and the same run has the same hash
+        if name in values:
+            cfg[name] = config.as_written(values[name], begun.get(name))
 
 
 def set_steps(recipe: DictConfig, steps: int) -> None:

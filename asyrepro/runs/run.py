@@ -210,7 +210,7 @@ def _choices(cfg: DictConfig) -> tuple[list[str], list[str]]:
         about.append("model")  # which the row is called by
     start = [f"{key}={chosen[key]}" for key in about if chosen.get(key)]
     if cfg.hydra.searchpath:
-        start.append(f"hydra.searchpath={_text(list(cfg.hydra.searchpath))}")
+        start.append(config.searching(cfg.hydra.searchpath))
     try:
         default = _composed(tuple(start)).hydra.runtime.choices
     except MissingConfigException:  # a network of your own has no recipe until one is chosen
@@ -255,4 +255,6 @@ def _text(value: object) -> str:
         return "{" + ",".join(f"{key}:{_text(item)}" for key, item in value.items()) + "}"
     if value is None:
         return "null"
+    if isinstance(value, float):
+        return str(value).removesuffix(".0")  # 1.0 and 1 are one run, with one folder
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -48,6 +48,19 @@ def storing(path: Path | str):
         ) from error
 
 
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.tmp")
+
+
+def check_name(path: Path | str) -> None:
+    """StorageError if a file that is to be written later has a name that its disk does not take."""
+    path = Path(path).absolute()
+    with storing(path):
+        there = next(folder for folder in path.parents if folder.is_dir())
+        if len(os.fsencode(_temporary(path).name)) > os.pathconf(there, "PC_NAME_MAX"):
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+
+
 def write_bytes(path: Path | str, content: bytes) -> Path:
     """Write a file atomically, in a folder that is created if need be. Returns the path.
 
@@ -55,7 +68,7 @@ def write_bytes(path: Path | str, content: bytes) -> Path:
         StorageError: the disk is full or read-only; what was there before is untouched.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -36,7 +36,8 @@ OURS = {
         if isinstance(value, type) and issubclass(value, tasks.Task)
     },
 }
-LARGEST = 1024  # layers, channels or whatever else a network may have
+LARGEST = 1024  # layers, channels or whatever else a network of ours may have
+HANDING = {"_convert_": str, "_recursive_": bool}  # how Hydra hands a class its options
 OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch's files began until 1.6
 
 
@@ -158,20 +159,45 @@ def configuration(state: dict, path: Path | str, trusted: Collection[str] = ()) 
         ) from error
     if lacking:
         raise CheckpointError(f"{path} holds a configuration without {lacking[0]}; copy it again")
-    for name in OURS:
-        values = list(_items(OmegaConf.to_container(OmegaConf.select(cfg, name))))
-        special = [v for k, v in values if isinstance(k, str) and k.startswith("_")]
-        strange = [value for value in special if not is_trusted(value, name, trusted)]
-        if len(special) != 1 or strange:
-            asked = strange[0] if strange and isinstance(strange[0], str) else "something"
-            raise NotTrusted(path, name, _brief(asked))
-        for key, value in values:
+    check_described(cfg, path, trusted)
+    return cfg
+
+
+def check_described(cfg: DictConfig, source: str, trusted: Collection[str] = ()) -> None:
+    """CheckpointError unless the network and the task that ``cfg`` describes may be made.
+
+    Each ``_target_`` must be one of ours or trusted. Numbers of ours are limited, so that no file
+    asks for all memory; a class of others is trusted with its own.
+    """
+    for kind in OURS:
+        node = OmegaConf.to_container(OmegaConf.select(cfg, kind))
+        values = list(_items(node))
+        asked = [value for key, value in values if key == "_target_"]
+        strange = [value for value in asked if not is_trusted(value, kind, trusted)]
+        special = any(_is_special(key, value) for key, value in values)
+        if strange or special or "_target_" not in node:
+            named = strange and isinstance(strange[0], str)
+            raise NotTrusted(source, kind, _brief(strange[0] if named else "something"))
+        for key, value in values if node["_target_"] in OURS[kind] else ():
             if isinstance(value, int | float) and not abs(value) <= LARGEST:  # NaN neither
                 raise CheckpointError(
-                    f"{path} describes a {name.rpartition('.')[2]} whose {_brief(str(key))} is "
-                    f"above {LARGEST:,}; it was not made"
+                    f"{source} describes a {kind.rpartition('.')[2]} whose {_brief(str(key))} is "
+                    f"above {LARGEST:,}, the most that one of this program may have"
                 )
-    return cfg
+
+
+def _is_special(key: object, value: object) -> bool:
+    """Whether Hydra takes an option for itself, and not just as how to hand over the others."""
+    if key in HANDING:
+        return not isinstance(value, HANDING[key])
+    named = isinstance(key, str) and key.startswith("_") and key.endswith("_")
+    return named and key not in ("_target_", "_args_")
+
+
+def targets(cfg: DictConfig) -> list[str]:
+    """The names of all classes that network and task are made of."""
+    nodes = [OmegaConf.to_container(OmegaConf.select(cfg, kind), resolve=True) for kind in OURS]
+    return [value for key, value in _items(nodes) if key == "_target_"]
 
 
 def _parsed(text: str) -> DictConfig:

@@ -14,7 +14,7 @@ from asyrepro.runs import checks, config
 from asyrepro.runs.execution import carry_out
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run
-from asyrepro.system.errors import ConfigError
+from asyrepro.system.errors import CheckpointError, ConfigError
 from asyrepro.tasks import SuperResolution
 from asyrepro.training import checkpoint
 
@@ -192,6 +192,12 @@ def test_network_that_does_not_fit(tmp_path, monkeypatch, overrides, setting, va
     cfg = resolve(configured(setting, value, *overrides.split(), "runtime.device=cpu"))
     with refuses(ConfigError, *names):
         carry_out(cfg, Run(tmp_path / "study" / "table" / "mae" / "seed0"))
+
+
+def test_a_network_whose_weights_no_command_would_load(tmp_path):
+    cfg = resolve(configured("model.network.channels", 2000, DENOISE, "runtime.device=cpu"))
+    with refuses(CheckpointError, "channels", "1,024"):
+        carry_out(cfg, Run(tmp_path / "study" / "table4" / "mae" / "seed0"))
 
 
 def test_a_network_that_takes_patches_but_no_test_image(tmp_path, monkeypatch):

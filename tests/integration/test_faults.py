@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 import soak
 import torch
-from helpers import call, course, door, refuses, steps_and_losses, trainer
+from helpers import SRCNN, call, configured, course, door, refuses, steps_and_losses, trainer
 
 from asyrepro.commands import reproduce
-from asyrepro.runs import execution, parts, results
+from asyrepro.runs import execution, jobs, parts, results
 from asyrepro.runs import resolve as resolving
 from asyrepro.runs.execution import carry_out
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run
-from asyrepro.system import devices, errors, locks
+from asyrepro.system import devices, errors, files, locks
 from asyrepro.system.errors import CheckpointError, StorageError
 from asyrepro.training import checkpoint
 from asyrepro.training.loop import CHECKPOINT
@@ -197,6 +197,30 @@ def test_more_overrides_than_a_folder_name_can_hold(tmp_path, sweep):
     many = [f"+recipe.a_setting_of_my_own_{number}=1" for number in range(9)]
     refused(tmp_path / "log", [*sweep, *TINY, f"results={tmp_path}", *many], "name too long")
     assert not list(tmp_path.rglob("seed0"))
+
+
+def test_a_name_is_refused_beforehand_if_and_only_if_it_could_not_be_written(tmp_path):
+    def accepted(write, *arguments):
+        try:
+            write(*arguments)
+        except StorageError:
+            return False
+        return True
+
+    names = ["x" * length for length in range(160, 256)]
+    found = [accepted(files.check_name, tmp_path / "not there yet" / name) for name in names]
+    assert found == [accepted(files.write_text, tmp_path / name, "") for name in names]
+    assert {*found} == {True, False}
+
+
+def test_a_row_whose_tables_would_have_too_long_a_name(tmp_path, monkeypatch):
+    """Refused before training, though the row's folder itself could be made."""
+    monkeypatch.setattr(execution, "carry_out", None)
+    temporary = f"...{os.uname().nodename}.{os.getpid()}.tmp"  # what is added while writing
+    run = Run(tmp_path / "s" / ("x" * (256 - len(temporary))) / "mae" / "seed0")
+    with refuses(StorageError, run.row, "bundled"):
+        jobs._carry_out(configured(tmp_path, *SRCNN), run, since=0.0)
+    assert not run.folder.exists()
 
 
 def test_a_folder_without_permission(tmp_path):

@@ -41,7 +41,7 @@ class Blur(Task):
 """
 MODEL = """
 name: mine
-network: {_target_: ownpkg.Net, width: 4}
+network: {_target_: ownpkg.Net, width: 4000, _convert_: all}
 input: {mode: grey}
 """
 SETTINGS = [

@@ -277,6 +277,13 @@ def test_a_network_that_diverged_at_the_very_end_has_no_rows(tmp_path, monkeypat
     assert not run.finished
 
 
+def test_a_run_without_test_set_and_history_as_a_clone_has_it(tmp_path):
+    run = Run(tmp_path / "s/table2/mae/seed0")
+    assert "testset=" in summary([], run)
+    files.write_text(run.file("history.csv"), "step,val_psnr\n5,31.5\n9,\n")
+    assert "9" in summary([], run) and "31.5" in summary([], run)
+
+
 @pytest.mark.parametrize(("psnr", "warned"), [(-577.0, True), (31.0, False)])
 def test_a_run_below_its_baseline_says_so(tmp_path, psnr, warned):
     run = Run(tmp_path / "s/table2/mae/seed0")

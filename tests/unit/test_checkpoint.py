@@ -46,6 +46,34 @@ def test_a_network_of_ones_own_is_let_through_where_it_is_trusted(trusted):
     assert checkpoint.configuration(state, "weights.pt", [trusted]).model.name == "mine"
 
 
+NESTED = "padding: {{_target_: {}, width: 3}}"
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *("width: 4000", "_convert_: all", "_recursive_: false", "_args_: [4000]", "_width: 5"),
+        NESTED.format("torch.nn.ReLU"),
+    ],
+)
+def test_a_trusted_network_has_options_of_its_own(option):
+    state = {"config": CONFIG.format(f"torch.nn.Conv2d, {option}")}
+    assert checkpoint.configuration(state, "weights.pt", ["torch.nn"]).model.name == "mine"
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *("_partial_: true", "_recursive_: 7", "_convert_: {_target_: os.mkdir}"),
+        NESTED.format("os.mkdir"),
+    ],
+)
+def test_a_trusted_network_is_no_way_to_what_is_not_trusted(option):
+    state = {"config": CONFIG.format(f"torch.nn.Conv2d, {option}")}
+    with refuses(CheckpointError, "model.network"):
+        checkpoint.configuration(state, "weights.pt", ["torch.nn"])
+
+
 @pytest.mark.parametrize("name", ["torch.nnx.Conv2d", "torch.serialization.os.mkdir"])
 def test_what_a_trusted_package_does_not_define_is_not_trusted_with_it(name):
     state = {"config": CONFIG.format(name)}

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from helpers import SRCNN, configured
+from helpers import DNCNN, SRCNN, configured, refuses
 from omegaconf import OmegaConf
 
-from asyrepro.runs import config, parts
+from asyrepro.runs import checks, config, parts
 from asyrepro.runs.jobs import samples
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run
+from asyrepro.system.errors import ConfigError
 from asyrepro.training import checkpoint
 
 
@@ -107,6 +108,41 @@ def test_one_run_has_one_folder_however_it_is_written():
     found = [config.compose([*SR, *overrides]) for overrides in written]
     assert Run.of(found[0]) == Run.of(found[1])
     assert config.identity(config.plain(found[0])) == config.identity(config.plain(found[1]))
+
+
+@pytest.mark.parametrize(("begun", "again"), [("1", "1.0"), ("1.0", "1")])
+def test_equal_numbers_are_one_run_with_one_folder(tmp_path, begun, again):
+    def chosen(number):
+        numbers = [f"recipe.clip={number}", f"task.sigma={number}", f"+recipe.more=[2,{number}]"]
+        cfg = configured(tmp_path, *DNCNN, *numbers)
+        run = Run.of(cfg)
+        return resolve(cfg, run), run
+
+    first, run = chosen(begun)
+    run.folder.mkdir(parents=True)
+    run.config.write_text(config.to_yaml(first))
+    second, same = chosen(again)
+    assert same == run and "recipe.clip=1," in run.row and checks.check_folder(second, same)
+    assert config.identity(second) == config.identity(first) == same.identity
+    third, other = chosen("2")
+    assert other != run
+    with refuses(ConfigError, "task.sigma", "2"):
+        checks.check_folder(third, same)
+
+
+@pytest.mark.parametrize(
+    "name", ["josé", "my (copy)", "x=y", "it's", "a, b", "[x]", "{y}", 'a "b"', "back\\slash"]
+)
+def test_configurations_of_your_own_are_found_in_folders_of_any_name(tmp_path, name):
+    folder = tmp_path / name / "model"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text("defaults: [dncnn]\nname: mine\n")
+    arguments = ["--config-dir", str(folder.parent), "model=mine", "task=denoising", "loss=mae,mse"]
+    given, searched = config.search_path(arguments)
+    with config.composing():
+        jobs = samples([*given, *searched])
+        rows = [Run.of(config.compose(job)).row for job in jobs]
+    assert rows == ["mine,task=denoising"] * 2
 
 
 def test_every_experiment_profile_and_loss_composes():
