@@ -147,9 +147,9 @@ def check_tests(cfg: DictConfig, run: Run, network: nn.Module, task: Task) -> No
         testset = catalogue.test_set(name, **parts.reading_here(task, cfg))
         evaluation.check_sizes(testset, task, cfg.metrics)
         if not any_size:
-            named = zip(testset.names, testset.images, strict=True)
-            sizes = {image.shape: (name, image) for name, image in named}
-            pairs = {name: task.test_pair(image, name) for name, image in sizes.values()}
+            images = zip(testset.images, testset.names, strict=True)
+            sizes = {image.shape: (image, called) for image, called in images}
+            pairs = {called: task.test_pair(image, called) for image, called in sizes.values()}
             check_shapes(network, task, cfg.recipe.patch, pairs)
         if catalogue.is_folder(name):
             check_same_images(run, name, f"test {testset.name}", testset.fingerprint)

@@ -221,7 +221,10 @@ def _choices(cfg: DictConfig) -> tuple[list[str], list[str]]:
 
 @lru_cache(maxsize=64)
 def _composed(overrides: tuple[str, ...]) -> DictConfig:
-    return config.compose(overrides)
+    """What choices of groups, as "model=edsr", and a searchpath compose to."""
+    choices = (item.partition("=") for item in overrides if not item.startswith("hydra."))
+    others = [item for item in overrides if item.startswith("hydra.")]
+    return config.compose([*(f"{key}={config.quoted(name)}" for key, _, name in choices), *others])
 
 
 def _raw(cfg: DictConfig) -> dict:

@@ -17,6 +17,7 @@ from asyrepro.runs.run import Run
 from asyrepro.system.errors import CheckpointError, ConfigError
 from asyrepro.tasks import SuperResolution
 from asyrepro.training import checkpoint
+from asyrepro.training.loop import Trainer
 
 pytestmark = pytest.mark.usefixtures("nowhere")
 
@@ -200,10 +201,14 @@ def test_a_network_whose_weights_no_command_would_load(tmp_path):
         carry_out(cfg, Run(tmp_path / "study" / "table4" / "mae" / "seed0"))
 
 
-def test_a_network_that_takes_patches_but_no_test_image(tmp_path, monkeypatch):
-    """Refused before training, as one of its sizes is no multiple of four."""
-    monkeypatch.setattr(catalogue, "training_set", None)
-    cfg = resolve(configured("model.network", named("Fours"), SR, "runtime.device=cpu"))
+@pytest.mark.parametrize(
+    "looked_at", [("recipe.validate_every=0",), ("testset=null", "table=null")]
+)
+def test_a_network_that_takes_patches_but_no_image(tmp_path, monkeypatch, looked_at):
+    """Refused before training, as the sides of a test or validation image are no multiples of 4."""
+    monkeypatch.setattr(Trainer, "run", None)
+    given = (SR, "runtime.device=cpu", "recipe.whiten=null", *looked_at)
+    cfg = resolve(configured("model.network", named("Fours"), *given))
     with small_images(), refuses(ConfigError, "'tripod'", "(1, 1, 135, 135)"):
         carry_out(cfg, Run(tmp_path / "study" / "table2" / "mae" / "seed0"))
 

@@ -136,9 +136,9 @@ def test_equal_numbers_are_one_run_with_one_folder(tmp_path, begun, again):
 def test_configurations_of_your_own_are_found_in_folders_of_any_name(tmp_path, name):
     folder = tmp_path / name / "model"
     folder.mkdir(parents=True)
-    (folder / "mine.yaml").write_text("defaults: [dncnn]\nname: mine\n")
-    arguments = ["--config-dir", str(folder.parent), "model=mine", "task=denoising", "loss=mae,mse"]
-    given, searched = config.search_path(arguments)
+    (folder / "réseau.yaml").write_text("defaults: [dncnn]\nname: mine\n")
+    chosen = ["model='réseau'", "task=denoising", "loss=mae,mse"]
+    given, searched = config.search_path(["--config-dir", str(folder.parent), *chosen])
     with config.composing():
         jobs = samples([*given, *searched])
         rows = [Run.of(config.compose(job)).row for job in jobs]
