@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from asyrepro.system import devices
 from asyrepro.system.errors import ConfigError
 from asyrepro.system.progress import bar
 from asyrepro.tasks import MARGIN, Task
@@ -55,10 +56,14 @@ def plan(network: nn.Module, task: Task, tile: int | None = None) -> tuple[int, 
 
 
 def run(network: nn.Module, inputs: Tensor, place: Place) -> Tensor:
-    """The network's output for the window of an image that lies at ``place``."""
-    if hasattr(network, "grid") and place != (0, 0, *inputs.shape[-2:]):
-        return network(inputs, place=place)
-    return network(inputs)
+    """The network's output for the window of an image that lies at ``place``.
+
+    ConfigError if it refuses such an input, as one of your own may by its size.
+    """
+    with devices.explained(f"the network refuses an input of {tuple(inputs.shape)}"):
+        if hasattr(network, "grid") and place != (0, 0, *inputs.shape[-2:]):
+            return network(inputs, place=place)
+        return network(inputs)
 
 
 @torch.inference_mode()

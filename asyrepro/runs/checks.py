@@ -16,7 +16,7 @@ from asyrepro.data import catalogue
 from asyrepro.runs import config, evaluation, parts, provenance
 from asyrepro.runs.resolve import have, or_give
 from asyrepro.runs.run import Run, of_study
-from asyrepro.system import files
+from asyrepro.system import devices, files
 from asyrepro.system.errors import ConfigError, DataError
 from asyrepro.tasks import Task
 from asyrepro.training import checkpoint
@@ -76,7 +76,7 @@ def check_fit(cfg: DictConfig, network: nn.Module, task: Task, device: torch.dev
         CheckpointError: no command would load the trained weights.
     """
     checkpoint.check_described(cfg, "the configuration", checkpoint.targets(cfg))
-    with parts.explained(f"the task {cfg.task['_target_']} refuses a black patch"):
+    with devices.explained(f"the task {cfg.task['_target_']} refuses a black patch"):
         inputs, label = parts.black_patches(task, cfg.recipe.patch, device)
     with torch.inference_mode():
         output = evaluation.output_of(network.eval(), inputs, label, "a black patch")
@@ -88,7 +88,7 @@ def _check_loss(cfg: DictConfig, output: Tensor, label: Tensor) -> None:
     criterion = parts.module(cfg.loss.criterion).to(output.device)
     output = output.clone().requires_grad_()  # a tensor of inference mode has no gradient
     name = f"the loss {cfg.loss.name}"
-    with parts.explained(f"{name} refuses patches of {cfg.recipe.patch} pixels"):
+    with devices.explained(f"{name} refuses patches of {cfg.recipe.patch} pixels"):
         loss = criterion(output, label)
     if not isinstance(loss, Tensor):
         found = f"a {type(loss).__name__}"

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from asyrepro import metrics
 from asyrepro.data.decoding import Picture
 from asyrepro.restoration import pictures
-from asyrepro.runs import parts
-from asyrepro.system import files
+from asyrepro.system import devices, files
 from asyrepro.system.errors import ConfigError, DataError
 from asyrepro.system.progress import bar
 from asyrepro.tasks import SuperResolution, Task, check_size
@@ -55,7 +54,7 @@ def output_of(network: nn.Module, inputs: Tensor, label: Tensor, what: str) -> T
     """
     shape = tuple(inputs.shape)
     advice = "; check model.network, model.input, and which sizes of images the network takes"
-    with parts.explained(f"the network refuses {what}, an input of {shape}", advice):
+    with devices.explained(f"the network refuses {what}, an input of {shape}", advice):
         output = network(inputs)
     if isinstance(output, Tensor) and output.shape == label.shape:
         return output

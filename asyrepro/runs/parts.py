@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from asyrepro import whitening
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.runs.config import make
 from asyrepro.system import devices, randomness
-from asyrepro.system.errors import CheckpointError, ConfigError, first_line
+from asyrepro.system.errors import CheckpointError, ConfigError
 from asyrepro.tasks import Task
 from asyrepro.training import checkpoint, distributed
 from asyrepro.training.loop import parameter_groups
@@ -40,20 +39,6 @@ def module(node: DictConfig) -> nn.Module:
     if not isinstance(made, nn.Module):
         raise ConfigError(f"{node['_target_']} makes no torch.nn.Module; check the _target_")
     return made
-
-
-@contextmanager
-def explained(what: str, advice: str = "") -> Iterator[None]:
-    """Within this, what a network, loss or task raises becomes a ConfigError of one sentence.
-
-    Not the end of the memory, of which :func:`asyrepro.system.devices.memory` tells.
-    """
-    try:
-        yield
-    except (ValueError, TypeError, RuntimeError) as error:
-        if devices.is_of_memory(error):
-            raise
-        raise ConfigError(f"{what}: {first_line(error)}{advice}") from error
 
 
 def black_patches(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-from asyrepro.system.errors import ConfigError, UserError
+from asyrepro.system.errors import ConfigError, UserError, first_line
 
 
 def choose(name: str) -> torch.device:
@@ -99,3 +100,17 @@ def is_of_memory(error: Exception) -> bool:
     words = ("allocate memory", "ALLOC_FAILED", "ALLOCATION_FAILED", "out of memory")
     kinds = (torch.cuda.OutOfMemoryError, MemoryError)
     return isinstance(error, kinds) or any(word in str(error) for word in words)
+
+
+@contextmanager
+def explained(what: str, advice: str = "") -> Iterator[None]:
+    """Within this, what a network, loss or task raises becomes a ConfigError of one sentence.
+
+    Not the end of the memory, of which :func:`memory` tells.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, RuntimeError) as error:
+        if is_of_memory(error):
+            raise
+        raise ConfigError(f"{what}: {first_line(error)}{advice}") from error

@@ -13,6 +13,7 @@ from asyrepro.commands import reproduce
 from asyrepro.data import catalogue
 from asyrepro.report import study
 from asyrepro.runs import config, launchers, resolve
+from asyrepro.runs.jobs import samples
 from asyrepro.runs.plan import Plan
 from asyrepro.system.errors import ConfigError
 
@@ -171,7 +172,8 @@ def test_a_new_run_takes_the_precision_of_its_row(planned):
 
 
 def test_a_profile_of_your_own_is_found(tmp_path, monkeypatch, capfd):
-    profile = tmp_path / "own" / "profile" / "mine.yaml"
+    own = tmp_path / "it's (my) own"
+    profile = own / "profile" / "mine.yaml"
     profile.parent.mkdir(parents=True)
     profile.write_text(
         "defaults: [override /budget@_global_.budget: smoke]\n"
@@ -179,9 +181,14 @@ def test_a_profile_of_your_own_is_found(tmp_path, monkeypatch, capfd):
     )
     started = mock.Mock(return_value=75)
     monkeypatch.setattr(reproduce, "_train", started)
-    arguments = ["profile=mine", "--config-dir", f"{tmp_path / 'own'}", f"results={tmp_path}"]
+    arguments = ["profile=mine", "--config-dir", str(own), f"results={tmp_path}"]
+    arguments += ["study='my (first)'"]
     assert reproduce.main([*arguments, "runtime.device=cpu", "runtime.download=false"]) == 75
-    assert {"experiment=table2_srcnn", "loss=mae,mse", "seed=4"} <= set(started.call_args.args[0])
+    _, *asked = started.call_args.args[0]
+    assert {"experiment=table2_srcnn", "loss=mae,mse", "seed=4"} <= set(asked)
+    with config.composing():
+        cfg = config.compose(samples(asked)[0])
+    assert (cfg.profile.name, cfg.study) == ("mine", "my (first)")
 
 
 def test_a_plan_names_the_stand_in_once_for_all_processes(planned, monkeypatch, capfd):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import skimage.color
 import torch
+from helpers import refuses
 from material import blur, noisy_photograph, random_pixels
 from scipy import ndimage
 from torch import nn
@@ -12,6 +13,7 @@ from asyrepro import degradation
 from asyrepro.models import EDSR, SRCNN, DnCNN
 from asyrepro.restoration import restoring as restoration
 from asyrepro.runs import evaluation
+from asyrepro.system.errors import ConfigError
 from asyrepro.tasks import Denoising, SuperResolution
 
 
@@ -31,6 +33,14 @@ def test_a_denoiser_works_channel_by_channel():
         mean = ndimage.uniform_filter(noisy[..., channel].astype(float), 3, mode="constant")
         np.testing.assert_allclose(restored[..., channel], mean, atol=0.501)
     assert np.square(restored - clean).mean() < np.square(noisy - clean).mean() / 2
+
+
+def test_a_network_that_refuses_a_pictures_size():
+    eights = nn.Sequential(nn.PixelUnshuffle(8), nn.PixelShuffle(8))
+    picture = np.full((24, 16, 1), 100, np.uint8)
+    assert (restoration.restore(picture, eights, Denoising(25)) == 100).all()
+    with refuses(ConfigError, "(1, 1, 20, 16)"):
+        restoration.restore(picture[:20], eights, Denoising(25))
 
 
 @pytest.mark.parametrize("bands", ["grey", "rgb"])
