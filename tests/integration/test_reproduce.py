@@ -63,7 +63,7 @@ def test_a_run_that_fails_is_reported_and_the_others_are_kept(tmp_path, monkeypa
     monkeypatch.setattr(study, "build", mock.Mock(side_effect=AssertionError))
     status, output, errors = run()
     assert status == 0 and counts(output) == [2, 2, 0] and "report study=s" in output
-    monkeypatch.setattr(study, "build", lambda folder: None)  # it has been seen to work
+    monkeypatch.setattr(study, "build", lambda folder, data: None)  # it has been seen to work
 
     # Finished on another device: said before the rest is trained, as their changes are not paired.
     rows = tmp_path / "s" / "table2" / "mae" / "seed0" / "rows.csv"
@@ -90,7 +90,7 @@ def test_a_run_that_fails_is_reported_and_the_others_are_kept(tmp_path, monkeypa
     later = rows.rename(rows.with_name("later"))
     reports = []
 
-    def report(folder):
+    def report(folder, data):
         reports.append(folder)
         if later.exists():
             later.rename(rows)
