@@ -20,7 +20,7 @@ from asyrepro.runs import checks, config, evaluation, parts, profiles
 from asyrepro.runs.execution import Job
 from asyrepro.runs.resolve import INTERVALS, resolve
 from asyrepro.runs.run import Run
-from asyrepro.system import files, locks
+from asyrepro.system import devices, files, locks
 from asyrepro.system.errors import ConfigError, say
 from asyrepro.training import graphs
 from asyrepro.training.loop import HISTORY
@@ -43,6 +43,7 @@ def sentence(runs: Iterable[tuple[DictConfig, Run]], at_once: int = 1) -> str:
                 recorded, measured = recorded + bool(before), measured + (not before)
             a_step, evaluating = known[key]
             seconds += a_step * cfg.recipe.steps + evaluating
+    devices.give_back_memory()  # the runs may be other processes
     basis = [f"{measured} by {BRIEF} s of steps here"] * bool(measured)
     basis += [f"{recorded} by finished runs"] * bool(recorded)
     side = f", {at_once} runs at once" if at_once > 1 else ""

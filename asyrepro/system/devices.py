@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -36,6 +37,8 @@ def choose(name: str) -> torch.device:
             f"device is {name}, but there are only {torch.cuda.device_count()} CUDA devices here, "
             "counted from cuda:0"
         )
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # where streams and compiled kernels go
     return device
 
 
@@ -71,10 +74,13 @@ def name_of(device: torch.device) -> str:
 
 
 def give_back_memory() -> None:
-    """Return what was freed to the system, which glibc keeps where a smaller block lies above it.
+    """Return what was freed to the system and to the GPU, so that other processes can have it.
 
-    joblib replaces a worker that has grown by 300 MB, with a warning, and the new one imports anew.
+    glibc keeps it where a smaller block lies above it, and joblib replaces a worker that has grown
+    by 300 MB, with a warning; the new one imports anew.
     """
+    gc.collect()  # networks that refer to themselves
+    torch.cuda.empty_cache()  # nothing where CUDA was not used
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
 

@@ -21,9 +21,16 @@ KNOWN = ("asyrepro", "torch")  # packages whose modules can be captured
 EAGER = 3  # steps before the capture, which choose convolutions and make the optimiser's state
 
 
-def can_capture(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether the optimiser's counts can be tensors on the GPU, as a graph needs them."""
-    return "capturable" in optimizer.defaults or getattr(optimizer, "capturable", False)
+def can_capture(
+    optimizer: torch.optim.Optimizer, scheduler: torch.optim.lr_scheduler.LRScheduler
+) -> bool:
+    """Whether a graph of the step stays right.
+
+    The optimiser's counts must be tensors on the GPU, and nothing of it may change but its rates: a
+    momentum that the schedule changes would stay as captured.
+    """
+    counts = "capturable" in optimizer.defaults or getattr(optimizer, "capturable", False)
+    return counts and not getattr(scheduler, "cycle_momentum", False)
 
 
 def are_known(*modules: nn.Module) -> bool:
@@ -42,10 +49,14 @@ def captured(
             changes tensors in place.
         optimizer: whose step this is; its rates may change from step to step.
     """
+    device = optimizer.param_groups[0]["params"][0].device
     for group in optimizer.param_groups:
         if "capturable" in group:
             group["capturable"] = True
-    graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    for state in optimizer.state.values():  # of a run begun without a graph
+        if torch.is_tensor(count := state.get("step")):
+            state["step"] = count.to(device, torch.float32)
+    graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream(device)
     rates: list[Tensor] = []
     places: list[Tensor] = []
     calls = 0
@@ -54,8 +65,8 @@ def captured(
         nonlocal calls
         calls += 1
         if not rates:
-            rates.extend(torch.empty((), device=batch[0].device) for _ in optimizer.param_groups)
-        with _as_tensors(optimizer, rates):
+            rates.extend(torch.empty((), device=device) for _ in optimizer.param_groups)
+        with torch.cuda.device(device), _as_tensors(optimizer, rates):
             if calls <= EAGER:
                 side.wait_stream(torch.cuda.current_stream())
                 with torch.cuda.stream(side):
@@ -66,9 +77,9 @@ def captured(
                 places.extend(map(torch.clone, batch))  # which keeps their layouts
                 with torch.cuda.graph(graph):
                     step(*places)  # is recorded, and not carried out
-        for place, tensor in zip(places, batch, strict=True):
-            place.copy_(tensor)
-        graph.replay()
+            for place, tensor in zip(places, batch, strict=True):
+                place.copy_(tensor)
+            graph.replay()
 
     return run
 

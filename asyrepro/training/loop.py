@@ -8,6 +8,7 @@ is due.
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import time
@@ -92,18 +93,12 @@ class Trainer:
         self.folder = Path(self.folder)
         self.device = torch.device(self.device)
         self.total = torch.zeros((), device=self.device)  # of the losses since the last log line
-        self.average = None
-        if self.ema is not None:
-            self.average = torch.optim.swa_utils.AveragedModel(
-                self.network,
-                multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(self.ema),
-                use_buffers=True,
-            )
+        self.average = None if self.ema is None else copy.deepcopy(self.network)
 
     @property
     def trained(self) -> nn.Module:
         """The network whose weights count: the running average if there is one."""
-        return self.network if self.average is None else self.average.module
+        return self.network if self.average is None else self.average
 
     def run(self) -> nn.Module:
         """Train from where the folder's checkpoint left off to the last step.
@@ -137,7 +132,7 @@ class Trainer:
                 advance(inputs, label)
                 self.scheduler.step()
                 if self.average is not None:
-                    self.average.update_parameters(self.network)
+                    self._average()
                 self.step += 1
                 bar.update()
 
@@ -173,7 +168,8 @@ class Trainer:
             return self.criterion(output.float(), label)
 
         if self.compile:
-            loss_of = torch.compile(loss_of)
+            torch.compiler.reset()  # which counts the variants of all runs of a process together
+            loss_of = torch.compile(loss_of, dynamic=False)
 
         def advance(inputs: Tensor, label: Tensor) -> None:
             loss = loss_of(inputs, label)
@@ -188,9 +184,24 @@ class Trainer:
         if graph is None:
             graph = graphs.are_known(self.network, self.criterion)
         cuda = self.device.type == "cuda" and torch.cuda.is_available()
-        if graph and cuda and distributed.size() == 1 and graphs.can_capture(self.optimizer):
+        can = graphs.can_capture(self.optimizer, self.scheduler)
+        if graph and can and cuda and distributed.size() == 1:
             return graphs.captured(advance, self.optimizer)
         return advance
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Move the average towards the weights, and to those of the first step; counts are taken.
+
+        torch's AveragedModel counts its updates on the host, and so waits for the GPU at each.
+        """
+        share = 1 - self.ema if self.step else 1.0
+        averages, current = (n.state_dict().values() for n in (self.average, self.network))
+        for average, value in zip(averages, current, strict=True):
+            if value.is_floating_point():
+                average.lerp_(value, share)
+            else:
+                average.copy_(value)
 
     def _check_finite(self, rate: float) -> None:
         # The largest absolute value is finite only if all values are; to find it is fast.
@@ -281,6 +292,8 @@ class Trainer:
         except ValueError:  # other parameters
             raise earlier from None
         if self.average is not None:
+            if "n_averaged" in state["average"]:
+                raise earlier
             self.average.load_state_dict(state["average"])
         self.criterion.load_state_dict(state["criterion"])
         self.scheduler.load_state_dict(state["scheduler"])

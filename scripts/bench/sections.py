@@ -73,7 +73,7 @@ def losses(device: torch.device, _: Path) -> list[dict]:
 
     On the CPU in CPU seconds of one thread, which other work on the machine changes little.
     """
-    compiled = {name: torch.compile(criterion) for name, criterion in LOSSES.items()}
+    compiled = {name: torch.compile(criterion, dynamic=False) for name, criterion in LOSSES.items()}
     lines = []
     for shape in ((16, 1, 96, 96), (4, 3, 192, 192)):
         output = torch.rand(shape, device=device, requires_grad=True)

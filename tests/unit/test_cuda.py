@@ -6,6 +6,7 @@ ASYREPRO_TEST_DEVICE=cpu rehearses it without one: the CPU is compared with itse
 import copy
 import math
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,7 @@ from asyrepro.data.sampler import PatchSampler
 from asyrepro.runs import config, evaluation, parts
 from asyrepro.runs.resolve import resolve
 from asyrepro.system import devices
+from asyrepro.training import graphs
 from asyrepro.training.loop import Trainer
 
 DEVICE = torch.device(os.environ.get("ASYREPRO_TEST_DEVICE", "cuda"))
@@ -141,12 +143,19 @@ def test_patches_and_noise(setup):
     )
     assert torch.equal(a, b.cpu())
     if setup.task.draws:
-        x, y = next(two)
-        noise = setup.task.degraded(x) - y
+        drawn = [next(two) for _ in range(32)]
+        noise = torch.cat([setup.task.degraded(x) - y for x, y in drawn])
         assert noise.std().item() * 255 == pytest.approx(setup.task.sigma, rel=0.02)
 
 
-def test_a_run_in_two_parts_ends_as_one_run(setup, tmp_path):
+@pytest.fixture
+def same_kernels(monkeypatch):
+    """Convolutions are not chosen by measurement: the same kernels every time."""
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    monkeypatch.setattr(devices, "measured_convolutions", lambda on=True: nullcontext())
+
+
+def test_a_run_in_two_parts_ends_as_one_run(setup, tmp_path, same_kernels):
     setup.trainer(tmp_path / "whole", 12).run()
     setup.trainer(tmp_path / "parts", 6, total=12).run()
     found = [setup.trainer(tmp_path / name, 12) for name in ("whole", "parts")]
@@ -159,15 +168,24 @@ def test_a_run_in_two_parts_ends_as_one_run(setup, tmp_path):
     assert relative(networks[1].parameters(), networks[0].parameters()) <= limit
 
 
+def change(run):
+    """What a training changes of the weights."""
+    before = [p.detach().clone() for p in run.network.parameters()]
+    return [p.detach() - b for p, b in zip(run.run().parameters(), before, strict=True)]
+
+
 @on_cuda_alone
 @pytest.mark.parametrize("amp", [False, True])
-def test_twenty_steps_as_a_graph_are_twenty_steps(setup, tmp_path, amp):
-    networks = [
-        setup.trainer(tmp_path / str(graph), 20, graph=graph, amp=amp).run()
-        for graph in (False, True)
-    ]
-    limit = 1e-5 if setup.name != "dphsir" and not amp else 1e-3
-    assert relative(networks[1].parameters(), networks[0].parameters()) <= limit
+def test_steps_as_a_graph_are_the_same_steps(setup, tmp_path, amp, same_kernels, monkeypatch):
+    # DnCNN's first steps are chaotic: gradients that differ by 1e-7 change six by a tenth, with
+    # amp by a third. Of EDSR's twenty with amp it is a twentieth, of the others' 3e-4 at most.
+    steps, limit = (6, 0.5) if setup.name == "dncnn" else (20, 0.2 if amp else 0.01)
+    changes = []
+    for plain in (3, steps):  # of all steps, the later ones being replayed
+        monkeypatch.setattr(graphs, "EAGER", plain)
+        run = setup.trainer(tmp_path / str(plain), steps, graph=True, amp=amp)
+        changes.append(change(run))
+    assert relative(*changes) <= limit
 
 
 @pytest.mark.parametrize("loss", sorted(path.stem for path in LOSSES.glob("*.yaml")))
@@ -180,8 +198,9 @@ def test_every_loss_trains(tmp_path, loss):
 
 
 @on_cuda_alone
-def test_no_step_waits_for_the_gpu(setup, tmp_path, monkeypatch):
-    run = setup.trainer(tmp_path, 12)
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_no_step_waits_for_the_gpu(setup, tmp_path, ema):
+    run = setup.trainer(tmp_path, 12, ema=ema)
     steps, step, finite = [], run.scheduler.step, run._check_finite
 
     def counted():
@@ -204,11 +223,13 @@ def test_no_step_waits_for_the_gpu(setup, tmp_path, monkeypatch):
 
 @on_cuda_alone
 def test_a_compiled_step_is_the_same_step(setup, tmp_path):
-    networks = [
-        setup.trainer(tmp_path / str(compiled), 6, compile=compiled).run()
-        for compiled in (False, True)
-    ]
-    assert relative(networks[1].parameters(), networks[0].parameters()) < 1e-3
+    changes = []
+    for compiled in (False, True):
+        run = setup.trainer(tmp_path / str(compiled), 1, compile=compiled)
+        run.optimizer = torch.optim.SGD(run.network.parameters(), lr=1.0)  # the gradient itself
+        run.scheduler = torch.optim.lr_scheduler.ConstantLR(run.optimizer, 1)
+        changes.append(change(run))
+    assert relative(*changes) < 2e-3
 
 
 @on_cuda_alone

@@ -3,6 +3,7 @@
 import math
 import random
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from unittest import mock
 
 import numpy as np
@@ -163,10 +164,11 @@ def test_a_captured_step_takes_each_batch_and_rate_once(monkeypatch):
 
     for name, stand_in in {
         "CUDAGraph": lambda: graph,
-        "Stream": mock.MagicMock,
+        "Stream": lambda device: mock.MagicMock(),
         "current_stream": mock.MagicMock,
         "stream": lambda stream: nullcontext(),
         "graph": capture,
+        "device": lambda device: nullcontext(),
     }.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
 
@@ -206,6 +208,29 @@ def test_a_captured_step_takes_each_batch_and_rate_once(monkeypatch):
         ends.append(one.detach())
     assert graph.replay is not None
     torch.testing.assert_close(*ends)
+
+
+def test_a_step_is_captured_only_if_the_schedule_changes_rates_alone():
+    optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=1.0)
+    cycle = partial(torch.optim.lr_scheduler.OneCycleLR, optimizer, max_lr=1.0, total_steps=9)
+    assert graphs.can_capture(optimizer, cycle(cycle_momentum=False))
+    assert not graphs.can_capture(optimizer, cycle())  # Adam's first beta
+    plain = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    assert not graphs.can_capture(plain, torch.optim.lr_scheduler.ConstantLR(plain))
+
+
+def test_every_run_of_a_process_is_compiled(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
+    compiled = []
+
+    def backend(module, inputs):
+        compiled.append(module)
+        return module
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    for number in range(4):
+        trainer(tmp_path / str(number), steps=2, compile=True).run()
+    assert len(compiled) == 4
 
 
 def test_layers_with_a_learning_rate_of_their_own():
