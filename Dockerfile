@@ -8,6 +8,8 @@ FROM ${BASE}
 ARG TORCH="--index-url https://download.pytorch.org/whl/cpu torch torchvision"
 ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1
 WORKDIR /asyrepro
+# git: for the commit that a run records, and for tests.
+RUN apt-get update && apt-get install --yes --no-install-recommends git && rm -rf /var/lib/apt/lists/*
 RUN if [ -n "$TORCH" ]; then pip install $TORCH; fi
 COPY pyproject.toml README.md ./
 COPY asyrepro ./asyrepro

@@ -75,7 +75,8 @@ def captured(
                 return
             if not places:
                 places.extend(map(torch.clone, batch))  # which keeps their layouts
-                with torch.cuda.graph(graph):
+                # Other threads, as a DataLoader's, may go on with what no capture allows.
+                with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                     step(*places)  # is recorded, and not carried out
             for place, tensor in zip(places, batch, strict=True):
                 place.copy_(tensor)

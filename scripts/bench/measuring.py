@@ -118,7 +118,7 @@ class Setup:
 
     def __init__(self, name: str, device: torch.device, *more: str, profile: str = "quick"):
         overrides = [f"experiment={NETWORKS[name]}", f"profile={profile}", *more]
-        overrides.append("dataset=bundled")
+        overrides += ["dataset=bundled", f"runtime.device={device}"]
         self.cfg = resolve(config.compose(overrides))
         self.recipe = recipe = self.cfg.recipe
         self.device = device

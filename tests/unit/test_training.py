@@ -157,7 +157,7 @@ def test_a_captured_step_takes_each_batch_and_rate_once(monkeypatch):
     graph, capturing = Recorded(), []
 
     @contextmanager
-    def capture(graph):
+    def capture(graph, **_):
         capturing.append(graph)
         yield
         capturing.pop()
