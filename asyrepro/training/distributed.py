@@ -27,10 +27,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from asyrepro.system import randomness
 from asyrepro.system.errors import ConfigError, UserError
 from asyrepro.training import stopping
 
 TIMEOUT = timedelta(hours=12)  # the others wait while the first process evaluates
+CPU = torch.device("cpu")
 ASKED_EVERY = 10  # steps between two questions whether one of the processes has to end
 
 
@@ -181,19 +183,24 @@ def check(batch: int, loss: Callable[[], object]) -> None:
             f"{size()} processes cannot share a batch of {batch} equally; "
             f"start as many as divide it ({good}), or change recipe.batch"
         )
-    before = _random_states()
+    kept, before = randomness.state(CPU), _random_states()
     with torch.random.fork_rng():
-        loss()
-        after = _random_states()
-    if not all(map(torch.equal, before, after)):
+        try:
+            loss()
+            after = _random_states()
+        finally:
+            randomness.restore(kept, CPU)
+    if after != before:
         raise ConfigError(
             "this loss draws random numbers for the whole batch, so several processes would not "
             "compute what one does: train it with one process"
         )
 
 
-def _random_states() -> list[Tensor]:
-    return [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+def _random_states() -> list:
+    """The states of all generators, PyTorch's, Python's and NumPy's, as values to compare."""
+    states = [*randomness.state(CPU).values(), *torch.cuda.get_rng_state_all()]
+    return [state.tolist() if isinstance(state, Tensor) else state for state in states]
 
 
 def parallel(network: nn.Module) -> nn.Module:

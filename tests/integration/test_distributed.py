@@ -2,13 +2,16 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from helpers import refuses
 from torch import nn
 
 from asyrepro.losses import AsymmetricLoss
@@ -16,7 +19,7 @@ from asyrepro.runs import config
 from asyrepro.runs.execution import carry_out
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run
-from asyrepro.system import files
+from asyrepro.system import files, randomness
 from asyrepro.system.errors import ConfigError
 from asyrepro.training import checkpoint, distributed, stopping
 from asyrepro.training.loop import CHECKPOINT, HISTORY, Trainer
@@ -136,6 +139,18 @@ def state(folder):
 
 def largest_difference(a, b):
     return max((a[key] - b[key]).abs().max().item() for key in a)
+
+
+@pytest.mark.parametrize("draw", [lambda: torch.rand(()), random.random, np.random.rand])
+def test_a_loss_that_draws_is_refused_whatever_it_draws_from(monkeypatch, draw):
+    monkeypatch.setattr(distributed, "size", lambda: 2)
+    randomness.seed(0)
+    first = draw()
+    randomness.seed(0)
+    with refuses(ConfigError, "random"):
+        distributed.check(4, draw)
+    assert draw() == first  # the training draws as if nothing had been tried
+    distributed.check(4, lambda: None)
 
 
 @pytest.mark.parametrize("folder", ["two", "one-two", "two-one"])
