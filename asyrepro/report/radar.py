@@ -155,8 +155,8 @@ def of_frame(frame: pd.DataFrame, heading: str, base: str | None = None) -> Figu
         base: a loss; a second row of charts then shows the others' changes from it.
 
     Raises:
-        DataError: a column is missing, there are no rows or no numbers, a row has no loss or image,
-            the base has no rows, or nothing else has.
+        DataError: a column is missing, there are no rows or no numbers, a row has no loss or image
+            or a text in a column of numbers, the base has no rows, or nothing else has.
     """
     lacking = [name for name in ("loss", "image") if name not in frame.columns]
     if lacking:
@@ -167,6 +167,8 @@ def of_frame(frame: pd.DataFrame, heading: str, base: str | None = None) -> Figu
         if (nameless := frame[name].isna().to_numpy()).any():
             raise DataError(f"row {nameless.argmax() + 1} has no {name}: fill it in")
     frame = frame.astype({"loss": str, "image": str})
+    for name in frame.columns.difference(["loss", "image"]):
+        _check_numbers(frame[name])
     metrics = [c for c in frame.select_dtypes("number").columns if c not in ("seed", "table")]
     if not metrics:
         raise DataError("no column of numbers (psnr, ssim, ...) beside loss and image")
@@ -193,6 +195,19 @@ def of_frame(frame: pd.DataFrame, heading: str, base: str | None = None) -> Figu
         others = [loss for loss in losses if loss != base]
         rows.append(row(f"Change against {loss_title(base)} (tinted: better)", others, base))
     return draw(heading, [], images, rows)
+
+
+def _check_numbers(column: pd.Series) -> None:
+    """DataError if a column holds texts among at least as many numbers."""
+    numbers = pd.to_numeric(column, errors="coerce")
+    texts = (numbers.isna() & column.notna()).to_numpy()
+    if 0 < texts.sum() <= numbers.count():
+        row = texts.argmax()
+        raise DataError(
+            f"row {row + 1} has {column.iloc[row]!r} in the column {column.name}, whose other rows "
+            "have numbers: write a number, leave the field empty, or name the columns to draw "
+            "(metrics=)"
+        )
 
 
 # ------------------------------------------------------------------------------------ the drawing

@@ -28,7 +28,10 @@ INTEGERS = ("table", "seed", "iterations")
 FLOATS = (*METRICS, "psnr_y", "ssim_y", *FURTHER)
 ROW_KEY = ["table", "testset", "model", "dataset", "variant", "loss", "seed", "image"]
 
-GAPS = ("nan", "NaN", "NA", "N/A")  # of numbers, as other programs write them
+GAPS = (  # of numbers, as other programs write them: those that pandas.read_csv knows
+    *("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
+    *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+)
 BASES = ("mae", "mse")
 PAPER_LOSSES = ("mae", "mse", "asy_mae", "asy_mse")
 CONTROLS = tuple(

@@ -173,6 +173,7 @@ def test_radar_of_a_table_of_ones_own():
         ({"loss": ["a"], "image": ["x"], "psnr": [1.0]}, "a", "base=a"),
         ({"loss": ["a", None], "image": ["x", "x"], "psnr": 1.0}, None, "row 2 .*loss"),
         ({"loss": ["a"], "image": [np.nan], "psnr": [1.0]}, None, "row 1 .*image"),
+        ({"loss": "a", "image": ["x", "y"], "ssim": 1.0, "psnr": ["3", "-"]}, None, "row 2 .*psnr"),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused(columns, base, name):
@@ -290,10 +291,13 @@ def test_the_command_draws_a_table_of_ones_own(tmp_path, capsys):
 
 def test_losses_and_images_may_be_called_as_gaps_are_written(tmp_path, capsys):
     table = tmp_path / "mine.csv"
-    table.write_text("loss,image,psnr\nNA,null,30\nNA,nan,31\nTV,null,nan\nTV,nan,31.5\n")
+    table.write_text(
+        "loss,image,psnr,ssim,note\n"
+        "NA,null,30,n/a,a\nNA,nan,31,0.9,b\nTV,null,nan,0.8,c\nTV,nan,31.5,0.7,d\n"
+    )
     assert door("radar", str(table), "base=NA") == 0
     text = (tmp_path / "mine.svg").read_text()
-    assert all(f">{name}<" in text for name in ("NA", "TV", "null", "nan"))
+    assert all(f">{name}<" in text for name in ("NA", "TV", "null", "nan", "PSNR (dB)", "SSIM"))
     table.write_text("loss,image,psnr\nNA,null,30\n,null,31\n")
     assert door("radar", str(table)) == 2
     assert "loss" in capsys.readouterr().err

@@ -16,6 +16,16 @@ from asyrepro.system.errors import DataError, UserError
 HEAD = ",".join(results.COLUMNS)
 
 
+@pytest.mark.parametrize("gap", ["n/a", "NULL", "null", "#N/A", "<NA>", "None", "-nan", "NaN", ""])
+def test_a_gap_as_other_programs_write_it_leaves_a_column_of_numbers(tmp_path, gap):
+    path = tmp_path / "mine.csv"
+    path.write_text(f"image,psnr,note\nx,30.5,{gap}\n{gap or 'y'},{gap},b\n")
+    frame = results.read_table(path, names=["image"])
+    assert frame["psnr"].dtype == float and frame["psnr"].isna().tolist() == [False, True]
+    assert frame["image"][1] == (gap or "y")
+    assert frame["note"].fillna("").tolist() == [gap, "b"]
+
+
 def study(folder):
     """Two losses of Table 5 and a baseline in run folders, and a run of another test set."""
     for loss in ("asy_mae", "mae"):
