@@ -152,7 +152,9 @@ def configuration(state: dict, path: Path | str, trusted: Collection[str] = ()) 
         )
     try:
         cfg = _parsed(state["config"])
-        lacking = [name for name in NEEDED if OmegaConf.select(cfg, name) is None]
+        found = {name: OmegaConf.select(cfg, name) for name in NEEDED}
+        described = {name: OmegaConf.is_dict(found[name]) for name in OURS}
+        lacking = [name for name in NEEDED if found[name] is None or not described.get(name, True)]
     except Exception as error:  # yaml's and OmegaConf's are many
         raise CheckpointError(
             f"{path} holds no readable configuration ({_reason(error)}); copy it again"
