@@ -304,7 +304,7 @@ def below_baseline(metrics: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns of ``WHERE``, loss, seed, psnr, baseline (its name) and baseline_psnr, dB, over the
-        images that both have; empty where every run is above.
+        images that both have and of which the input is not exact; empty where every run is above.
     """
     rows = metrics.assign(
         table=blank(metrics["table"]),
@@ -315,6 +315,7 @@ def below_baseline(metrics: pd.DataFrame) -> pd.DataFrame:
     inputs = rows[rows["seed"].isna()]
     runs = results.of_runs(rows)
     keys = [*WHERE, "image"]
+    inputs = inputs[inputs["psnr"] != np.inf]
     both = runs.merge(inputs[[*keys, "loss", "psnr"]], on=keys, suffixes=("", "_of_input"))
     groups = both.groupby([*WHERE, "loss", "seed", "loss_of_input"], sort=False, dropna=False)
     means = groups[["psnr", "psnr_of_input"]].mean().reset_index()

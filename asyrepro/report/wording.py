@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pandas as pd
@@ -10,6 +11,7 @@ from asyrepro.data import STAND_IN
 
 MINUS = "\u2212"  # a true minus sign
 NOTHING = "\u2013"  # an en dash, where a number is missing
+INFINITE = "\u221e"
 DIVERGED = "diverged"
 LARGE = 1e3  # from here on a number is that of runs that failed, and its size says nothing
 
@@ -17,10 +19,13 @@ LARGE = 1e3  # from here on a number is that of runs that failed, and its size s
 def number(value: float, decimals: int, sign: bool = False, unit: str = "") -> str:
     """Text of a number with a true minus sign, a dash where it is missing; zero has no sign.
 
-    From :data:`LARGE` on it is :data:`DIVERGED`. ``unit`` is put behind a number alone.
+    From :data:`LARGE` on it is :data:`DIVERGED`, but the PSNR of an image without error is
+    infinite. ``unit`` is put behind a number alone.
     """
     if pd.isna(value):
         return NOTHING
+    if value == math.inf:
+        return "+" * sign + INFINITE + unit
     if abs(value) >= LARGE:
         return DIVERGED
     value = round(value, 9)  # sums in another order must not be rounded another way
@@ -42,9 +47,8 @@ def interval(lower: float, upper: float, decimals: int, sign: bool = True) -> st
     """``[-0.100, +0.200]``, empty where there is none, ``[diverged]`` where a bound is."""
     if pd.isna(lower):
         return ""
-    if max(abs(lower), abs(upper)) >= LARGE:
-        return f"[{DIVERGED}]"
-    return f"[{number(lower, decimals, sign)}, {number(upper, decimals, sign)}]"
+    bounds = [number(bound, decimals, sign) for bound in (lower, upper)]
+    return f"[{DIVERGED if DIVERGED in bounds else ', '.join(bounds)}]"
 
 
 def change(row, decimals: int) -> str:

@@ -291,3 +291,15 @@ def test_a_run_below_its_baseline_says_so(tmp_path, psnr, warned):
     files.write_text(run.baseline("set5"), results.to_csv([row | {"psnr": 30.25}]))
     said = summary([row | {"psnr": psnr}], run)
     assert f"{psnr:.2f}" in said and ("30.25" in said) == warned
+
+
+@pytest.mark.parametrize(("psnr", "warned"), [(29.0, True), (31.0, False)])
+def test_an_exact_degraded_image_is_no_baseline(tmp_path, psnr, warned):
+    run = Run(tmp_path / "s/table2/mae/seed0")
+    flat, bird = ({"testset": "set5", "image": name} for name in ("flat", "bird"))
+    degraded = [flat | {"psnr": math.inf}, bird | {"psnr": 30.25}]
+    files.write_text(run.baseline("set5"), results.to_csv(degraded))
+    said = summary([flat | {"psnr": 60.0}, bird | {"psnr": psnr}], run)
+    assert ("30.25" in said) == warned
+    files.write_text(run.baseline("set5"), results.to_csv(degraded[:1]))
+    assert "inf" not in summary([flat | {"psnr": 60.0}], run)

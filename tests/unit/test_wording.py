@@ -18,6 +18,9 @@ from asyrepro.report import grid, wording
         (-1000, 3, False, "diverged"),
         (999.94, 1, True, "+999.9"),
         (float("nan"), 2, True, "\u2013"),
+        (float("inf"), 2, False, "\u221e"),
+        (float("inf"), 2, True, "+\u221e"),
+        (-float("inf"), 2, False, "diverged"),
     ],
 )
 def test_numbers_as_text(value, decimals, sign, text):
@@ -29,6 +32,7 @@ def test_intervals():
     assert wording.interval(1.05, 1.15, 2, sign=False) == "[1.05, 1.15]"
     assert wording.interval(float("nan"), float("nan"), 3) == ""
     assert wording.interval(-8.7e12, 0.1, 3) == "[diverged]"
+    assert wording.interval(0.1, float("inf"), 3) == "[+0.100, +\u221e]"
 
 
 def test_a_grid_in_markdown():
