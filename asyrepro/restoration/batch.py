@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
 from typing import Protocol
@@ -141,7 +142,9 @@ def _with_sigma(task: Task, options: Options, pixels: np.ndarray) -> Task:
     sigma = options.sigma
     if sigma is None:
         sigma = restoring.estimated_sigma(pixels, options.white)
-    return Denoising(sigma, task.mode, task.noise_map)
+    told = copy.copy(task)
+    told.sigma = check_sigma(sigma)
+    return told
 
 
 def _about_sigma(task: Denoising, options: Options, told: list[Denoising]) -> str:
@@ -152,11 +155,16 @@ def _about_sigma(task: Denoising, options: Options, told: list[Denoising]) -> st
     else:
         note = " to ".join(dict.fromkeys(f"{level:.1f}" for level in (levels[0], levels[-1])))
         note = f"sigma {note} (estimated)"
-    if {round(level, 1) for level in levels} == {task.sigma}:
+    if all(task.lowest <= round(level, 1) <= task.highest for level in levels):
         return note
     if task.noise_map:
-        return f"{note}; the network is told so, but was trained with {task.sigma:g} only"
-    return f"{note}; the network removes what it was trained with, sigma {task.sigma:g}"
+        return f"{note}; the network is told so, but was trained with {_trained(task)} only"
+    return f"{note}; the network removes what it was trained with, sigma {_trained(task)}"
+
+
+def _trained(task: Denoising) -> str:
+    """The noise levels that a network was trained with: ``25`` or ``0 to 55``."""
+    return " to ".join(dict.fromkeys(f"{level:g}" for level in (task.lowest, task.highest)))
 
 
 def plan(options: Options) -> list[tuple[Path, Path]]:
@@ -236,5 +244,5 @@ def check(options: Options, task: Task) -> None:
 
 def purpose(task: Task) -> str:
     if isinstance(task, Denoising):
-        return f"denoises, trained with sigma {task.sigma:g}"
-    return f"enlarges {task.scale} times" if task.scale > 1 else "restores, trained on pairs"
+        return f"denoises, trained with sigma {_trained(task)}"
+    return f"enlarges {task.scale} times" if task.scale > 1 else f"restores {task.baseline} images"

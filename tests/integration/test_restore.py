@@ -18,7 +18,7 @@ from asyrepro.models import EDSR, DnCNN, GRUNet
 from asyrepro.restoration import pictures
 from asyrepro.restoration import restoring as restoration
 from asyrepro.runs import parts
-from asyrepro.tasks import Denoising, SuperResolution
+from asyrepro.tasks import Denoising, Jpeg, SuperResolution
 from asyrepro.training import checkpoint
 
 NETWORKS = {  # what a small network's configuration says of it
@@ -28,18 +28,31 @@ NETWORKS = {  # what a small network's configuration says of it
 }
 
 
-def save_weights(path, network, task, half=False):
-    """A weights file as a training leaves it: the setting ``checkpoint=`` that names it."""
-    name, kind = type(network).__name__, type(task).__name__
-    options = ("scale", "mode", "enlarged") if kind == "SuperResolution" else (
-        "sigma", "mode", "noise_map",
-    )  # fmt: skip
+OPTIONS = {  # and a task's
+    SuperResolution: ("scale", "mode", "enlarged"),
+    Denoising: ("sigma", "mode", "noise_map"),
+    Jpeg: ("quality", "mode"),
+}
+
+
+class Inverting(Denoising):
+    """A task of one's own, whose networks are given negatives."""
+
+    def prepared(self, degraded):
+        return 1 - super().prepared(degraded)
+
+
+def save_weights(path, network, task, half=False, **changes):
+    """A weights file as a training leaves it, whose task may have other options: the setting
+    ``checkpoint=`` that names it."""
+    name, kind = type(network).__name__, type(task)
+    options = {option: getattr(task, option) for option in OPTIONS[kind]}
     cfg = {
         "model": {
             "name": name.lower(),
             "network": {"_target_": f"asyrepro.models.{name}", **NETWORKS[name]},
         },
-        "task": {"_target_": f"asyrepro.tasks.{kind}", **{o: getattr(task, o) for o in options}},
+        "task": {"_target_": f"asyrepro.tasks.{kind.__name__}", **options, **changes},
         "dataset": {"name": "bundled"},
         "loss": {"name": "mae"},
         "seed": 0,
@@ -109,6 +122,28 @@ def test_the_estimate_is_printed_and_a_mismatch_noted(keep, tmp_path):
     ):
         assert_names(restored(path, *arguments), *names)
     assert restored(path, keep, "sigma=25").endswith("sigma 25 (given)")  # no mismatch
+
+
+@pytest.mark.parametrize("noise_map", [False, True])
+def test_a_blind_denoiser_was_trained_with_a_range_of_levels(noise_map, tmp_path):
+    path = tmp_path / "noisy.png"
+    Image.fromarray(noisy_photograph(12)[1]).save(path)
+    network = GRUNet(2) if noise_map else DnCNN(2, 1)
+    task = Denoising(noise_map=noise_map)
+    blind = save_weights(tmp_path / "blind.pt", network, task, sigma=[5, 55])
+    for level in (5, 40, 55):
+        assert restored(path, blind, f"sigma={level}").endswith(f"sigma {level} (given)")
+    for level in (3, 70):
+        assert_names(restored(path, blind, f"sigma={level}"), f"sigma {level}", "5 to 55")
+
+
+def test_a_denoising_task_of_ones_own_prepares_what_the_network_is_given(tmp_path):
+    pixels = random_pixels(1)
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "a.png")
+    own = {"_target_": f"{__name__}.{Inverting.__name__}"}
+    keep = save_weights(tmp_path / "own.pt", DnCNN(2, 1), Denoising(25), **own)
+    restored(tmp_path / "a.png", keep, f"trust={__name__}")
+    np.testing.assert_array_equal(decoding.read(tmp_path / "a-restored.png").pixels, 255 - pixels)
 
 
 def test_all_pages_where_the_format_holds_them(keep, tmp_path):
@@ -314,6 +349,8 @@ def test_weights_in_half_precision(tmp_path):
         ("{picture} {keep} task=enlarge", "enlarge 25"),
         ("{picture} {keep} task=enlrage", "enlarge"),
         ("{picture} {large} sigma=3", "sigma="),
+        ("{picture} {jpeg} sigma=3", "sigma= jpeg"),
+        ("{picture} {blind} task=enlarge", "enlarge 5 to 55"),
         ("{picture} {keep} output={picture}", "{picture}"),
         ("{picture} {keep} output=x.gif", ".gif"),
         ("{picture} {keep} output=x.xyz", ".xyz"),
@@ -329,6 +366,9 @@ def test_wrong_settings_are_one_clear_sentence(arguments, names, keep, tmp_path)
     Image.fromarray(random_pixels(4)).save(path)
     task = SuperResolution(2, "rgb", enlarged=False)
     large = save_weights(tmp_path / "large.pt", EDSR(2, 2, 8), task)
+    jpeg = save_weights(tmp_path / "jpeg.pt", DnCNN(2, 1), Jpeg())
+    blind = save_weights(tmp_path / "blind.pt", DnCNN(2, 1), Denoising(), sigma=[5, 55])
     words = {"picture": path, "folder": tmp_path, "keep": keep, "large": large}
+    words |= {"jpeg": jpeg, "blind": blind}
     said = restore(*arguments.format(**words).split())
     assert_refused(said, *names.format(**words).split())
