@@ -189,7 +189,7 @@ def _study(entry: Entry, evidence: pd.DataFrame) -> dict:
         if models:
             reasons.append(f"{what} {wording.listed(map(model_title, models))}")
     if failing := failures(entry.folder):
-        reasons.append(failing["title"][0].lower() + failing["title"][1:])
+        reasons.append(_inside(failing["title"]))
     found = set(results.of_runs(entry.frame)["loss"])
     readings = {loss for loss in found if READING.search(loss)}
     controls = found & set(results.CONTROLS) - readings
@@ -208,6 +208,12 @@ def _study(entry: Entry, evidence: pd.DataFrame) -> dict:
         "reasons": "; ".join(reasons) or "an earlier or shorter study",
         "verdicts": (len(entry.claims) and answers.tally(entry.claims)) or NOTHING,
     }
+
+
+def _inside(title: str) -> str:
+    """A title within a sentence: "All fail" as "all fail", "EDSR fails" as it is."""
+    is_name = any(letter.isupper() for letter in title.split()[0][1:])
+    return title if is_name else title[0].lower() + title[1:]
 
 
 def _by_table(evidence: pd.DataFrame):

@@ -321,5 +321,5 @@ def failures(study: Path) -> dict:
             blocks.append({"kind": "table", "grid": Grid("", lines[0], lines[2:], text_columns=1)})
         else:
             blocks.append({"kind": "text", "text": wording.minus(text)})
-    title = blocks.pop(0)["text"] if blocks[0]["kind"] == "heading" else "Runs that fail"
-    return {"title": title, "blocks": blocks}
+    title = blocks.pop(0)["text"] if blocks[0]["kind"] == "heading" else ""
+    return {"title": title or "Runs that fail", "blocks": blocks}

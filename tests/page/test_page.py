@@ -285,6 +285,9 @@ def test_the_front_page_takes_the_strongest_study_of_each_network(tmp_path):
     built(tmp_path / "seeds", rows(4, range(6), steps=400))
     built(tmp_path / "weak", rows(4, range(6), steps=100))
     (tmp_path / "weak" / "about.txt").write_text("only to be quick\n")
+    headings = {"long": "# EDSR fails", "seeds": "# All fail", "weak": "#\n\nThese fail."}
+    for name, text in headings.items():
+        (tmp_path / name / "failure.md").write_text(text)
     built(tmp_path / "trial", rows(4, range(6), dataset="bundled", steps=10**6))
     front.write(tmp_path, lambda line: None)
     found = Rows((tmp_path / "index.html").read_text(encoding="utf-8")).rows
@@ -295,6 +298,8 @@ def test_the_front_page_takes_the_strongest_study_of_each_network(tmp_path):
     assert any(r[0] == "MAE" and r[2] == f"{theirs:.3f}" for r in found)
     studies = {r[0]: r[2] for r in found if r[0] in ("long", "seeds", "weak", "trial")}
     assert len(studies) == 4 and "only to be quick" in studies["weak"]
+    assert "EDSR fails" in studies["long"] and "all fail" in studies["seeds"]
+    assert studies["weak"].endswith("fail")  # a failure.md without a title has one
     assert (tmp_path / "overview.svg").is_file()
 
 
