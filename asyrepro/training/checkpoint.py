@@ -24,10 +24,11 @@ from asyrepro.system.errors import CheckpointError, first_line, shown
 from asyrepro.system.files import write_bytes
 
 FORMAT = 1
-NEEDED = (
-    *("model.name", "model.network", "task", "dataset.name", "loss.name"),
-    *("seed", "channels_last"),
-)
+NAME = str | int | float  # as YAML reads what is written without quotes
+NEEDED = {
+    **{"model.name": NAME, "model.network": DictConfig, "task": DictConfig},
+    **{"dataset.name": NAME, "loss.name": NAME, "seed": int, "channels_last": bool},
+}
 OURS = {
     "model.network": {f"asyrepro.models.{name}" for name in models.__all__},
     "task": {
@@ -152,15 +153,15 @@ def configuration(state: dict, path: Path | str, trusted: Collection[str] = ()) 
         )
     try:
         cfg = _parsed(state["config"])
-        found = {name: OmegaConf.select(cfg, name) for name in NEEDED}
-        described = {name: OmegaConf.is_dict(found[name]) for name in OURS}
-        lacking = [name for name in NEEDED if found[name] is None or not described.get(name, True)]
+        wrong = [k for k, kind in NEEDED.items() if not isinstance(OmegaConf.select(cfg, k), kind)]
     except Exception as error:  # yaml's and OmegaConf's are many
         raise CheckpointError(
             f"{path} holds no readable configuration ({_reason(error)}); copy it again"
         ) from error
-    if lacking:
-        raise CheckpointError(f"{path} holds a configuration without {lacking[0]}; copy it again")
+    if wrong:
+        raise CheckpointError(
+            f"{path} holds a configuration whose {wrong[0]} is missing or wrong; copy it again"
+        )
     check_described(cfg, path, trusted)
     return cfg
 

@@ -148,6 +148,7 @@ CHECKPOINTS = {  # how it is made, and what the sentence names beside the file
     "a text as network": (lambda p: with_config(p, model__network="abc"), "model.network"),
     "a list as network": (lambda p: with_config(p, model__network=["_target_"]), "model.network"),
     "a text as task": (lambda p: with_config(p, task="abc"), "task"),
+    "a text as seed": (lambda p: with_config(p, seed="abc"), "seed"),
     "configuration that is no YAML": (lambda p: weights(p, config="a: [b"),),
     "configuration that is no text": (lambda p: weights(p, config=torch.ones(3)),),
     "configuration that multiplies": (lambda p: weights(p, config=ALIASES),),
