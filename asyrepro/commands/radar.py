@@ -32,11 +32,9 @@ def run(options: Options) -> None:
     from asyrepro.system import style
 
     names = ["loss", "image"]
-    columns = [*names, *options.metrics]
-    frame = results.read_table(options.table, columns, options.metrics, names)
-    if options.metrics:
-        frame = frame[columns]
-    figure = radar.of_frame(frame, options.title or options.table.stem, options.base)
+    frame = results.read_table(options.table, [*names, *options.metrics], names=names)
+    title = options.title or options.table.stem
+    figure = radar.of_frame(frame, title, options.base, options.metrics)
     stem = (options.output or options.table).with_suffix("")
     for path in style.save(figure, stem, options.pdf):
         say(str(path))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -145,7 +146,9 @@ def _means(values, lines: list[Line], metric: str, change: bool) -> str:
     return ", ".join(f"{name} {number}" for name, number in zip(names, numbers, strict=True))
 
 
-def of_frame(frame: pd.DataFrame, heading: str, base: str | None = None) -> Figure:
+def of_frame(
+    frame: pd.DataFrame, heading: str, base: str | None = None, metrics: Sequence[str] = ()
+) -> Figure:
     """A radar chart of any losses and images.
 
     Args:
@@ -153,23 +156,25 @@ def of_frame(frame: pd.DataFrame, heading: str, base: str | None = None) -> Figu
             image (as of several seeds) are averaged.
         heading: the title.
         base: a loss; a second row of charts then shows the others' changes from it.
+        metrics: the columns to draw; by default all of numbers.
 
     Raises:
         DataError: a column is missing, there are no rows or no numbers, a row has no loss or image
             or a text in a column of numbers, the base has no rows, or nothing else has.
     """
-    lacking = [name for name in ("loss", "image") if name not in frame.columns]
+    lacking = [name for name in ("loss", "image", *metrics) if name not in frame.columns]
     if lacking:
-        raise DataError(f"no column {' and no column '.join(lacking)}: loss and image are needed")
+        raise DataError(f"no column {' and no column '.join(lacking)}: add it to the table")
     if frame.empty:
         raise DataError("the table has no rows: give one for each loss and image")
     for name in ("loss", "image"):
         if (nameless := frame[name].isna().to_numpy()).any():
             raise DataError(f"row {nameless.argmax() + 1} has no {name}: fill it in")
     frame = frame.astype({"loss": str, "image": str})
-    for name in frame.columns.difference(["loss", "image"]):
-        _check_numbers(frame[name])
-    metrics = [c for c in frame.select_dtypes("number").columns if c not in ("seed", "table")]
+    for name in metrics or frame.columns.difference(["loss", "image"]):
+        _check_numbers(frame[name], asked=name in metrics)
+    numbers = frame.select_dtypes("number").columns.difference(["seed", "table"], sort=False)
+    metrics = list(metrics or numbers)
     if not metrics:
         raise DataError("no column of numbers (psnr, ssim, ...) beside loss and image")
     losses, images = (list(dict.fromkeys(frame[name])) for name in ("loss", "image"))
@@ -197,16 +202,15 @@ def of_frame(frame: pd.DataFrame, heading: str, base: str | None = None) -> Figu
     return draw(heading, [], images, rows)
 
 
-def _check_numbers(column: pd.Series) -> None:
-    """DataError if a column holds texts among at least as many numbers."""
+def _check_numbers(column: pd.Series, asked: bool) -> None:
+    """DataError if a column holds texts, of one not asked for among at least as many numbers."""
     numbers = pd.to_numeric(column, errors="coerce")
     texts = (numbers.isna() & column.notna()).to_numpy()
-    if 0 < texts.sum() <= numbers.count():
+    if texts.any() and (asked or texts.sum() <= numbers.count()):
         row = texts.argmax()
         raise DataError(
-            f"row {row + 1} has {column.iloc[row]!r} in the column {column.name}, whose other rows "
-            "have numbers: write a number, leave the field empty, or name the columns to draw "
-            "(metrics=)"
+            f"row {row + 1} has {column.iloc[row]!r} in {column.name}, a column of numbers: write "
+            "a number, leave the field empty, or name the columns to draw (metrics=)"
         )
 
 

@@ -298,6 +298,9 @@ def test_losses_and_images_may_be_called_as_gaps_are_written(tmp_path, capsys):
     assert door("radar", str(table), "base=NA") == 0
     text = (tmp_path / "mine.svg").read_text()
     assert all(f">{name}<" in text for name in ("NA", "TV", "null", "nan", "PSNR (dB)", "SSIM"))
+    assert door("radar", str(table), "metrics=ssim") == 0
+    assert door("radar", str(table), "metrics=psnr,note") == 2
+    assert "note" in capsys.readouterr().err
     table.write_text("loss,image,psnr\nNA,null,30\n,null,31\n")
     assert door("radar", str(table)) == 2
     assert "loss" in capsys.readouterr().err
