@@ -302,6 +302,8 @@ def committed(name):
         ("optimisers", "", "table4", "asy_mae", "psnr", -0.2968, 0.0584),
         ("optimisers", "", "table4", "asy_mse", "psnr", -0.1017, 0.2435),
         ("optimisers", "", "table2", "asy_mse", "psnr", -0.0106, -0.0019),
+        ("dncnn-seeds", "", "table4", "asy_mae", "psnr", -0.0103, 0.0051),
+        ("dncnn-seeds", "", "bsd68", "asy_mae", "psnr", -0.0051, 0.0099),
         ("seeds", "", "table3", "asy_mae", "psnr", -0.0102, 0.0163),
         ("seeds", "", "table3", "asy_mse", "psnr", -0.0029, 0.0035),
         ("seeds", "", "table4", "asy_mae", "psnr", -0.0564, 0.0190),
