@@ -138,11 +138,16 @@ def sentence(rows: pd.DataFrame) -> str:
         text += f"{len(judged)} can be judged here, and of these "
     better = int((judged["result"] == BETTER).sum())
     text += f"{better or 'none'} {'are' if better > 1 else 'is'} shown"
+    if len(rows) == 1:
+        text = f"The mean gain of PSNR in the paper's {wording.tables(rows['table'])} is "
+        text += "shown" if better else "not shown"
     if worse := int((judged["result"] == WORSE).sum()):
         text += f"; {worse} {'are' if worse > 1 else 'is'} a loss"
     out = int((judged["size"] == EXCLUDED).sum())
-    of = "all" if out == len(judged) > 1 else str(out)
-    return f"{text}. The paper's size is excluded for {of} of them." if out else f"{text}."
+    if not out:
+        return f"{text}."
+    of = "all" if out == len(judged) else str(out)
+    return f"{text}. The paper's size is excluded{f' for {of} of them' * (len(judged) > 1)}."
 
 
 def own_sentence(rows: pd.DataFrame) -> str:
