@@ -166,7 +166,8 @@ USES = [  # what is done, and what the sentence names
     (DataError, lambda: SuperResolution(3).test_pair(DOT, "dot"), "'dot'", "0 x 0", "7 x 7"),
     (DataError, lambda: Denoising(25).test_pair(DOT, "dot"), "'dot'", "1 x 1"),
     (  # a network that returns another size
-        *(ValueError, lambda: evaluation.restore(torch.nn.MaxPool2d(2), Denoising(25), SMALL, "x")),
+        ConfigError,
+        lambda: evaluation.restore(torch.nn.MaxPool2d(2), Denoising(25), SMALL, "x"),
         *("(1, 1, 15, 20)", "(1, 1, 30, 40)"),
     ),
 ]

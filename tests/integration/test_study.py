@@ -5,7 +5,7 @@ import shutil
 
 import pandas as pd
 import pytest
-from helpers import DNCNN, SRCNN, assert_refused, call, refuses, train
+from helpers import DNCNN, SRCNN, assert_refused, call, refuses, small_images, train
 
 from asyrepro.report import study
 from asyrepro.system.errors import ConfigError
@@ -16,10 +16,11 @@ VARIANT = "task.scale=2"
 
 @pytest.fixture(scope="module")
 def made(tiny_made, tmp_path_factory):
-    """A copy of the tiny study with its report: made twice, first as a library does it."""
+    """A copy of the tiny study with its report, first made as a library does it; its images."""
     folder = shutil.copytree(tiny_made, tmp_path_factory.mktemp("results") / "tiny")
-    study.build(folder, log=lambda _: None)
-    return folder
+    with small_images():
+        study.build(folder, log=lambda _: None)
+        yield folder
 
 
 def report(folder):
