@@ -263,9 +263,9 @@ class Job:
         """Rows of the experiment's test set and the benchmarks, the error profile of a table's test
         set (or None), and the fingerprints of all."""
         cfg = self.cfg
-        wanted = [(cfg.testset, cfg.table)] if cfg.testset else []
-        wanted += [(name, None) for name in cfg.benchmarks]
-        wanted = {(catalogue.short(name), table): (name, table) for name, table in wanted}.values()
+        wanted = {catalogue.short(cfg.testset): (cfg.testset, cfg.table)} if cfg.testset else {}
+        for name in cfg.benchmarks:
+            wanted.setdefault(catalogue.short(name), (name, None))
         common = {"model": cfg.model.name, "dataset": catalogue.short(cfg.dataset.name)}
         made_by = {
             "variant": self.run.variant,
@@ -275,7 +275,7 @@ class Job:
             "versions": provenance.decisive_versions(),
         }
         rows, sums, tested = [], [], {}
-        for name, table in wanted:
+        for name, table in wanted.values():
             testset = catalogue.test_set(name, **parts.reading_here(self.task, cfg))
             tested[f"test {testset.name}"] = testset.fingerprint
             about = {"table": table, **common, "loss": cfg.loss.name, "seed": cfg.seed}
