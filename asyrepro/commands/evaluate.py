@@ -113,6 +113,8 @@ def _another_task(given: dict[str, str], task, cfg):
     if unknown := [name for name in changes if name not in cfg.task]:
         raise ConfigError(no_such_choice("setting of the task", unknown[0], [*cfg.task]))
     changes = config.plain(changes)
+    if "sigma" in changes and "test_sigma" in cfg.task:  # the level that is asked for is tested
+        changes = OmegaConf.merge({"test_sigma": None}, changes)
     scale = changes.get("scale", task.scale)
     if scale != task.scale and not getattr(task, "enlarged", True):
         raise ConfigError(

@@ -1,6 +1,7 @@
 """Folders of images of one's own as training and test sets."""
 
 import hashlib
+import math
 import os
 
 import numpy as np
@@ -12,13 +13,14 @@ from torch import nn
 
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
-from asyrepro.runs import config, evaluation, execution, results
+from asyrepro.runs import config, evaluation, execution, parts, results
 from asyrepro.runs.execution import carry_out
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run
 from asyrepro.system import files
 from asyrepro.system.errors import CheckpointError, ConfigError, DataError
 from asyrepro.tasks import Pairs, SuperResolution
+from asyrepro.training import checkpoint
 
 
 def picture(path, seed=0, size=(48, 40)):
@@ -161,7 +163,8 @@ def test_a_run_on_folders_and_its_verification(photos, tmp_path):
     tests = photos / "Urban2"
     study = tmp_path / "results" / "own"
     run = Run(study / "srcnn" / "mae" / "seed0")
-    cfg = on(photos, f"testset={tests}", f"validation={tests}", "table=2")
+    sets = [f"testset={tests}", f"benchmarks=[{tests}]", f"validation={tests}"]
+    cfg = on(photos, *sets, "table=2")
     rows = carry_out(cfg, run)[0]
     assert [row["image"] for row in rows] == ["a", "b"]
     assert {(row["dataset"], row["testset"]) for row in rows} == {("train", "Urban2")}
@@ -185,6 +188,22 @@ def test_a_run_on_folders_and_its_verification(photos, tmp_path):
     tests.mkdir()  # empty: not here either
     assert call(*check).status == 0
     assert carry_out(resolve(cfg, run), run)[1]  # what is finished needs no images
+
+
+@pytest.mark.parametrize(("asked_for", "level"), [("task.sigma=50", 50), ("task.noise=name", 25)])
+def test_a_blind_denoiser_is_tested_at_the_level_that_is_asked_for(
+    photos, tmp_path, asked_for, level
+):
+    options = ["model=dncnn", "model.network.layers=2", "model.network.channels=1"]
+    cfg = asked(*options, "task=blind_denoising", "dataset=bundled")
+    state = {"network": parts.build(cfg, "cpu")[0].state_dict(), "config": config.to_yaml(cfg)}
+    checkpoint.save(tmp_path / "blind.pt", state)
+    output = tmp_path / "rows.csv"
+    common = [f"checkpoint={tmp_path}/blind.pt", f"testset={photos}/Urban2", "device=cpu"]
+    said = call("evaluate", *common, asked_for, f"output={output}")
+    assert said.status == 0, said.err
+    noisy = [float(row["psnr"]) for row in files.read_csv(output) if row["loss"] == "noisy"]
+    assert noisy == pytest.approx([20 * math.log10(255 / level)] * 2, abs=0.3)
 
 
 def test_without_the_validation_images_it_says_what_else_there_is(photos, tmp_path, monkeypatch):
