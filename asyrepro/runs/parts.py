@@ -27,10 +27,12 @@ def build(cfg: DictConfig, device: torch.device | str) -> tuple[nn.Module, Task]
     """The network with the initial weights of ``cfg.seed``, and its task."""
     task = make(cfg.task)
     randomness.seed(cfg.seed)
+    return _network(cfg, device), task
+
+
+def _network(cfg: DictConfig, device: torch.device | str) -> nn.Module:
     network = module(cfg.model.network).to(device)
-    if cfg.channels_last:
-        network = network.to(memory_format=torch.channels_last)
-    return network, task
+    return network.to(memory_format=torch.channels_last) if cfg.channels_last else network
 
 
 def module(node: DictConfig) -> nn.Module:
@@ -71,7 +73,7 @@ def load(path: Path | str, device: torch.device | str = "cpu", trusted: Collecti
     try:
         with torch.device("meta"):  # without memory, which a stranger's file may ask for at will
             checkpoint.check_weights(make(cfg.model.network), weights, path)
-        network, task = build(cfg, device)
+        network, task = _network(cfg, device), make(cfg.task)
     except ConfigError as error:
         raise CheckpointError(f"{path} holds a configuration that cannot be: {error}") from error
     network.load_state_dict(weights)

@@ -4,6 +4,7 @@ import functools
 import io
 import os
 import pickle
+import random
 import zipfile
 
 import pytest
@@ -187,6 +188,15 @@ def test_good_weights_are_read(tmp_path):
     weights(tmp_path / "weights.pt")
     network, task, _ = parts.load(tmp_path / "weights.pt")
     assert isinstance(network, SRCNN) and isinstance(task, SuperResolution)
+
+
+def test_weights_are_read_without_their_seed(tmp_path):
+    """Which may be any number, and is none of whoever loads them."""
+    with_config(tmp_path / "weights.pt", seed=10**30)
+    before = random.getstate()
+    network, _, _ = parts.load(tmp_path / "weights.pt")
+    assert checkpoint.digest(network.state_dict()) == checkpoint.digest(trained()["network"])
+    assert random.getstate() == before
 
 
 def test_checkpoint_without_permission(tmp_path, monkeypatch):
