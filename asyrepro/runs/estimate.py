@@ -38,8 +38,8 @@ def sentence(runs: Iterable[tuple[DictConfig, Run]], at_once: int = 1) -> str:
         for cfg, run in runs:
             key = (run.row, cfg.amp)
             if key not in known:
-                before = _recorded(run)
-                known[key] = (before, 0.0) if before else _measured(cfg, run)
+                job, before = Job.prepared(cfg, run), _recorded(run)
+                known[key] = before or _measured(job), _evaluating(job, only_here=True)
                 recorded, measured = recorded + bool(before), measured + (not before)
             a_step, evaluating = known[key]
             seconds += a_step * cfg.recipe.steps + evaluating
@@ -74,18 +74,15 @@ def _recorded(run: Run) -> float | None:
     return median(float(end["seconds"]) / float(end["step"]) for end in ends) if ends else None
 
 
-def _measured(cfg: DictConfig, run: Run) -> tuple[float, float]:
-    """Seconds a step and the evaluation take here, from about a second of each.
+def _measured(job: Job) -> float:
+    """Seconds that a step takes here.
 
-    A step is measured on as many patches as take BRIEF seconds, and taken to be proportional.
+    It is measured on as many patches as take BRIEF seconds, and taken to be proportional.
     """
-    with torch.random.fork_rng():
-        job = Job.prepared(cfg, run)
-        batch = cfg.recipe.batch
-        a_patch = measure(job.bare_step(1), job.device, seconds=0, least=1)
-        fit = min(batch, max(1, int(BRIEF / a_patch)))
-        a_step = measure(job.bare_step(fit), job.device, seconds=BRIEF, least=1)
-        return a_step * batch / fit, _evaluating(job, only_here=True)
+    batch = job.cfg.recipe.batch
+    a_patch = measure(job.bare_step(1), job.device, seconds=0, least=1)
+    fit = min(batch, max(1, int(BRIEF / a_patch)))
+    return measure(job.bare_step(fit), job.device, seconds=BRIEF, least=1) * batch / fit
 
 
 def begin(cfg: DictConfig, chosen: DictConfig, run: Run, since: float) -> DictConfig:
@@ -135,11 +132,10 @@ def steps_within(minutes: float, cfg: DictConfig, run: Run, since: float) -> int
     Raises:
         ConfigError: the start and the evaluation alone take longer.
     """
-    with torch.random.fork_rng():
-        job, seconds = Job.prepared(cfg, run), min(5.0, 1.5 * minutes)
-        before = measure(job.bare_step(), job.device, seconds=seconds)
-        besides = _loading(job) + _evaluating(job) + _validating(job)
-        after = measure(job.bare_step(), job.device, seconds=seconds)
+    job, seconds = Job.prepared(cfg, run), min(5.0, 1.5 * minutes)  # the run seeds again
+    before = measure(job.bare_step(), job.device, seconds=seconds)
+    besides = _loading(job) + _evaluating(job) + _validating(job)
+    after = measure(job.bare_step(), job.device, seconds=seconds)
     fastest, slowest = sorted((before, after))
     if slowest > STEADY * fastest:
         say(

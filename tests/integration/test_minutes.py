@@ -44,6 +44,14 @@ def test_the_time_that_is_left_is_divided_by_the_slower_of_two_steps(monkeypatch
         steps_in(0.4, monkeypatch, 0.01, 0.01)
 
 
+def test_an_estimate_by_finished_runs_has_their_evaluation(monkeypatch):
+    monkeypatch.setattr(estimate, "Job", SimpleNamespace(prepared=lambda *_: None))
+    monkeypatch.setattr(estimate, "_recorded", lambda run: 5.0)
+    monkeypatch.setattr(estimate, "_evaluating", lambda job, only_here: 560.0)
+    cfg = configured("results", *SRCNN)
+    assert "about 10 minutes" in estimate.sentence([(cfg, Run.of(cfg))])  # 2 steps, 30 s of report
+
+
 def test_a_row_has_the_steps_of_its_first_run_and_they_repeat_it(tmp_path, monkeypatch):
     numbers = iter([7, 9])
     monkeypatch.setattr(estimate, "steps_within", lambda *_: next(numbers))
