@@ -61,12 +61,11 @@ def _reproduce(arguments: list[str]) -> int:
     started = time.time()
     launchers.check(arguments)
     with config.explained(*LISTS):
-        sweep, overrides = _asked_for(arguments)
+        sweep, overrides, at_once = _asked_for(arguments)
         from asyrepro.runs.plan import Plan  # with PyTorch, now that the settings are known
 
         plan = Plan.of(sweep["experiment"], sweep["loss"], sweep["seed"], overrides)
     stopping.limit(plan.cfg.runtime.max_minutes)
-    at_once = launchers.given(overrides)
     launcher, at_once = ([], at_once) if at_once else _launcher(plan)
     _print_plan(plan, at_once)
     if plan.todo():
@@ -85,8 +84,9 @@ def _reproduce(arguments: list[str]) -> int:
     return status
 
 
-def _asked_for(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """The experiments, losses and seeds, given or else the profile's, and all other overrides."""
+def _asked_for(arguments: list[str]) -> tuple[dict[str, list[str]], list[str], int | None]:
+    """The experiments, losses and seeds, given or else the profile's; all other overrides; and how
+    many runs the launcher among them carries out at once."""
     given, searched = config.search_path(arguments)
     lists = [item for item in given if item.partition("=")[0] in LISTS]
     others = [item for item in given if item not in lists and item != "profile=auto"]
@@ -99,7 +99,8 @@ def _asked_for(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
         overrides.append(f"profile={'full' if cuda else 'quick'}")
         cfg = config.compose(overrides)
     sweep = {name: [str(value) for value in cfg.profile[name]] for name in LISTS}
-    return sweep | {item.partition("=")[0]: _listed(item) for item in lists}, overrides
+    sweep |= {item.partition("=")[0]: _listed(item) for item in lists}
+    return sweep, overrides, launchers.given(cfg)
 
 
 def _listed(item: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from asyrepro.system.errors import ConfigError
 
@@ -13,7 +13,7 @@ PLUGINS = {  # which launchers need
     "joblib": ("joblib", *EACH),
     "submitit": ("slurm", "slurm_local", "submitit_local", "submitit_slurm"),
 }
-CHOICE, JOBS = "hydra/launcher=", "hydra.launcher.n_jobs="
+CHOICE = "hydra/launcher="
 
 
 def at_once(launcher: str) -> int:
@@ -41,21 +41,17 @@ def check(arguments: list[str]) -> None:
             )
 
 
-def given(overrides: list[str]) -> int | None:
-    """How many runs the command line's launcher carries out at once; None if it names none."""
-    chosen = [item.removeprefix(CHOICE) for item in overrides if item.startswith(CHOICE)]
-    if not chosen:
+def given(cfg: DictConfig) -> int | None:
+    """How many runs the launcher that was asked for carries out at once; None if none was."""
+    if not any(CHOICE in item for item in cfg.hydra.overrides.hydra):
         return None
-    if chosen[-1] not in EACH:
-        return 1
-    jobs = [int(item.removeprefix(JOBS)) for item in overrides if item.startswith(JOBS)]
-    many = jobs[-1] if jobs else at_once(chosen[-1])
+    many = cfg.hydra.launcher.get("n_jobs", 1)
     return many if many > 0 else cores()
 
 
 def side_by_side(many: int) -> list[str]:
     """What the command line needs for so many processes of this machine."""
-    return [f"{CHOICE}processes", f"{JOBS}{many}"]
+    return [f"{CHOICE}processes", f"hydra.launcher.n_jobs={many}"]
 
 
 def cores() -> int:

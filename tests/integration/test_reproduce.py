@@ -208,5 +208,21 @@ def test_runs_go_side_by_side_on_a_cpu(planned, monkeypatch, override, at_once):
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
     launcher, found = reproduce._launcher(planned("recipe.steps=60", override))
     assert found == at_once and bool(launcher) == (at_once > 1)
-    assert launchers.given(launcher) == (at_once if launcher else None)
-    assert launchers.given([*launcher, "hydra/launcher=basic"]) == 1
+    assert launchers.given(config.compose(launcher)) == (at_once if launcher else None)
+
+
+@pytest.mark.parametrize(
+    ("launcher", "at_once"),
+    [
+        ("hydra/launcher=joblib hydra.launcher.n_jobs=4", 4),
+        ("hydra/launcher=joblib", 3),
+        ("hydra/launcher=processes ++hydra.launcher.n_jobs=2", 2),
+        ("hydra/launcher=processes hydra.launcher.n_jobs='4'", 4),
+        ("hydra/launcher=processes hydra/launcher=basic", 1),
+        ("", None),
+    ],
+)
+def test_a_launcher_is_asked_how_many_runs_go_side_by_side(monkeypatch, launcher, at_once):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    monkeypatch.setattr("joblib.cpu_count", lambda: 3)
+    assert reproduce._asked_for(["profile=smoke", *launcher.split()])[2] == at_once
