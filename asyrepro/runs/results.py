@@ -108,27 +108,28 @@ def _raw(path: Path, may_be_empty: bool) -> pd.DataFrame:
     """One CSV of rows as text; its index says where each row stands: "<path>, line <n>"."""
     try:
         with open(path, encoding="utf-8", newline="") as file:
-            lines = [line for line in csv.reader(file, strict=True) if line]
+            reader = csv.reader(file, strict=True)
+            lines = [(reader.line_num, line) for line in reader if line]
     except FileNotFoundError:
         raise DataError(f"{path} is missing.") from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path} is damaged ({error}): delete and remake it.") from None
     if not lines:
         raise DataError(f"{path} is empty: delete it and run what makes it again.")
-    head, *body = lines
+    (_, head), *body = lines
     missing = [column for column in REQUIRED if column not in head]
     if missing:
         raise DataError(f"{path} lacks the column(s) {', '.join(missing)}: it is not such a table.")
     if not body and not may_be_empty:
         raise DataError(f"{path} has no rows: delete it and run what makes it again.")
-    places = [f"{path}, line {number}" for number in range(2, len(body) + 2)]
-    for place, line in zip(places, body, strict=True):
+    for number, line in body:
         if len(line) != len(head):
             raise DataError(
-                f"{place}: {len(line)} values for {len(head)} columns; the file was "
+                f"{path}, line {number}: {len(line)} values for {len(head)} columns; the file was "
                 f"cut off or damaged, delete and remake it."
             )
-    frame = pd.DataFrame(body, columns=head, index=places, dtype=str)
+    places = [f"{path}, line {number}" for number, _ in body]
+    frame = pd.DataFrame([line for _, line in body], columns=head, index=places, dtype=str)
     older = {column: "" for column in COLUMNS if column not in frame.columns}
     return frame.assign(**older)
 
@@ -195,7 +196,7 @@ def read_table(path, columns=(), numbers=(), names=(), dtype=None) -> pd.DataFra
 def collect(study_dir) -> pd.DataFrame:
     """Rebuild ``metrics.csv`` from the study's run folders and baselines, and return it.
 
-    Reads ``<table>/<loss>/seed<k>/rows.csv`` and ``baselines/*.csv``, and adds to a run's rows the
+    Reads ``<row>/<loss>/seed<k>/rows.csv`` and ``baselines/*.csv``, and adds to a run's rows the
     columns ``precision`` of the training and, where a loss declares one,
     ``base``, the loss that it is compared with. Rows are sorted by table,
     test set, model, training set, loss (the baseline, which has no seed, first) and seed; within
@@ -214,7 +215,7 @@ def collect(study_dir) -> pd.DataFrame:
     )
     if not paths:
         raise DataError(
-            f"{study_dir} holds no results (no <table>/<loss>/seed<k>/rows.csv): run the study "
+            f"{study_dir} holds no results (no <row>/<loss>/seed<k>/rows.csv): run the study "
             f"first, with `make reproduce` or `asyrepro train`."
         )
     read = ((path, _raw(path, may_be_empty=True)) for path in paths)
