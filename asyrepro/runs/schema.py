@@ -152,6 +152,8 @@ def check(cfg: DictConfig) -> None:
         raise ConfigError(_refusal(error)) from error
     tests = [cfg.testset, cfg.validation, *cfg.benchmarks]
     catalogue.check_names(cfg.dataset.name, [name for name in tests if name is not None])
+    if cfg.validation is None and cfg.recipe.validate_every:
+        raise ConfigError("validation is null: name images, or give recipe.validate_every=0")
     make(cfg.loss.criterion)
     task = make(cfg.task)
     if cfg.recipe.patch % task.scale:

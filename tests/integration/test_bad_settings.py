@@ -58,6 +58,7 @@ VALUES = [  # what is wrong, and what the sentence must name beside setting and 
     (SR, "recipe.ema", 1),
     (SR, "recipe.log_every", 0),
     (SR, "recipe.validate_every", -1),
+    (SR, "validation", None, "validation", "null", "recipe.validate_every=0"),
     (SR, "max_steps", 0),
     (SR, "seed", "a", "integer"),
     (SR, "seed", -1),

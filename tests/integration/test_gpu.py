@@ -12,7 +12,7 @@ TINY = [
     "device=cpu", "profile=smoke", "study=rehearsal", "checks=forward and srcnn",
     "experiment=table2_srcnn",
     "loss=mae,asy_mae", "dataset=bundled", "testset=bundled_validation", "benchmarks=[]",
-    "validation=null", "recipe.batch=1", "max_steps=6",
+    "recipe.batch=1", "max_steps=6",
 ]  # fmt: skip
 
 
