@@ -55,7 +55,7 @@ def restore_all(
     Raises:
         UserError: the only picture cannot be restored, or the results cannot be written.
     """
-    if any(target.suffix.lower() in (".jpg", ".jpeg") for _, target in jobs):
+    if any(pictures.WRITTEN.get(target.suffix.lower()) is pictures.JPEG for _, target in jobs):
         say("note: JPEG is lossy, even at quality 95; output=NAME.png keeps every value")
     failed = 0
     many = Path(options.input).is_dir()

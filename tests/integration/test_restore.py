@@ -280,6 +280,12 @@ def test_a_full_disk_ends_it_at_the_first_picture(smooth, scans, tmp_path, monke
     assert_refused(restore(scans, smooth), "No space left on device")
 
 
+@pytest.mark.parametrize("ending", [".jpg", ".jfif"])
+def test_that_jpeg_is_lossy_is_said(ending, keep, tmp_path):
+    Image.fromarray(random_pixels(3)).save(tmp_path / "a.png")
+    assert "JPEG" in restore(tmp_path / "a.png", keep, f"output={tmp_path}/b{ending}").out
+
+
 def test_a_folder_with_a_damaged_picture(smooth, scans, tmp_path):
     (scans / "more").mkdir()
     photograph = Image.fromarray(noisy_photograph(colours=1)[1][..., 0])
