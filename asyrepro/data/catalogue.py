@@ -23,7 +23,10 @@ from asyrepro.data.dataset import DataSet, fingerprint_of, read_all
 from asyrepro.data.sources import FOLDERS, TEST, TRAINING, Folder, NotAvailable
 from asyrepro.system.errors import ConfigError, DataError, shown
 
-__all__ = ["DataSet", "NotAvailable", "available", "provide", "test_set", "training_set"]
+__all__ = [
+    "DataSet", "NotAvailable", "available", "check_names", "fingerprint", "is_folder", "listing",
+    "provide", "short", "test_set", "training_set",
+]  # fmt: skip
 
 TABLE2, TABLE4, TABLE5 = (
     [str(name) for names in TEST[table]["images"].values() for name in names]

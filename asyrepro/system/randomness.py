@@ -31,7 +31,7 @@ def state(device: torch.device) -> dict:
 
 
 def restore(kept: dict, device: torch.device) -> None:
-    """Put back what :func:`state` returned; checkpoints before 0.2 have PyTorch's alone."""
+    """Put back what :func:`state` returned; older checkpoints have PyTorch's alone."""
     torch.set_rng_state(kept["random"].cpu())
     if device.type == "cuda" and kept["random_cuda"] is not None:
         torch.cuda.set_rng_state(kept["random_cuda"].cpu(), device)
