@@ -85,12 +85,14 @@ FURTHER = ("haarpsi",)  # measured where ``metrics=`` asks for them
 
 def psnr(reference: Image, output: Image) -> float:
     """Peak signal-to-noise ratio in dB with MAX = 1, eq. (6). Identical images give inf."""
-    return _psnr(*_pair(reference, output))
+    reference, output = _pair(reference, output)
+    with np.errstate(divide="ignore"):  # identical images: 1 / 0 = inf
+        return float(10 * np.log10(1 / np.mean((reference - output) ** 2)))
 
 
 def ssim(reference: Image, output: Image) -> float:
     """Structural similarity, eq. (7)-(8): 7 x 7 uniform window, mean over the channels."""
-    return _ssim(*_pair(reference, output))
+    return _similarity(reference, output, WINDOW)
 
 
 def gaussian_ssim(reference: Image, output: Image) -> float:
@@ -100,12 +102,15 @@ def gaussian_ssim(reference: Image, output: Image) -> float:
     lie wholly inside the image, then over the channels. MATLAB's own ``ssim()`` also counts the
     5 px along the edges, where it repeats the outermost pixels.
     """
-    return _gaussian_ssim(*_pair(reference, output))
+    # scikit-image's radius is int(3.5 * 1.5 + 0.5) = 5 px: 11 x 11
+    gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    return _similarity(reference, output, LITERATURE_WINDOW, **gaussian)
 
 
 def rmse(reference: Image, output: Image) -> float:
     """Root mean square error, eq. (9)."""
-    return _rmse(*_pair(reference, output))
+    reference, output = _pair(reference, output)
+    return float(np.sqrt(np.mean((reference - output) ** 2)))
 
 
 def nrmse(reference: Image, output: Image) -> float:
@@ -113,7 +118,10 @@ def nrmse(reference: Image, output: Image) -> float:
 
     Undefined for an all-black reference: returns NaN.
     """
-    return _nrmse(*_pair(reference, output))
+    reference, output = _pair(reference, output)
+    if not reference.any():
+        return math.nan
+    return float(rmse(reference, output) / np.sqrt(np.mean(reference**2)))
 
 
 def haarpsi(reference: Image, output: Image) -> float:
@@ -142,12 +150,7 @@ def haarpsi(reference: Image, output: Image) -> float:
 def all_metrics(reference: Image, output: Image) -> dict[str, float]:
     """The four metrics of a table's row: psnr, ssim, rmse and nrmse."""
     pair = _pair(reference, output)
-    return {
-        "psnr": _psnr(*pair),
-        "ssim": _ssim(*pair),
-        "rmse": _rmse(*pair),
-        "nrmse": _nrmse(*pair),
-    }
+    return {metric.__name__: metric(*pair) for metric in (psnr, ssim, rmse, nrmse)}
 
 
 def rgb_to_luma(rgb: Same) -> Same:
@@ -193,7 +196,7 @@ def literature(reference: Image, output: Image, border: int) -> dict[str, float]
         )
     inside = (slice(border, border + height), slice(border, border + width))
     reference, output = reference[inside], output[inside]
-    return {"psnr_y": _psnr(reference, output), "ssim_y": _gaussian_ssim(reference, output)}
+    return {"psnr_y": psnr(reference, output), "ssim_y": gaussian_ssim(reference, output)}
 
 
 def round_8bit(image: np.ndarray) -> np.ndarray:
@@ -201,52 +204,21 @@ def round_8bit(image: np.ndarray) -> np.ndarray:
     return np.floor(np.clip(image, 0, 1) * 255 + 0.5) / 255
 
 
-def _psnr(reference: np.ndarray, output: np.ndarray) -> float:
-    with np.errstate(divide="ignore"):  # identical images: 1 / 0 = inf
-        return float(10 * np.log10(1 / np.mean((reference - output) ** 2)))
-
-
-def _ssim(reference: np.ndarray, output: np.ndarray) -> float:
-    _check_window(reference, WINDOW)
-    from skimage.metrics import structural_similarity  # slow to load, and a report can spare it
-
-    channels = 0 if reference.ndim == 3 else None
-    return float(structural_similarity(reference, output, data_range=1, channel_axis=channels))
-
-
-def _gaussian_ssim(reference: np.ndarray, output: np.ndarray) -> float:
-    _check_window(reference, LITERATURE_WINDOW)
-    from skimage.metrics import structural_similarity
-
-    similarity = structural_similarity(
-        reference,
-        output,
-        data_range=1,
-        channel_axis=0 if reference.ndim == 3 else None,
-        gaussian_weights=True,  # scikit-image's radius is int(3.5 * 1.5 + 0.5) = 5 px: 11 x 11
-        sigma=1.5,
-        use_sample_covariance=False,
-    )
-    return float(similarity)
-
-
-def _check_window(image: np.ndarray, window: int) -> None:
-    height, width = image.shape[-2:]
+def _similarity(reference: Image, output: Image, window: int, **options) -> float:
+    """scikit-image's SSIM with a window of this side, the mean over the channels."""
+    reference, output = _pair(reference, output)
+    height, width = reference.shape[-2:]
     if min(height, width) < window:
         raise ValueError(
             f"the images are {height} x {width} px, smaller than SSIM's window of {window} x "
             f"{window}: use larger images, or psnr, rmse and nrmse alone"
         )
+    from skimage.metrics import structural_similarity  # slow to load, and a report can spare it
 
-
-def _rmse(reference: np.ndarray, output: np.ndarray) -> float:
-    return float(np.sqrt(np.mean((reference - output) ** 2)))
-
-
-def _nrmse(reference: np.ndarray, output: np.ndarray) -> float:
-    if not reference.any():
-        return math.nan
-    return float(_rmse(reference, output) / np.sqrt(np.mean(reference**2)))
+    channels = 0 if reference.ndim == 3 else None
+    return float(
+        structural_similarity(reference, output, data_range=1, channel_axis=channels, **options)
+    )
 
 
 def _pair(reference: Image, output: Image) -> tuple[np.ndarray, np.ndarray]:
