@@ -41,6 +41,10 @@ class Task:
         mode: how images are read, one of "rgb", "grey" (ITU-R 601) and "luma" (MATLAB's
             rgb2ycbcr).
         scale: label pixels per pixel of the stored degraded image (1 for denoising).
+        enlarged: whether the network takes the stored image bicubically enlarged to the label's
+            size; else it takes it as it is.
+        border: what that enlargement takes pixels beyond the image for, see
+            :func:`asyrepro.degradation.reduce`.
         margin: pixels of the stored degraded image that ``inputs`` needs around a patch.
         draws: whether ``inputs`` draws random numbers (noise).
         baseline: the name that the tables give to the degraded image itself.
@@ -52,6 +56,8 @@ class Task:
 
     mode: str
     scale: int = 1
+    enlarged: bool = False
+    border: str = "mirror"
     margin: int = 0
     draws: bool = False
     baseline: str
@@ -77,7 +83,11 @@ class Task:
 
     def inputs(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """A batch of patches (N, C, h, w), float32 in [0, 1] -> the network's input."""
-        return self.prepared(stored)
+        if not self.enlarged:
+            return self.prepared(stored)
+        inputs = degradation.enlarge(stored, self.scale, "renormalise")  # whose border is cut off
+        margin = self.margin * self.scale
+        return inputs[..., margin:-margin, margin:-margin]
 
     def training_pair(
         self, stored: Tensor, label: Tensor, generator: torch.Generator | None
@@ -111,11 +121,17 @@ class Task:
 
     def prepared(self, degraded: Tensor) -> Tensor:
         """A batch as stored and degraded (N, C, h, w), float32 in [0, 1] -> the network's input."""
-        return degraded
+        return self.upsampled(degraded) if self.enlarged else degraded
 
     def degraded(self, inputs: Tensor) -> Tensor:
         """The baseline image (N, C, H, W): what a network that does nothing would return."""
-        return inputs
+        return inputs if self.enlarged else self.upsampled(inputs)
+
+    def upsampled(self, images: Tensor) -> Tensor:
+        """Images (N, C, h, w) bicubically enlarged to the label's size (N, C, H, W)."""
+        if self.scale == 1:
+            return images
+        return degradation.enlarge(images, self.scale, self.border)
 
 
 class SuperResolution(Task):
@@ -153,22 +169,6 @@ class SuperResolution(Task):
 
     def stored(self, label: Tensor) -> Tensor:
         return degradation.downsample(label, self.scale, self.border)
-
-    def inputs(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        if not self.enlarged:
-            return stored
-        inputs = degradation.enlarge(stored, self.scale, "renormalise")  # whose border is cut off
-        margin = self.margin * self.scale
-        return inputs[..., margin:-margin, margin:-margin]
-
-    def prepared(self, degraded: Tensor) -> Tensor:
-        return self._bicubic(degraded) if self.enlarged else degraded
-
-    def degraded(self, inputs: Tensor) -> Tensor:
-        return inputs if self.enlarged else self._bicubic(inputs)
-
-    def _bicubic(self, small: Tensor) -> Tensor:
-        return degradation.enlarge(small, self.scale, self.border)
 
 
 class Denoising(Task):
@@ -333,17 +333,6 @@ class Pairs(Task):
 
     def split(self, image: Tensor) -> tuple[Tensor, Tensor]:
         return self.label(image), image[len(image) // 2 :, :: self.scale, :: self.scale]
-
-    def inputs(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        inputs, border = self.prepared(stored), self.margin * self.scale
-        return inputs[..., border:-border, border:-border] if border else inputs
-
-    def prepared(self, degraded: Tensor) -> Tensor:
-        return degradation.enlarge(degraded, self.scale) if self.enlarged else degraded
-
-    def degraded(self, inputs: Tensor) -> Tensor:
-        small = self.scale > 1 and not self.enlarged
-        return degradation.enlarge(inputs, self.scale) if small else inputs
 
 
 def check_size(label: Tensor, name: str) -> Tensor:

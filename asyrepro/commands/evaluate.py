@@ -116,7 +116,7 @@ def _another_task(given: dict[str, str], task, cfg):
     if "sigma" in changes and "test_sigma" in cfg.task:  # the level that is asked for is tested
         changes = OmegaConf.merge({"test_sigma": None}, changes)
     scale = changes.get("scale", task.scale)
-    if scale != task.scale and not getattr(task, "enlarged", True):
+    if scale != task.scale and not task.enlarged:
         raise ConfigError(
             f"task.scale={scale} cannot be: {cfg.model.name} itself upsamples, {task.scale} times"
         )

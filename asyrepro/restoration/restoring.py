@@ -129,8 +129,8 @@ def restore_colours(image: Tensor, network: nn.Module, task: Task, place=None) -
     if task.mode == "grey":
         return output[:, 0]
     # R, G and B change alike if luma alone changes.
-    change = output - _enlarge(planes, task)
-    return _enlarge(image[None], task)[0] + change[0] / LUMA_RANGE
+    change = output - task.upsampled(planes)
+    return task.upsampled(image[None])[0] + change[0] / LUMA_RANGE
 
 
 def estimated_sigma(pixels: np.ndarray, white: int | None = None) -> float:
@@ -177,7 +177,7 @@ def _with_alpha(image: Tensor, network: nn.Module, task: Task, place: tiling.Pla
     restored = restore_colours(image[:colours], network, task, place)
     if colours == len(image):
         return restored
-    return torch.cat([restored, _enlarge(image[None, colours:], task)[0]])
+    return torch.cat([restored, task.upsampled(image[None, colours:])[0]])
 
 
 def _planes(image: Tensor, mode: str) -> Tensor:
@@ -186,12 +186,6 @@ def _planes(image: Tensor, mode: str) -> Tensor:
         return image[:, None]
     rgb = image.expand(3, -1, -1)[None]
     return metrics.rgb_to_luma(rgb) if mode == "luma" else rgb
-
-
-def _enlarge(images: Tensor, task: Task) -> Tensor:
-    if task.scale == 1:
-        return images
-    return degradation.enlarge(images, task.scale, getattr(task, "border", "mirror"))
 
 
 def _peak(pixels: np.ndarray, white: int | None) -> Tensor:

@@ -49,7 +49,7 @@ def plan(network: nn.Module, task: Task, tile: int | None = None) -> tuple[int, 
     if reach is None or tile == 0:
         return 0, 0
     grid = getattr(network, "grid", 1)
-    if getattr(task, "enlarged", False):
+    if task.enlarged:
         reach = math.ceil(reach / task.scale) + MARGIN
     overlap = _round_up(max(reach, MARGIN), grid)
     return _round_up(tile or max(TILE // task.scale, OVERLAPS * overlap), grid), overlap

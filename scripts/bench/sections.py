@@ -111,7 +111,7 @@ class Decoded(Dataset):
         with Image.open(self.paths[index % len(self.paths)]) as image:
             label = self.crop(image.convert("RGB" if self.task.mode == "rgb" else "L"))
         small = label.resize((self.small, self.small), Image.BICUBIC)
-        if getattr(self.task, "enlarged", False):
+        if self.task.enlarged:
             small = small.resize(label.size, Image.BICUBIC)
         to_tensor = transforms.ToTensor()
         return to_tensor(small), to_tensor(label)
