@@ -2,59 +2,33 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from importlib import import_module
+from pathlib import Path
 
 from asyrepro import __version__
 from asyrepro.system.options import command, no_such_choice
 
 GROUPS = {
-    "A study": {
-        "reproduce": "train and evaluate a whole study, and make its report",
-        "report": "make a study's tables, figures and page again, and the front page over all",
-        "verify": "check a study against its weights and hashes",
-        "data": "download data sets, or list them",
-    },
-    "One network": {
-        "train": "train one network with one loss, or sweep over settings",
-        "evaluate": "score trained weights on a test set",
-        "convert": "take over the weights of another program",
-    },
-    "Your own pictures": {
-        "restore": "denoise or upsample pictures",
-        "compare": "PSNR and SSIM of two images or folders under every convention",
-        "radar": "draw a radar chart of your own numbers",
-    },
-    "The paper": {
-        "audit": "establish what the paper's printed numbers measure",
-        "identify": "search a folder for the test images of the paper's tables",
-    },
-}
-EXAMPLES = {
-    "reproduce": "asyrepro reproduce profile=quick",
-    "report": "asyrepro report study=quick",
-    "radar": "asyrepro radar mine.csv title='My losses'",
-    "verify": "asyrepro verify results/quick",
-    "data": "asyrepro data set12 bsd300",
-    "train": "asyrepro train experiment=table4_dncnn loss=asy_mse",
-    "evaluate": "asyrepro evaluate checkpoint=WEIGHTS testset=set12",
-    "convert": "asyrepro convert dncnn25.pth model=dncnn_public task=denoising output=dncnn25.pt",
-    "restore": "asyrepro restore photo.jpg checkpoint=WEIGHTS",
-    "compare": "asyrepro compare REFERENCE OUTPUT scale=3",
-    "audit": "asyrepro audit",
-    "identify": "asyrepro identify FOLDER",
+    "A study": ("reproduce", "report", "verify", "data"),
+    "One network": ("train", "evaluate", "convert"),
+    "Your own pictures": ("restore", "compare", "radar"),
+    "The paper": ("audit", "identify"),
 }
 COMMANDS = [name for group in GROUPS.values() for name in group]
 
 
 def overview() -> str:
-    """All commands in groups, each with what it does and an example."""
+    """All commands in groups, each with the first sentence and example of its docstring."""
     lines = ["usage: asyrepro COMMAND name=value ...", ""]
     for title, group in GROUPS.items():
         lines.append(f"{title}:")
-        for name, what in group.items():
+        for name in group:
+            source = Path(__file__).with_name("commands") / f"{name}.py"  # not imported: faster
+            what, _, example, *_ = ast.get_docstring(ast.parse(source.read_text())).splitlines()
             lines.append(f"  {name:10} {what}")
-            lines.append(f"  {'':10}   {EXAMPLES[name]}")
+            lines.append(f"  {'':10}   {example.partition('#')[0].strip()}")
         lines.append("")
     return "\n".join([*lines, "asyrepro COMMAND --help explains a command's settings."])
 

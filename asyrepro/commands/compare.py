@@ -1,4 +1,4 @@
-"""PSNR, SSIM, RMSE and NRMSE of images under every convention that papers of this field use.
+"""PSNR, SSIM, RMSE and NRMSE of images under every convention of this field's papers.
 
     asyrepro compare REFERENCE OUTPUT scale=3
     asyrepro compare Set5/ results/my-network/ scale=3 images=true output=set5.csv

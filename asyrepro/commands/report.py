@@ -1,4 +1,4 @@
-"""Make the tables, figures, verdicts and page of studies again, and the front page over all.
+"""Make a study's tables, figures and page again, and the front page over all studies.
 
     asyrepro report                       # the front page, results/index.html, alone
     asyrepro report study=quick
