@@ -15,6 +15,7 @@ import traceback
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 
 import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -51,15 +52,18 @@ def main(arguments: list[str]) -> int:
         status = _main(arguments)
     except SystemExit as end:
         status = end.code or 0
-    if _by_torchrun():
-        from asyrepro.training import distributed
-
-        distributed.leave(status)
+    if together := _distributed():
+        together.leave(status)
     return status
 
 
-def _by_torchrun() -> bool:
-    return "TORCHELASTIC_RUN_ID" in os.environ
+def _distributed() -> ModuleType | None:
+    """The module of work in several processes if torchrun has started this one, else None."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    from asyrepro.training import distributed
+
+    return distributed
 
 
 def _main(arguments: list[str]) -> int:
@@ -71,7 +75,12 @@ def _main(arguments: list[str]) -> int:
                     f"{item} would change nothing: results= and study= say where a run's folder is"
                 )
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
-        with stopping.handled(), config.explained(), _together():
+        together = _distributed()
+        with (
+            stopping.handled(),
+            config.explained(),
+            together.started() if together else nullcontext(),
+        ):
             return _run(arguments)
     except stopping.Stopped as stop:
         _tell(f"{stop}; the same command continues it")
@@ -87,23 +96,11 @@ def _main(arguments: list[str]) -> int:
     return 2
 
 
-def _together():
-    """The context in which the processes that torchrun has started work together."""
-    if not _by_torchrun():
-        return nullcontext()
-    from asyrepro.training import distributed
-
-    return distributed.started()
-
-
 def _tell(text: str) -> None:
     """Print to standard error, once however many processes torchrun has started."""
-    if _by_torchrun():
-        from asyrepro.training import distributed
-
-        if not distributed.says(text):
-            return
-    print(text, file=sys.stderr, flush=True)
+    together = _distributed()
+    if together is None or together.says(text):
+        print(text, file=sys.stderr, flush=True)
 
 
 def _run(arguments: list[str]) -> int:
