@@ -37,11 +37,11 @@ def check_sigma(sigma: float) -> float:
     return float(sigma)
 
 
-def check_border(border: str) -> str:
-    """Return ``border`` if it is one of :data:`BORDERS`; raise ValueError otherwise."""
-    if border not in BORDERS:
-        raise ValueError(f"border is {border!r}; it must be one of {', '.join(BORDERS)}")
-    return border
+def check_choice(option: str, value: str | None, choices: tuple) -> str | None:
+    """Return an option's value if it is one of its choices; raise ValueError otherwise."""
+    if value not in choices:
+        raise ValueError(f"{option} is {value!r}; it must be one of {', '.join(map(str, choices))}")
+    return value
 
 
 def bicubic(images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -91,7 +91,7 @@ def _resize(images: Tensor, size: tuple[int, int], reach: int, border: str) -> T
 
     ``reach`` is as far as the kernel sees, and a whole number of pixels of the result.
     """
-    if check_border(border) == "renormalise":
+    if check_choice("border", border, BORDERS) == "renormalise":
         return bicubic(images, size)
     height, (rows, columns) = images.shape[-2], size
     for axis in (-2, -1):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from asyrepro import degradation
-from asyrepro.degradation import check_border, check_scale, check_sigma
+from asyrepro.degradation import BORDERS, check_choice, check_scale, check_sigma
 from asyrepro.metrics import WINDOW
 from asyrepro.system.errors import DataError
 
@@ -158,9 +158,9 @@ class SuperResolution(Task):
         normalize: str | None = None,
     ):
         self.scale = check_scale(scale)
-        self.mode = check_mode(mode)
+        self.mode = check_choice("mode", mode, MODES)
         self.enlarged = enlarged
-        self.border = check_border(border)
+        self.border = check_choice("border", border, BORDERS)
         self.normalize = check_choice("normalize", normalize, NORMALIZATIONS)
         self.margin = MARGIN if enlarged else 0
 
@@ -207,7 +207,7 @@ class Denoising(Task):
         if test_sigma is None:
             test_sigma = (self.lowest + self.highest) / 2
         self.sigma = check_sigma(test_sigma)
-        self.mode = check_mode(mode)
+        self.mode = check_choice("mode", mode, MODES)
         self.noise_map = noise_map
         self.noise = check_choice("noise", noise, NOISES)
         self.normalize = check_choice("normalize", normalize, NORMALIZATIONS)
@@ -277,7 +277,7 @@ class Deblurring(Task):
         self.kernel = (
             degradation.motion_kernel(size, angle) if line else degradation.gaussian_kernel(size)
         )
-        self.mode = check_mode(mode)
+        self.mode = check_choice("mode", mode, MODES)
 
     def stored(self, label: Tensor) -> Tensor:
         return degradation.blur(label, self.kernel)
@@ -300,7 +300,7 @@ class Jpeg(Task):
         if not isinstance(quality, int) or not 1 <= quality <= 100:
             raise ValueError(f"quality is {quality}; it must be a whole number from 1 to 100")
         self.quality = quality
-        self.mode = check_mode(mode)
+        self.mode = check_choice("mode", mode, MODES)
 
     def stored(self, label: Tensor) -> Tensor:
         return degradation.jpeg(label, self.quality)
@@ -324,7 +324,7 @@ class Pairs(Task):
 
     def __init__(self, scale: int = 1, mode: str = "grey", enlarged: bool = False):
         self.scale = 1 if scale == 1 else check_scale(scale)
-        self.mode = check_mode(mode)
+        self.mode = check_choice("mode", mode, MODES)
         self.enlarged = enlarged and scale > 1
         self.margin = MARGIN if self.enlarged else 0
 
@@ -344,16 +344,3 @@ def check_size(label: Tensor, name: str) -> Tensor:
             f"{WINDOW} x {WINDOW} at least, the window of SSIM: use a larger one"
         )
     return label
-
-
-def check_mode(mode: str) -> str:
-    """Return ``mode`` if images can be read so; raise ValueError otherwise."""
-    check_choice("mode", mode, MODES)
-    return mode
-
-
-def check_choice(option: str, value: str | None, choices: tuple) -> str | None:
-    """Return an option's value if it is one of its choices; raise ValueError otherwise."""
-    if value not in choices:
-        raise ValueError(f"{option} is {value!r}; it must be one of {', '.join(map(str, choices))}")
-    return value

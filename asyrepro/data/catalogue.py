@@ -11,7 +11,6 @@ A name with a slash, such as ``~/Urban100`` or ``./mine``, is a folder of your o
 
 from __future__ import annotations
 
-import difflib
 import os
 import warnings
 from collections.abc import Iterable
@@ -22,6 +21,7 @@ from asyrepro.data.cache import cached_images
 from asyrepro.data.dataset import DataSet, fingerprint_of, read_all
 from asyrepro.data.sources import FOLDERS, TEST, TRAINING, Folder, NotAvailable
 from asyrepro.system.errors import ConfigError, DataError, shown
+from asyrepro.system.options import no_such_choice
 
 __all__ = [
     "DataSet", "NotAvailable", "available", "check_names", "fingerprint", "is_folder", "listing",
@@ -189,14 +189,9 @@ def listing(root: str | os.PathLike | None = None) -> str:
 def _check_known(kind: str, name: str) -> None:
     """ConfigError unless there is a set of this kind, one of KNOWN, or it is a folder."""
     known = sorted(KNOWN[kind])
-    if is_folder(name) or name in known:
-        return
-    near = difflib.get_close_matches(str(name), known, 1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ConfigError(
-        f"unknown data set {name!r}: {hint}known here are {', '.join(known)}; a folder of images "
-        "is named by its path, with a slash"
-    )
+    if not is_folder(name) and name not in known:
+        refusal = no_such_choice("data set", str(name), known)
+        raise ConfigError(f"{refusal}; a folder of images is named by its path, with a slash")
 
 
 def _selections(kind: str, name: str) -> list[tuple[Folder, list[str]]]:

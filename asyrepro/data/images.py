@@ -25,6 +25,7 @@ from PIL import Image
 from asyrepro.data import decoding
 from asyrepro.data.decoding import Picture
 from asyrepro.system.errors import ConfigError, DataError, shown
+from asyrepro.system.options import no_such_choice
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -177,7 +178,7 @@ def _some(names: Iterable[str], most: int = 5) -> str:
 def check_mode(mode: str) -> None:
     """Raise ConfigError unless `mode` is one of MODES."""
     if mode not in MODES:
-        raise ConfigError(f"unknown image mode {mode!r}: use one of {', '.join(MODES)}")
+        raise ConfigError(no_such_choice("image mode", mode, MODES))
 
 
 def _over_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:

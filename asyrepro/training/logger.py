@@ -11,6 +11,7 @@ from pathlib import Path
 
 from asyrepro.system.errors import ConfigError
 from asyrepro.system.files import storing
+from asyrepro.system.options import no_such_choice
 
 SCALARS = ("loss", "lr", "val_psnr", "patches_per_second")
 Write = Callable[[list[dict]], None]
@@ -35,7 +36,7 @@ def opened(name: str, folder: Path, options: dict | None = None) -> Iterator[Wri
         yield None
         return
     if name not in OPENERS:
-        raise ConfigError(f"there is no logger {name!r}; there are csv, {', '.join(OPENERS)}")
+        raise ConfigError(no_such_choice("logger", name, ["csv", *OPENERS]))
     try:
         opener = OPENERS[name](folder, options or {})
         send, close = next(opener)
