@@ -58,7 +58,7 @@ def write(output: str | Path, log: Log = lambda line: None) -> str:
     files.write_text(output / "audit.md", text)
     if earlier:
         for path in {output / name for name in FILES} - set(made):
-            files.remove(path)
+            path.unlink(missing_ok=True)
     return text
 
 

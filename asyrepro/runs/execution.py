@@ -73,7 +73,7 @@ def _open(cfg: DictConfig, run: Run, held: ExitStack) -> list[dict] | None:
         files.write_text(run.config, config.to_yaml(cfg))
     if not run.finished:
         return None
-    files.remove(run.checkpoint)
+    run.checkpoint.unlink(missing_ok=True)
     return files.read_csv(run.rows)
 
 
@@ -256,7 +256,7 @@ class Job:
             rows=text,
         )
         files.write_text(run.rows, text)
-        files.remove(run.checkpoint)
+        run.checkpoint.unlink(missing_ok=True)
         return rows
 
     def evaluate(self, network: nn.Module):

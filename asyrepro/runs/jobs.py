@@ -145,7 +145,7 @@ def one_run(cfg: DictConfig) -> None:
         with stopping.handled():
             done = _carry_out(cfg, run, time.monotonic() if sweep else stopping.STARTED)
         if distributed.main():
-            files.remove(run.failure)
+            run.failure.unlink(missing_ok=True)
             say(f"{run}: {done}")
     except stopping.Stopped as stop:
         if here:

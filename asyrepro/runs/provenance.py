@@ -22,6 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asyrepro.data.download import file_digest
 from asyrepro.runs.run import Run, finished
 from asyrepro.system import files
 from asyrepro.system.errors import DataError
@@ -201,11 +202,11 @@ def collect(study: Path | str) -> Path | None:
     return _write(
         study / STUDY,
         {
-            "baselines": {path.name: sha256(path) for path in study.glob("baselines/*.csv")},
+            "baselines": {path.name: file_digest(path) for path in study.glob("baselines/*.csv")},
             "cells": runs,
             "data": data,
             "environments": environments,
-            "metrics_sha256": sha256(study / "metrics.csv"),
+            "metrics_sha256": file_digest(study / "metrics.csv"),
             "report": versions(),
             "settings": settings,
         },
@@ -222,11 +223,11 @@ def up_to_date(study: Path) -> bool:
     if known is None or not found or not (study / "metrics.csv").is_file():
         return False
     return (
-        {run.name: sha256(run.rows) for run in found}
+        {run.name: file_digest(run.rows) for run in found}
         == {name: entry["rows_sha256"] for name, entry in known["cells"].items()}
-        and {path.name: sha256(path) for path in study.glob("baselines/*.csv")}
+        and {path.name: file_digest(path) for path in study.glob("baselines/*.csv")}
         == known["baselines"]
-        and sha256(study / "metrics.csv") == known["metrics_sha256"]
+        and file_digest(study / "metrics.csv") == known["metrics_sha256"]
         and versions() == known["report"]
     )
 
@@ -234,7 +235,7 @@ def up_to_date(study: Path) -> bool:
 def _earlier(before: dict, run: Run) -> dict | None:
     """What reproducibility.json says of a run, if it still has the same rows."""
     entry = before["cells"].get(run.name)
-    if entry is None or entry["rows_sha256"] != sha256(run.rows):
+    if entry is None or entry["rows_sha256"] != file_digest(run.rows):
         return None
     return entry | {
         "data": entry["data"] and before["data"][entry["data"]],
@@ -250,7 +251,7 @@ def _reconstructed(run: Run) -> dict:
         "data": None,
         "environments": [],
         "finished": None,
-        "rows_sha256": sha256(run.rows),
+        "rows_sha256": file_digest(run.rows),
         **(_hashes_of(weights) if weights else weight_hashes({})),
     }
 
@@ -279,11 +280,6 @@ def weight_hashes(weights: dict) -> dict[str, str | None]:
 def halved(weights: dict) -> dict:
     """A state dictionary in half precision; integers stay what they are."""
     return {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read(path: Path) -> dict | None:

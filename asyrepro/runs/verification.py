@@ -18,6 +18,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from asyrepro.data import catalogue
+from asyrepro.data.download import file_digest
 from asyrepro.metrics import FURTHER
 from asyrepro.runs import config, evaluation, parts, provenance, resolve, results
 from asyrepro.runs.outcome import Outcome, in_words
@@ -152,7 +153,7 @@ class _Check:
             self.claimed.update(stored.index)
             if run.finished:
                 rows = results.read_rows(run.rows, may_be_empty=True)
-                outcome.same_hash("rows", provenance.sha256(run.rows), known.get("rows_sha256"))
+                outcome.same_hash("rows", file_digest(run.rows), known.get("rows_sha256"))
                 outcome.same_rows(rows, stored)
             if run.kept_weights is None:
                 outcome.unchecked.append(NO_WEIGHTS)
@@ -202,7 +203,7 @@ class _Check:
         self.claimed.update(stored.index)
         if self.recorded:
             known = self.recorded["baselines"].get(path.name)
-            outcome.same_hash("rows", provenance.sha256(path), known)
+            outcome.same_hash("rows", file_digest(path), known)
         outcome.same_rows(rows, stored)
         cfg, lacking = None, rows["testset"].iloc[0]
         with suppress(UserError):  # of which the check of the run itself tells
@@ -250,7 +251,7 @@ class _Check:
         """metrics.csv as a whole: its hash, and rows that belong to nothing."""
         outcome = Outcome("metrics.csv")
         if self.recorded:
-            now = provenance.sha256(self.study / "metrics.csv")
+            now = file_digest(self.study / "metrics.csv")
             outcome.same_hash("hash", now, self.recorded["metrics_sha256"])
         rest = len(self.frame) - len(self.claimed) if everything else 0
         if rest and finished(self.study):

@@ -112,8 +112,3 @@ def remove_leftovers(folder: Path | str) -> None:
     """Delete what processes that were killed while writing into the folder have left there."""
     for path in Path(folder).glob(".*.tmp"):
         path.unlink(missing_ok=True)
-
-
-def remove(path: Path | str) -> None:
-    """Delete a file if it is there."""
-    Path(path).unlink(missing_ok=True)
