@@ -62,11 +62,11 @@ def read(path: str | os.PathLike) -> Picture:
     return decode(read_bytes(path), path)[0]
 
 
-def read_bytes(path: str | os.PathLike, limit: int = -1) -> bytes:
-    """A file's bytes (at most ``limit``), or a DataError that says why not."""
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """A file's bytes, or a DataError that says why not."""
     try:
         with open(path, "rb") as file:
-            data = file.read(limit)
+            data = file.read()
     except FileNotFoundError as error:
         if os.path.islink(path):
             raise DataError(f"{shown(path)} is a broken link: restore the file it names") from error

@@ -20,6 +20,7 @@ from asyrepro.data import decoding
 from asyrepro.restoration import tiling
 from asyrepro.tasks import Task
 
+PREVIEW = 1024  # pixels of a preview's side
 LUMA_RANGE = (235 - 16) / 255  # of MATLAB's luma: what white has more than black
 
 
@@ -150,18 +151,16 @@ def estimated_sigma(pixels: np.ndarray, white: int | None = None) -> float:
     return min(float(np.mean(levels) * 255), 255.0)
 
 
-def preview(
-    pixels: np.ndarray, restored: np.ndarray, side: int = 1024, white: int | None = None
-) -> np.ndarray:
+def preview(pixels: np.ndarray, restored: np.ndarray, white: int | None = None) -> np.ndarray:
     """The input, enlarged bicubically, and to its right the result; alpha is laid over white.
 
-    Of a larger picture than ``side`` pixels the middle is shown, in full resolution.
+    Of a larger result than :data:`PREVIEW` pixels the middle is shown, in full resolution.
 
     Returns:
         uint8 (h, 2*w + 8, 1 or 3).
     """
     scale = len(restored) // len(pixels)
-    side //= scale
+    side = PREVIEW // scale
     top, left = (max(length - side, 0) // 2 for length in pixels.shape[:2])
     before = _over_white(pixels[top : top + side, left : left + side], white)
     before = degradation.enlarge(before[None], scale)[0] if scale > 1 else before
