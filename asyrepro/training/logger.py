@@ -38,8 +38,7 @@ def opened(name: str, folder: Path, options: dict | None = None) -> Iterator[Wri
     if name not in OPENERS:
         raise ConfigError(no_such_choice("logger", name, ["csv", *OPENERS]))
     try:
-        opener = OPENERS[name](folder, options or {})
-        send, close = next(opener)
+        send, close = OPENERS[name](folder, options or {})
     except ImportError:
         raise ConfigError(
             f"runtime/logger={name} needs a package that is not installed: pip install {name}"
@@ -74,7 +73,7 @@ def _tensorboard(folder: Path, options: dict):
                 writers[0].add_scalar(key, value, row["step"])
         writers[0].flush()
 
-    yield send, lambda: [writer.close() for writer in writers]
+    return send, lambda: [writer.close() for writer in writers]
 
 
 def _wandb(folder: Path, options: dict):
@@ -93,7 +92,7 @@ def _wandb(folder: Path, options: dict):
         for row in rows:
             run.log(_scalars(row), step=row["step"])
 
-    yield send, run.finish
+    return send, run.finish
 
 
 OPENERS = {"tensorboard": _tensorboard, "wandb": _wandb}
