@@ -60,13 +60,7 @@ def load(study_dir) -> pd.DataFrame:
     Raises:
         DataError: metrics.csv is missing, empty or damaged; the message names the file and line.
     """
-    path = Path(study_dir) / "metrics.csv"
-    if not path.is_file():
-        raise DataError(
-            f"{path} is missing: run the study first, or rebuild the file from its run folders "
-            f"with `asyrepro report`."
-        )
-    return read_rows(path)
+    return read_rows(Path(study_dir) / "metrics.csv")
 
 
 def read_rows(path, may_be_empty: bool = False) -> pd.DataFrame:
@@ -110,8 +104,10 @@ def _raw(path: Path, may_be_empty: bool) -> pd.DataFrame:
         with open(path, encoding="utf-8", newline="") as file:
             reader = csv.reader(file, strict=True)
             lines = [(reader.line_num, line) for line in reader if line]
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing.") from None
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise DataError(
+            f"{path} is missing: run the study first, or rebuild it with `asyrepro report`."
+        ) from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path} is damaged ({error}): delete and remake it.") from None
     if not lines:
