@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from contextlib import contextmanager, suppress
 from itertools import chain
 
@@ -13,10 +11,9 @@ from asyrepro.data import STAND_IN, catalogue
 from asyrepro.runs import config, schema
 from asyrepro.runs.run import Run
 from asyrepro.system import devices
-from asyrepro.system.errors import DataError
+from asyrepro.system.errors import DataError, note
 from asyrepro.training import checkpoint, foreign
 
-SAID = "ASYREPRO_SAID"  # the environment variable that holds the notes that have been printed
 INTERVALS = ("log_every", "validate_every")  # of a recipe, in steps
 KEPT = ("border", "noise")  # of a task: runs of a row have one border and one test noise
 
@@ -124,8 +121,7 @@ def _choose_training_set(cfg: DictConfig, run: Run | None, begun: str | None, do
         except catalogue.NotAvailable as error:
             if option.instead is None:
                 raise
-            text = f"{option.instead} is trained on instead of {option.name}, as {error.reason}"
-            _say_once(f"note     {text}")
+            note(f"{option.instead} is trained on instead of {option.name}, as {error.reason}")
     if begun == "bundled" and not done:
         raise DataError(
             f"{run.study} was begun with {STAND_IN}, and {cfg.dataset.name} can be had "
@@ -137,14 +133,6 @@ def _have_all(cfg: DictConfig) -> None:
     # Test images matter as much: a table is either made from real images, or labelled.
     for name in _needed(cfg):
         have(name, cfg.runtime)
-
-
-def _say_once(text: str) -> None:
-    """Print a note, once in this process and those that it starts."""
-    said = os.environ.get(SAID, "")
-    if text not in said:
-        os.environ[SAID] = f"{said}{text}\n"
-        print(text, file=sys.stderr, flush=True)
 
 
 def data_sets(cfg: DictConfig) -> list[str]:

@@ -8,7 +8,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+
+SAID = "ASYREPRO_SAID"  # the environment variable that holds the notes that have been printed
 
 
 class UserError(Exception):
@@ -70,10 +71,12 @@ def say(line: str = "") -> None:
         unread()
 
 
-@cache
 def note(text: str) -> None:
-    """Print a note to standard error, once however often it is given."""
-    print(f"note: {text}", file=sys.stderr, flush=True)
+    """Print a note to standard error, once in this process and those that it starts."""
+    said = os.environ.get(SAID, "")
+    if f"{text}\n" not in said:
+        os.environ[SAID] = f"{said}{text}\n"
+        print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 def unread() -> int:

@@ -15,6 +15,7 @@ from asyrepro.report import study
 from asyrepro.runs import config, launchers, resolve
 from asyrepro.runs.jobs import samples
 from asyrepro.runs.plan import Plan
+from asyrepro.system import errors
 from asyrepro.system.errors import ConfigError
 
 
@@ -192,7 +193,7 @@ def test_a_profile_of_your_own_is_found(tmp_path, monkeypatch, capfd):
 
 
 def test_a_plan_names_the_stand_in_once_for_all_processes(planned, monkeypatch, capfd):
-    monkeypatch.delenv(resolve.SAID, raising=False)
+    monkeypatch.delenv(errors.SAID, raising=False)
     planned()
     assert capfd.readouterr().err.count("bsd300 is not here") == 1
     planned()  # as a process that it starts does: the environment is handed on
