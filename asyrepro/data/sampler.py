@@ -163,5 +163,5 @@ class PatchSampler:
     def load_state_dict(self, state: dict) -> None:
         self.generator.set_state(state["generator"].cpu())
         self._ready.clear()
-        for _ in range(state.get("taken", 0)):
+        for _ in range(state["taken"]):
             next(self)

@@ -31,10 +31,9 @@ def state(device: torch.device) -> dict:
 
 
 def restore(kept: dict, device: torch.device) -> None:
-    """Put back what :func:`state` returned; older checkpoints have PyTorch's alone."""
+    """Put back what :func:`state` returned."""
     torch.set_rng_state(kept["random"].cpu())
     if device.type == "cuda" and kept["random_cuda"] is not None:
         torch.cuda.set_rng_state(kept["random_cuda"].cpu(), device)
-    if "random_python" in kept:
-        random.setstate(kept["random_python"])
-        np.random.set_state(kept["random_numpy"])
+    random.setstate(kept["random_python"])
+    np.random.set_state(kept["random_numpy"])

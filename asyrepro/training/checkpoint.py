@@ -84,7 +84,9 @@ def load(path: Path | str, device: torch.device | str = "cpu", needs: Iterable[s
         )
     missing = [key for key in needs if key not in state]
     if missing:
-        raise CheckpointError(f"{path} has no {missing[0]!r}: it is another kind of checkpoint")
+        raise CheckpointError(
+            f"{path} has no {missing[0]!r}: it is another kind of checkpoint, or an older one"
+        )
     return state
 
 

@@ -261,8 +261,9 @@ class Trainer:
         """Take up the folder's checkpoint if there is one; True if so."""
         path = self.folder / CHECKPOINT
         needs = (
-            *("signature", "network", "criterion", "optimizer", "scheduler", "sampler"),
-            *("random", "step", "seconds", "history"),
+            *("signature", "device", "step", "seconds", "total", "history", "network", "average"),
+            *("criterion", "optimizer", "scheduler", "sampler"),
+            *("random", "random_cuda", "random_python", "random_numpy"),
         )
         state = distributed.on_main(
             lambda: checkpoint.load(path, needs=needs) if path.exists() else None
@@ -274,26 +275,21 @@ class Trainer:
                 f"{path} belongs to a run with another configuration; choose another study, or "
                 "delete its folder to start again"
             )
-        begun = state.get("device", self.device.type)
+        begun = state["device"]
         if begun != self.device.type:  # whose random numbers are others
             raise CheckpointError(
                 f"{path} was begun on {begun}; continue it with runtime.device={begun}, or delete "
                 "it to train from the beginning"
             )
-        earlier = CheckpointError(
-            f"{path} was written by an earlier version of this program, which this one cannot "
-            "continue; delete the file to train from the beginning"
-        )
-        if "total" not in state:
-            raise earlier
         checkpoint.load_weights(self.network, state["network"], path)
         try:
             self.optimizer.load_state_dict(state["optimizer"])
         except ValueError:  # other parameters
-            raise earlier from None
+            raise CheckpointError(
+                f"{path} was written by an earlier version of this program, which this one cannot "
+                "continue; delete the file to train from the beginning"
+            ) from None
         if self.average is not None:
-            if "n_averaged" in state["average"]:
-                raise earlier
             self.average.load_state_dict(state["average"])
         self.criterion.load_state_dict(state["criterion"])
         self.scheduler.load_state_dict(state["scheduler"])
