@@ -12,14 +12,13 @@ from __future__ import annotations
 import io
 import os
 import re
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import tifffile
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from asyrepro.system.errors import DataError, shown
 
@@ -27,7 +26,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "PPM")
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how such files begin
 PNG = b"\x89PNG\r\n\x1a\n"
 MAX_PIXELS = 89_000_000  # a little less than Pillow's own limit, from which on it warns
-MAX_CHUNK = 1_000_000  # bytes of a PNG's text or profile; what has more, Pillow refuses to unpack
+PngImagePlugin.MAX_TEXT_CHUNK = 1 << 26  # bytes of text or profile that Pillow unpacks of a PNG
 TURNS = {  # what undoes each EXIF orientation, of an array (H, W, C)
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -83,12 +82,13 @@ def read_bytes(path: str | os.PathLike) -> bytes:
 
 def decode(data: bytes, path: str | os.PathLike, every: bool = False) -> list[Picture]:
     """The first page or frame of a file's bytes, or ``every`` one; ``path`` is named in errors."""
-    data, left = _without_oversized(data)
     with verified(data, path) as image:
         count = getattr(image, "n_frames", 1)
-        if count > 1 and not every:
-            left.append(f"only the first of {count} pages or frames is taken")
-        return [_page(image, number, data, path, left) for number in range(count if every else 1)]
+        if every or count == 1:
+            return [_page(image, number, data, path, []) for number in range(count)]
+        return [
+            _page(image, 0, data, path, [f"only the first of {count} pages or frames is taken"])
+        ]
 
 
 def colours(channels: int) -> int:
@@ -151,7 +151,6 @@ def opened(file: BinaryIO, path: str | os.PathLike) -> Iterator[Image.Image]:
 @contextmanager
 def verified(data: bytes, path: str | os.PathLike) -> Iterator[Image.Image]:
     """:func:`opened` for a file's bytes, of which a PNG's checksums are checked first."""
-    data, _ = _without_oversized(data)
     with opened(io.BytesIO(data), path) as image:
         if image.format == "PNG":  # Pillow skips the checksums of pixel data unless asked
             image.verify()
@@ -161,8 +160,7 @@ def verified(data: bytes, path: str | os.PathLike) -> Iterator[Image.Image]:
 
 def count_pixels(path: str | os.PathLike) -> int:
     """Height times width; nothing is decoded."""
-    data, _ = _without_oversized(read_bytes(path))
-    with opened(io.BytesIO(data), path) as image:
+    with opened(io.BytesIO(read_bytes(path)), path) as image:
         return image.height * image.width
 
 
@@ -197,45 +195,6 @@ def _unknown_range(path: str | os.PathLike, pixels: str) -> DataError:
         f"{shown(path)} holds {pixels} pixels, whose range is not known: save it with 8 or 16 bits "
         "a channel"
     )
-
-
-def _without_oversized(data: bytes) -> tuple[bytes, list[str]]:
-    """A PNG without its text, and without a profile that Pillow would refuse to unpack.
-
-    Returns:
-        The bytes, those of another file as they are; and a note on each large chunk left out.
-    """
-    if not data.startswith(PNG):
-        return data, []
-    kept, notes, at = [PNG], [], len(PNG)
-    while (end := at + 12 + int.from_bytes(data[at : at + 4], "big")) <= len(data):
-        kind, large = data[at + 4 : at + 8], _is_large(data[at + 4 : end - 4])
-        if large:
-            what = "colour profile" if kind == b"iCCP" else "text"
-            notes.append(f"a {what} of more than {MAX_CHUNK // 10**6} MB left out")
-        if not large and kind not in (b"tEXt", b"zTXt", b"iTXt"):
-            kept.append(data[at:end])
-        at = end
-    return b"".join([*kept, data[at:]]), notes
-
-
-def _is_large(chunk: bytes) -> bool:
-    """Whether a chunk (its kind and content) is a text or profile that unpacks to over 1 MB."""
-    kind, content = chunk[:4], chunk[4:]
-    if kind not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
-        return False
-    _, _, packed = content.partition(b"\0")
-    if kind == b"iTXt":  # flag, method, language, translated keyword, text
-        compressed, packed = packed[:1] == b"\1", packed[2:].split(b"\0", 2)[-1]
-    else:
-        compressed, packed = kind != b"tEXt", packed[kind != b"tEXt" :]  # method, stream
-    if not compressed:
-        return len(packed) > MAX_CHUNK
-    try:
-        unpacker = zlib.decompressobj()
-        return len(unpacker.decompress(packed, MAX_CHUNK + 1)) > MAX_CHUNK
-    except zlib.error:
-        return False
 
 
 def _page(

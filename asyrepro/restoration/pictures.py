@@ -30,6 +30,7 @@ WRITTEN = {
     ".webp": ("WEBP", {"lossless": True, "exact": True}),
 }
 DEEP = ("PNG", "TIFF")  # formats that hold 16 bits
+MAX_PROFILE = 1_000_000  # bytes in a PNG; one with more Pillow, as others use it, does not open
 OPAQUE = ("JPEG", "BMP")  # formats that hold no alpha
 PAGED = (".tif", ".tiff")  # endings of files that hold several pages
 
@@ -57,7 +58,7 @@ def fitted(picture: Picture, ending: str) -> Picture:
     if pixels.dtype == np.uint16 and kind not in DEEP:
         pixels = decoding.eight_bits(pixels)
         notes.append(f"16 bits reduced to the 8 of {ending} files")
-    if profile and (kind == "BMP" or (kind == "PNG" and len(profile) > decoding.MAX_CHUNK)):
+    if profile and (kind == "BMP" or (kind == "PNG" and len(profile) > MAX_PROFILE)):
         notes.append(f"the colour profile ({len(profile):,} bytes) left out of the {ending} file")
         profile = None
     return Picture(pixels, profile, tuple(notes))
