@@ -14,7 +14,6 @@ import pandas as pd
 from asyrepro.analysis import titles
 from asyrepro.analysis.comparisons import AGAINST_BASE, WHERE, comparisons
 from asyrepro.analysis.statistics import holm
-from asyrepro.runs.results import CONTROLS
 
 NUMBERS = (
     *("seeds", "images", "against_mean", "loss_mean", "change", "lower", "upper"),
@@ -59,7 +58,7 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     rows = rows.drop(columns="last").assign(place=places)
     twice = rows.duplicated(["model", "dataset", "loss", "place"], keep=False)
     rows.loc[twice, "place"] += " (" + rows["variant"] + ")"  # folders of one name are told apart
-    losses = rows[~rows["loss"].isin(CONTROLS)].groupby(list(WHERE))["p"]
+    losses = rows[rows["kind"] != "control"].groupby(list(WHERE))["p"]
     return rows.assign(p_holm=losses.transform(lambda p: holm(p.to_numpy(dtype=float))))
 
 
@@ -69,7 +68,7 @@ def leading(rows: pd.DataFrame) -> pd.DataFrame:
     First is the paper's table, else the literature's sets in their order. Where all losses are
     controls, they answer.
     """
-    others = rows[~rows["loss"].isin(CONTROLS)]
+    others = rows[rows["kind"] != "control"]
     rows = rows if others.empty else others
     runs = rows.groupby(["model", "dataset", "variant"], sort=False)
     return ranked(rows[rows["testset"] == runs["testset"].transform("first")])

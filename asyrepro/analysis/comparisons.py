@@ -181,7 +181,7 @@ def _pairs(losses: list[str], bases: dict[str, str]) -> Iterator[tuple[str, str,
 def _of_group(group: pd.DataFrame, plain: pd.DataFrame | None, papers, with_power):
     """The rows of one network, training set, variant and test set."""
     own = sorted(set(group["loss"]), key=results.loss_rank)
-    bases, table = results.bases(group), group["table"].iloc[0]
+    bases, table = results.bases(pd.concat([group, plain])), group["table"].iloc[0]
     if plain is not None:  # base losses of the variant without the options of a loss
         missing = set(bases.values()) - set(own)
         group = pd.concat([group, plain[plain["loss"].isin(missing)]])

@@ -123,15 +123,16 @@ def attribution(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def step_time_summary(times: pd.DataFrame) -> pd.DataFrame:
-    """Step time of the asymmetric losses against their base losses, from interleaved runs.
+    """Step time of the losses against their base losses, from interleaved runs.
 
     Args:
         times: columns loss, step_ms (milliseconds a training step), repetition (runs of the
-            losses that took turns share one), and model if there are several. Several times of
-            one loss in one repetition count as their median.
+            losses that took turns share one), model if there are several, and base where a loss
+            declares one (:func:`asyrepro.runs.results.bases`). Several times of one loss in one
+            repetition count as their median.
 
     Returns:
-        One row per model and asymmetric loss: model, loss, against, repetitions, base_ms and
+        One row per model and loss with a base loss: model, loss, against, repetitions, base_ms and
         loss_ms (medians), ratio (geometric mean of the repetitions' ratios), lower, upper (t
         interval of their logarithms), and direction ("worse": a step takes longer), size, verdict
         and reason by the rule "time".
@@ -148,9 +149,8 @@ def step_time_summary(times: pd.DataFrame) -> pd.DataFrame:
     found = []
     for model, group in times.groupby("model", sort=True):
         median = group.groupby(["repetition", "loss"])["step_ms"].median().unstack("loss")
-        for loss in sorted(set(median.columns) - set(results.BASES)):
-            base = loss.split("_")[1] if "_" in loss else ""
-            if base not in median.columns:
+        for loss, base in sorted(results.bases(group).items()):
+            if loss in results.BASES or base not in median.columns:
                 continue
             both = median[[base, loss]].dropna()
             if not both.empty:

@@ -53,10 +53,10 @@ class Entry:
         return self.folder.name
 
     def steps(self, table: int) -> int:
-        """The longest training of one of its tables."""
+        """The longest training of one of its tables; 0 where none is recorded."""
         plain = results.plain(self.frame)
-        rows = plain[(plain["table"] == table) & plain["iterations"].notna()]
-        return int(rows["iterations"].max())
+        steps = plain.loc[plain["table"] == table, "iterations"].dropna()
+        return int(max(steps, default=0))
 
 
 def write(folder: Path, log, pdf: bool = False) -> Path | None:
@@ -129,7 +129,8 @@ def strongest(entries: list[Entry]) -> pd.DataFrame:
         rows = rows[(rows["kind"] == "claim") & (rows["metric"] == "psnr") & (rows["seeds"] > 0)]
         for row in rows.to_dict("records"):
             longest = entry.steps(row["table"])
-            found.append(row | {"study": entry.name, "longest": longest, "steps": f"{longest:,}"})
+            steps = f"{longest:,}" if longest else NOTHING
+            found.append(row | {"study": entry.name, "longest": longest, "steps": steps})
     made = []
     for _, group in pd.DataFrame(found).groupby(["table", "base"]) if found else []:
         group = group.assign(weight=group["longest"] * group["seeds"])

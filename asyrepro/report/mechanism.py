@@ -53,9 +53,10 @@ def draw(changes: pd.DataFrame, title: str) -> Figure | None:
             for ax, base in zip(axes[:, column], bases, strict=False):
                 rows = of_kind[of_kind["against"] == base]
                 _losses(ax, rows, base, bands)
-                losses = [loss_title(x) for x in dict.fromkeys(rows["loss"]) if _main(x, base)]
+                there = list(dict.fromkeys(rows["loss"]))
+                losses = [loss for loss in there if _main(loss, base)] or there
                 several = wording.counted(len(losses), "loss", "losses")
-                names = wording.listed(losses)
+                names = wording.listed(map(loss_title, losses))
                 against = f"{names if len(names) < 30 else several} against {loss_title(base)}"
                 ax.set_title(f"{against}, by {KINDS[kind]}", size=7.5)
             _share(axes[-1, column], of_kind, kind)

@@ -309,7 +309,8 @@ def failures(study: Path) -> dict:
         whole = path.read_text(encoding="utf-8").strip()
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is damaged ({error}): put it back or delete it") from None
-    for text in re.split(r"\n\s*\n", whole):
+    apart = re.sub(r"^(#+ .*)$", r"\n\1\n", whole, flags=re.MULTILINE).strip()
+    for text in re.split(r"\n\s*\n", apart):
         image = re.fullmatch(r"!\[(.*?)\]\((.+?)\)", text.strip())
         if image:
             blocks.append({"kind": "figure"} | _sized(path.parent, image[2], image[1]))

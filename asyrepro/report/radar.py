@@ -160,8 +160,12 @@ def of_frame(
 
     Raises:
         DataError: a column is missing, there are no rows or no numbers, a row has no loss or image
-            or a text in a column of numbers, the base has no rows, or nothing else has.
+            or a text in a column of numbers, ``metrics`` names these, the base has no rows, or
+            nothing else has.
     """
+    metrics = list(dict.fromkeys(metrics))
+    if {"loss", "image"} & set(metrics):
+        raise DataError("metrics= takes columns of numbers, not loss and image, which are names")
     lacking = [name for name in ("loss", "image", *metrics) if name not in frame.columns]
     if lacking:
         raise DataError(f"no column {' and no column '.join(lacking)}: add it to the table")
@@ -174,7 +178,7 @@ def of_frame(
     for name in metrics or frame.columns.difference(["loss", "image"]):
         _check_numbers(frame[name], asked=name in metrics)
     numbers = frame.select_dtypes("number").columns.difference(["seed", "table"], sort=False)
-    metrics = list(metrics or numbers)
+    metrics = metrics or list(numbers)
     if not metrics:
         raise DataError("no column of numbers (psnr, ssim, ...) beside loss and image")
     losses, images = (list(dict.fromkeys(frame[name])) for name in ("loss", "image"))

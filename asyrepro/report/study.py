@@ -11,7 +11,7 @@ import pandas as pd
 
 from asyrepro import paper
 from asyrepro.analysis import changes, goals, mechanism, verdicts
-from asyrepro.analysis.comparisons import comparisons
+from asyrepro.analysis.comparisons import AGAINST_BASE, comparisons
 from asyrepro.analysis.summary import Summary, summarise
 from asyrepro.analysis.titles import dataset_title, model_title
 from asyrepro.data import STAND_IN, catalogue
@@ -37,7 +37,9 @@ from asyrepro.system.errors import CheckpointError, DataError, say
 from asyrepro.system.files import write_csv, write_text
 
 MODES = {2: "luma", 3: "rgb", 4: "grey", 5: "grey"}  # of the tables' test images
-CHARTS = ("forest_", "mechanism_", "curves_", "changes", "overview", *radar.FIGURES.values())
+KINDS = ("forest", "mechanism", "curves")  # of a table's charts
+CHARTS = ("changes", "overview", *radar.FIGURES.values())
+CHARTS += tuple(f"{kind}_table{table}" for kind in KINDS for table in paper.TABLES)
 # Where two tables share their images the first one's are drawn: EDSR's are in colour.
 SHEETS = {"fig3": ("super-resolution", (3, 2)), "fig8": ("denoising", (4, 5))}
 
@@ -125,9 +127,9 @@ def build(
 
 def _remove_charts(folder: Path, kept: set[str]) -> None:
     """Charts of an earlier report that these results do not give; pictures stay."""
-    for path in folder.glob("*"):
-        if path.stem not in kept and path.stem.startswith(CHARTS):
-            path.unlink()
+    for stem in set(CHARTS) - kept:
+        for ending in ("svg", "pdf"):
+            (folder / f"{stem}.{ending}").unlink(missing_ok=True)
 
 
 def measure(folder: Path, data: str | None = None) -> Findings:
@@ -257,6 +259,7 @@ def _stem(kind: str, table: int, dataset: str, rows: pd.DataFrame) -> str:
 
 def _forests(found: Findings):
     rows = found.comparisons
+    rows = rows[rows["kind"].isin(AGAINST_BASE)]
     for (table, model, dataset), part in rows.groupby(["table", "model", "dataset"]):
         trained = dataset_title(dataset)
         title = wording.marked(

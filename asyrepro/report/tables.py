@@ -49,13 +49,14 @@ def write_tables(summaries: list[Summary], folder) -> list[Path]:
 
 
 def main_losses(summary: Summary) -> list[str]:
-    """The losses of the tables and charts: all but the controls."""
-    return [loss for loss in summary.losses if loss not in CONTROLS]
+    """The losses of the tables and charts: all but the controls; of controls alone, these."""
+    return [loss for loss in summary.losses if loss not in CONTROLS] or list(summary.losses)
 
 
 def controls(summary: Summary) -> list[str]:
-    """The controls that were run."""
-    return [loss for loss in summary.losses if loss in CONTROLS]
+    """The controls that were run beside other losses."""
+    shown = main_losses(summary)
+    return [loss for loss in summary.losses if loss not in shown]
 
 
 def pairs(summary: Summary) -> list[tuple[str, str]]:

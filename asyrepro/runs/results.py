@@ -201,8 +201,8 @@ def collect(study_dir) -> pd.DataFrame:
     replaced in one step.
 
     Raises:
-        DataError: no rows at all (as of runs without a test set only), a damaged file, or two files
-            that hold the same run.
+        DataError: no rows of a run (as of runs without a test set only), a damaged file, or two
+            files that hold the same run.
     """
     study_dir = Path(study_dir)
     paths = sorted(
@@ -222,6 +222,10 @@ def collect(study_dir) -> pd.DataFrame:
             "nothing to report on, asyrepro evaluate tests their weights"
         )
     frame = _validated(pd.concat(frames))
+    if of_runs(frame).empty:
+        raise DataError(
+            f"{study_dir} holds no finished run, only the scores of its inputs: run the study first"
+        )
     extra = sorted(set(frame.columns) - set(COLUMNS))
     frame = _sorted(frame)[[*COLUMNS, *extra]]
     write_csv(study_dir / "metrics.csv", frame, "%.6f")

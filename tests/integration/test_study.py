@@ -5,10 +5,12 @@ import shutil
 
 import pandas as pd
 import pytest
-from helpers import DNCNN, SRCNN, assert_refused, call, refuses, small_images, train
+from helpers import DNCNN, ROOT, SRCNN, assert_refused, call, refuses, small_images, train
 
 from asyrepro.report import study
+from asyrepro.runs import profiles, results
 from asyrepro.system.errors import ConfigError
+from asyrepro.system.files import write_csv
 
 LOSSES = ("mae", "asy_mae")
 VARIANT = "task.scale=2"
@@ -143,3 +145,45 @@ def test_a_test_set_of_no_table_of_the_paper_is_reported_on(tiny):
     shutil.copytree(tiny / "mine", alone / "mine")
     assert report(alone).status == 0
     assert not (alone / "profiles.csv.gz").exists()
+
+
+@pytest.fixture(scope="module")
+def committed():
+    """Metrics and profiles of two seeds and images of a committed study."""
+    folder = ROOT / "results" / "srcnn-seeds"
+    metrics = results.load(folder)
+    chosen = set(metrics["image"][:2])
+    metrics = metrics[metrics["image"].isin(chosen) & ~(metrics["seed"] > 1).fillna(False)]
+    sums = profiles.load(folder / profiles.STUDY)
+    return metrics, sums[sums["image"].isin(chosen) & (sums["seed"] < 2)]
+
+
+@pytest.mark.parametrize(
+    ("losses", "seeds", "images", "variant"),
+    [
+        (["mae"], 2, 2, ""),
+        (["asy_mae"], 2, 2, ""),
+        (["asy_mae_shuffled"], 2, 2, ""),
+        (["asy_mae_table1"], 2, 2, ""),
+        (["asy_mae_shuffled", "asy_mse_inverted"], 2, 2, ""),
+        (["mae", "mse"], 2, 2, ""),
+        (["mae", "mse"], 2, 1, ""),
+        (["mae", "mse"], 2, 2, "task.scale=2"),
+        (["mae", "asy_mae"], 1, 1, ""),
+        (["mae", "asy_mae_shuffled"], 2, 2, ""),
+        (["mae", "asy_mae_table1"], 2, 2, ""),
+        (["asy_mae", "asy_mae_shuffled"], 2, 2, ""),
+        (["asy_mae_shuffled"], 2, 2, "task.scale=2"),
+        (["mae", "asy_mae_shuffled"], 1, 2, "task.scale=2"),
+    ],
+)
+def test_every_set_of_losses_has_a_report(committed, tmp_path, losses, seeds, images, variant):
+    metrics, sums = committed
+    chosen = set(sums["image"].unique()[:images])
+    for table, name in ((metrics.assign(variant=variant), "metrics.csv"), (sums, profiles.STUDY)):
+        baseline = table["seed"].isna() | (table["seed"] < 0)
+        rows = table[baseline | (table["loss"].isin(losses) & (table["seed"] < seeds))]
+        if not (variant and name == profiles.STUDY):
+            write_csv(tmp_path / name, rows[rows["image"].isin(chosen)])
+    study.build(tmp_path, log=lambda _: None)
+    assert (tmp_path / "index.html").is_file()

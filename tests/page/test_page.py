@@ -16,6 +16,7 @@ from PIL import Image
 from asyrepro import paper
 from asyrepro.data.catalogue import TABLE2
 from asyrepro.report import crops, front, study
+from asyrepro.report.page import failures
 from asyrepro.report.wording import MINUS
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
@@ -277,6 +278,27 @@ def test_a_failure_stands_first_where_it_is_the_whole_study(tmp_path):
     assert section(folder, "failure").count("All fail") == 2  # its title, and what the table is
 
 
+def test_a_heading_of_failure_md_keeps_the_paragraph_right_below_it(tmp_path):
+    tmp_path.joinpath("failure.md").write_text("# All fail\nRight below.\n\n## Why\nUnknown.\n")
+    found = failures(tmp_path)
+    assert found["title"] == "All fail"
+    assert found["blocks"] == [
+        {"kind": kind, "text": text}
+        for kind, text in (("text", "Right below."), ("heading", "Why"), ("text", "Unknown."))
+    ]
+
+
+def test_pictures_of_ones_own_stay(tmp_path):
+    mine = ["changes_by_rate.jpg", "overview_mine.svg", "curves_mine.png", "fig4.jpg", "x.svg"]
+    tidy = list(rows(2, (0,), list(TABLE2), "bsd300"))
+    built(tmp_path, [*tidy, *rows(seeds=(0,))])
+    for name in mine:
+        (tmp_path / "figures" / name).write_text("mine")
+    built(tmp_path, rows(seeds=(0,)))
+    there = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert there >= set(mine) and not there & {"fig4.svg", "forest_table2.svg", "overview.svg"}
+
+
 # ------------------------------------------------------------------------------------- front page
 
 
@@ -322,6 +344,16 @@ def test_a_report_of_an_earlier_version_is_named_with_its_command(tmp_path):
     front.write(tmp_path, said.append)
     assert any("asyrepro report study=old" in line for line in said)
     assert "old/index.html" not in (tmp_path / "index.html").read_text()
+
+
+def test_a_study_that_does_not_record_its_steps_is_on_the_front_page(tmp_path):
+    built(tmp_path / "old", rows(steps=""))
+    built(tmp_path / "new", rows())
+    said = []
+    front.write(tmp_path, said.append)
+    assert not any("left out" in line for line in said)
+    text = (tmp_path / "index.html").read_text()
+    assert "old/index.html" in text and "500 steps" in text
 
 
 def test_without_studies_there_is_no_front_page(tmp_path):

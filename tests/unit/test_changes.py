@@ -100,6 +100,18 @@ def test_options_of_a_loss_are_compared_with_its_base_without_them(tmp_path):
     assert found["asy_mae", "loss.criterion.x=[1,2],task.scale=4"] == pytest.approx(29.315 - 19)
 
 
+def test_options_of_a_loss_are_compared_with_mse_where_there_is_no_mae(tmp_path):
+    frame = tidy(
+        tmp_path,
+        rows("mse", MAE),
+        rows("mine", ASY),
+        rows("mine", ASY, variant="loss.criterion.delta=2"),
+    )
+    found = changes.shown(changes.changes(frame)).set_index("variant")
+    assert found["against"].to_dict() == {"": "mse", "loss.criterion.delta=2": "mse"}
+    assert found["change"].to_numpy() == pytest.approx(0.165)
+
+
 def test_the_literatures_psnr_is_shown_as_papers_count_it(tmp_path):
     # Set14's grey file counts 20 log10(255 / 219) = 1.3219 dB less in levels, and not in changes.
     y = {"psnr_y": 33.0, "ssim_y": 0.9, "testset": "set14"}
@@ -275,10 +287,13 @@ def test_a_reading_of_table_1_is_judged_by_the_papers_change(tmp_path, name):
 
 
 def test_controls_answer_only_where_there_is_nothing_else(tmp_path):
-    table = changes.changes(
-        tidy(tmp_path, *(rows(x, MAE) for x in ("mae", "asy_mae", "asy_mae_table1")))
-    )
-    assert changes.leading(changes.shown(table))["loss"].tolist() == ["asy_mae"]
+    losses = ["asy_mae", "asy_mae_table1", "asy_mae_shuffled", "asy_mae_table1_upper"]
+    for there, answering in ((losses, [*losses[:2], losses[3]]), (losses[2:3], losses[2:3])):
+        frame = tidy(tmp_path, *(rows(x, [*MAE, *ASY, *MAE]) for x in ("mae", *there)))
+        shown = changes.shown(changes.changes(frame))
+        assert changes.leading(shown)["loss"].tolist() == answering
+        corrected = shown.loc[shown["p_holm"].notna(), "loss"].tolist()
+        assert corrected == [loss for loss in there if loss != "asy_mae_shuffled"]
 
 
 # ------------------------------------------------------------------- the committed studies

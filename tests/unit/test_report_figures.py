@@ -163,6 +163,14 @@ def test_radar_of_a_table_of_ones_own():
     assert len(fig.axes) == 2  # seed is no metric
 
 
+def test_a_metric_named_twice_is_drawn_once():
+    frame = pd.DataFrame({"loss": "mae", "image": list("ab"), "psnr": [28.0, 29.0]})
+    assert len(radar.of_frame(frame, "title", metrics=["psnr", "psnr"]).axes) == 1
+    for name in ("loss", "image"):
+        with pytest.raises(DataError, match=name):
+            radar.of_frame(frame, "title", metrics=["psnr", name])
+
+
 @pytest.mark.parametrize(
     ("columns", "base", "name"),
     [

@@ -94,7 +94,18 @@ def test_collect_adds_the_base_that_a_loss_declares(tmp_path):
         configured(mine / "config.yaml", **settings)
         frame = results.collect(tmp_path)
         assert results.bases(frame)["asy_mae"] == base
-        assert summarise(frame, 5).base_of("asy_mae") == base
+        assert summarise(frame, 5).bases["asy_mae"] == base
+
+
+def test_a_study_of_baselines_alone_is_refused(tmp_path):
+    """As after a first run that was killed."""
+    study(tmp_path)
+    for row_of_runs in ("table5", "set5"):
+        shutil.rmtree(tmp_path / row_of_runs)
+    assert list(tmp_path.glob("baselines/*.csv"))
+    with refuses(DataError, tmp_path):
+        results.collect(tmp_path)
+    assert not (tmp_path / "metrics.csv").exists()
 
 
 def test_collect_refuses_the_same_run_twice(tmp_path):

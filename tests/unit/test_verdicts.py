@@ -273,6 +273,10 @@ def test_step_time_worked_by_hand_and_its_errors():
     assert (found["base_ms"], found["loss_ms"]) == (10, 11)
     assert found["ratio"] == pytest.approx((1.1 * 1.2 * 1.0) ** (1 / 3))
     assert found["direction"] == "not judged" and np.isnan(found["lower"])
+    mine = frame.replace({"mae": "mse", "asy_mae": "mine"})
+    for declared, base in (({}, "mse"), ({"base": "mse"}, "mse"), ({"base": "mae"}, None)):
+        found = v.step_time_summary(mine.assign(**declared))
+        assert found["against"].tolist() == [base] * (base is not None)
     with refuses(DataError, "step_ms"):
         v.step_time_summary(frame.assign(step_ms=0))
     with refuses(DataError, "repetition"):
