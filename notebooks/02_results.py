@@ -128,7 +128,7 @@ LOSS, BASE = "asy_mse", "mse"
 METRIC = "psnr"
 
 found = summaries[STUDY, TABLE]
-change = found.change_per_seed(LOSS, BASE, METRIC)
+change = found.per_seed(LOSS, METRIC, BASE)
 fig = style.figure(2.4)
 ax = fig.subplots()
 for seed in change:

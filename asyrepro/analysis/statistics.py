@@ -56,7 +56,7 @@ class Interval(NamedTuple):
         mean: over seeds and images.
         lower, upper: interval over seeds and images; NaN with fewer than two of either.
         fixed_lower, fixed_upper: interval over seeds for these images only; NaN with one seed.
-        p: two-sided; below 1 - level exactly if ``lower, upper`` leave out zero.
+        p: two-sided; below 1 - LEVEL exactly if ``lower, upper`` leave out zero.
         better, worse: seeds whose mean change is above, below zero.
         sign_p: two-sided sign test over the seeds; seeds without change do not count.
     """
@@ -106,12 +106,11 @@ def crossed_error(changes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.sqrt(total / np.prod(changes.shape[-2:])), freedom
 
 
-def crossed_interval(changes: np.ndarray, level: float = LEVEL) -> Interval:
+def crossed_interval(changes: np.ndarray) -> Interval:
     """Mean of paired changes with its intervals and tests; the method is in the module's text.
 
     Args:
         changes: (seeds, images), finite.
-        level: of both intervals.
 
     Raises:
         ValueError: ``changes`` is not a table of at least one finite number.
@@ -127,9 +126,9 @@ def crossed_interval(changes: np.ndarray, level: float = LEVEL) -> Interval:
         if error <= 1e-12 * np.abs(changes).max():  # all alike, but for rounding
             half, p = 0.0, 0.0 if mean else 1.0
         else:
-            half = special.stdtrit(degrees, (1 + level) / 2) * error
+            half = special.stdtrit(degrees, (1 + LEVEL) / 2) * error
             p = 2 * special.stdtr(degrees, -abs(mean) / error)
-    numbers = (mean, mean - half, mean + half, *t_interval(per_seed, level), p)
+    numbers = (mean, mean - half, mean + half, *t_interval(per_seed), p)
     return Interval(*map(float, numbers), *sign_test(per_seed))
 
 
@@ -164,21 +163,21 @@ def sign_test(changes: np.ndarray) -> tuple[int, int, float]:
     return above, below, min(1.0, float(p))
 
 
-def simulated(changes: np.ndarray, mean: float, studies: int = STUDIES) -> np.ndarray:
-    """What ``studies`` other studies might find, were the mean change ``mean``.
+def simulated(changes: np.ndarray, mean: float) -> np.ndarray:
+    """What ``STUDIES`` other studies might find, were the mean change ``mean``.
 
     Args:
         changes: (seeds, images), at least two of either.
 
     Returns:
-        (studies, seeds, images): normal effects of seeds and images and a normal residual, of the
+        (STUDIES, seeds, images): normal effects of seeds and images and a normal residual, of the
         variances that the two-way analysis of variance finds in ``changes`` (none below zero). The
         same each time.
     """
     seeds, images = changes.shape
     (of_seeds, of_images, residual), _ = _mean_squares(changes)
     variances = (of_seeds - residual) / images, (of_images - residual) / seeds, residual
-    shapes = (studies, seeds, 1), (studies, 1, images), (studies, seeds, images)
+    shapes = (STUDIES, seeds, 1), (STUDIES, 1, images), (STUDIES, seeds, images)
     generator = np.random.default_rng([20231226, 3])
     parts = (
         np.sqrt(max(variance, 0.0)) * generator.standard_normal(shape)
@@ -187,7 +186,7 @@ def simulated(changes: np.ndarray, mean: float, studies: int = STUDIES) -> np.nd
     return mean + sum(parts)
 
 
-def power(changes: np.ndarray, figure: float, studies: int = STUDIES) -> float:
+def power(changes: np.ndarray, figure: float) -> float:
     """The probability that the rule for changes finds an improvement of ``figure``, were it there.
 
     The share of simulated studies (:func:`simulated`) whose interval lies above zero and whose
@@ -197,7 +196,7 @@ def power(changes: np.ndarray, figure: float, studies: int = STUDIES) -> float:
         changes: (seeds, images), positive is better.
         figure: the mean improvement.
     """
-    found = simulated(changes, figure, studies)
+    found = simulated(changes, figure)
     error, degrees = crossed_error(found)
     lower = found.mean((1, 2)) - special.stdtrit(degrees, (1 + LEVEL) / 2) * error
     seeds = len(changes)

@@ -11,7 +11,6 @@ from asyrepro import paper
 from asyrepro.analysis.titles import model_title
 from asyrepro.runs.results import (
     METRICS,
-    PAPER_LOSSES,
     bases,
     of_runs,
     of_stand_in,
@@ -68,19 +67,10 @@ class Summary:
     paper: pd.DataFrame | None
     rows: pd.DataFrame
 
-    @property
-    def controls(self) -> tuple[str, ...]:
-        """The losses beyond the paper's four."""
-        return tuple(loss for loss in self.losses if loss not in PAPER_LOSSES)
-
     @cached_property
     def bases(self) -> dict[str, str]:
         """Loss -> the loss that it is compared with."""
         return bases(self.rows)
-
-    def base_of(self, loss: str) -> str:
-        """The loss that another one is compared with."""
-        return self.bases[loss]
 
     @property
     def model_title(self) -> str:
@@ -97,39 +87,34 @@ class Summary:
                 found[metric, loss] = wide.reindex(self.images)
         return found
 
-    def per_seed(self, loss: str, metric: str) -> pd.DataFrame:
-        """Images x seeds; NaN where a seed lacks an image. Baselines have one column, -1."""
+    def per_seed(self, loss: str, metric: str, against: str | None = None) -> pd.DataFrame:
+        """Images x seeds of a loss, less those of another (over common seeds: runs are paired).
+
+        NaN where a seed lacks an image. Baselines have one column, -1.
+        """
         if loss not in (*self.losses, self.baseline):
             return pd.DataFrame(index=self.images, dtype=float)
-        return self._values[metric, loss]
+        found = self._values[metric, loss]
+        if against is None:
+            return found
+        other = self.per_seed(against, metric)
+        common = [seed for seed in found.columns if seed in other.columns]
+        return found[common] - other[common]
 
-    def values(self, loss: str, metric: str) -> np.ndarray:
-        """Mean over seeds, one value per image in the order of ``images``; NaN where missing."""
-        return self.per_seed(loss, metric).mean(axis=1).to_numpy(dtype=float)
-
-    def change(self, loss: str, base: str, metric: str) -> np.ndarray:
-        """``loss - base`` per image, averaged over the seeds that both have (runs are paired)."""
-        return self.change_per_seed(loss, base, metric).mean(axis=1).to_numpy(dtype=float)
-
-    def change_per_seed(self, loss: str, base: str, metric: str) -> pd.DataFrame:
-        """``loss - base``, images x common seeds."""
-        ours, theirs = self.per_seed(loss, metric), self.per_seed(base, metric)
-        common = [seed for seed in ours.columns if seed in theirs.columns]
-        return ours[common] - theirs[common]
+    def values(self, loss: str, metric: str, against: str | None = None) -> np.ndarray:
+        """Mean of :meth:`per_seed` over seeds, in the order of ``images``; NaN where missing."""
+        return self.per_seed(loss, metric, against).mean(axis=1).to_numpy(dtype=float)
 
     def mean(self, loss: str, metric: str) -> float:
         """Mean over the images; NaN unless all of them are there."""
         return float(self.values(loss, metric).mean())
 
-    def paper_values(self, loss: str, metric: str) -> np.ndarray:
-        """The paper's numbers in the order of ``images``; NaN where it has none."""
+    def paper_values(self, loss: str, metric: str, against: str | None = None) -> np.ndarray:
+        """The paper's numbers, as :meth:`values`; NaN where it has none."""
         if self.paper is None or (loss, metric) not in self.paper.columns:
             return np.full(len(self.images), np.nan)
-        return self.paper[(loss, metric)].to_numpy(dtype=float)
-
-    def paper_change(self, loss: str, base: str, metric: str) -> np.ndarray:
-        """The paper's ``loss - base`` per image."""
-        return self.paper_values(loss, metric) - self.paper_values(base, metric)
+        found = self.paper[(loss, metric)].to_numpy(dtype=float)
+        return found if against is None else found - self.paper_values(against, metric)
 
 
 def summarise(

@@ -69,14 +69,12 @@ def view(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = table[(table["table"] != "") & (table["variant"] == "") & table["metric"].isin(METRICS)]
     pairs = list(zip(rows["reason"], rows["notes"], strict=True))
-    rank = {kind: place for place, kind in enumerate(KINDS)}
     rows = rows.assign(
         reason=["; ".join(filter(None, pair)) for pair in pairs],
         table=rows["table"].astype(int),
         of_base=[results.loss_rank(base) for base in rows["base"]],
-        of_kind=rows["kind"].map(rank),
+        of_kind=rows["kind"].map(KINDS.index),
         of_loss=[results.loss_rank(loss) for loss in rows["loss"]],
-        of_metric=rows["metric"].map(METRICS.index),
     )
     keys = ["table", "model", "dataset", "of_base", "of_kind", "of_loss"]
     return rows.sort_values(keys, kind="stable")[list(COLUMNS)].reset_index(drop=True)

@@ -215,7 +215,7 @@ def _save(folder: Path, stem: str, subject: Subject, image: str, top, left, crop
     for kind, crop in crops.items():
         content = io.BytesIO()
         Image.fromarray(crop).save(content, "png", optimize=True)
-        name = f"{stem}_{kind}.png".replace("/", ".")
+        name = f"{stem}_{kind}.png"
         write_bytes(folder / name, content.getvalue())
         psnr = subject.psnr[image].get(kind, np.nan)
         rows.append((name, subject.folder, image, subject.seed, kind, top, left, psnr))
@@ -237,7 +237,7 @@ def load(path: Path) -> np.ndarray:
 def suffix(folder: str) -> str:
     """Of the files of Fig. 5 and 6: a table's network (none for SRCNN, the paper's), or folder."""
     names = {f"table{table}": model for table, model in paper.MODELS.items()}
-    name = names.get(folder, folder).replace("/", ".")
+    name = names.get(folder, folder)
     return "" if name == "srcnn" else f"_{name}"
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from asyrepro.analysis import goals
 from asyrepro.analysis.summary import Summary
 from asyrepro.analysis.titles import baseline_title, loss_title
 from asyrepro.data import STAND_IN
@@ -35,7 +36,6 @@ from asyrepro.system.files import write_text
 from asyrepro.system.templates import render
 
 SMALL_BUDGET = 10_000  # steps; the networks' own papers trained for far more
-TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "nrmse": "NRMSE"}
 SEVERAL = ("forest_", "mechanism_", "fig3", "fig8")  # drawn again for other data sets or tables
 FACTOR = 8  # error maps show |output - label| times this
 
@@ -111,7 +111,7 @@ def _table(found, summary: Summary, run: dict) -> dict:
         "stand_in": STAND_IN if summary.stand_in else "",
         "same_images": summary.same_images,
         "has_paper": summary.paper is not None,
-        "matches": _matches(summary),
+        "matches": goals.matches_text(summary) or "",
         "means": _means(summary, rows),
         "claims": [answers.claim(row) for row in claims.itertuples()],
         "counts": ", ".join(f"{count} {v}" for v, count, _ in answers.counts(claims)),
@@ -133,13 +133,6 @@ def _table(found, summary: Summary, run: dict) -> dict:
         "controls": tables.control_grid(summary) if tables.controls(summary) else None,
         "papers_own": tables.papers_grid(summary),
     }
-
-
-def _matches(summary: Summary) -> str:
-    from asyrepro.analysis import goals
-
-    text = goals.matches_text(summary) if summary.paper is not None else None
-    return text or ""
 
 
 def _means(summary: Summary, changed: pd.DataFrame) -> list[dict]:
@@ -169,8 +162,8 @@ def _cell(metric: str, ours: float, papers, sign: bool = False) -> dict:
 
 def _change_cell(summary: Summary, changed: pd.DataFrame, loss, base, metric) -> dict:
     """A mean change with its interval; marked where it exceeds chance."""
-    papers = summary.paper_change(loss, base, metric)
-    ours = float(summary.change(loss, base, metric).mean())
+    papers = summary.paper_values(loss, metric, base)
+    ours = float(summary.values(loss, metric, base).mean())
     made = _cell(metric, ours, papers, sign=True)
     row = changed[(changed["loss"] == loss) & (changed["metric"] == metric)]
     if row.empty or pd.isna(row["lower"].iloc[0]):
@@ -250,9 +243,7 @@ def _others(found) -> dict:
         figures += _pictures(found.folder, mine)
         galleries += [_gallery(crop, f"sweep{number_}", k) for k, crop in enumerate(mine, 1)]
     names = [] if found.histories is None else sorted(set(found.histories["folder"]) - tabled)
-    figures += _charts(
-        found.folder, {f"curves_{x}".replace("/", "."): f"Learning curves of {x}" for x in names}
-    )
+    figures += _charts(found.folder, {f"curves_{x}": f"Learning curves of {x}" for x in names})
     return {"figures": figures, "galleries": galleries}
 
 

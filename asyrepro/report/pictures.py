@@ -19,27 +19,27 @@ from asyrepro.system import style
 REGION = 48  # pixels, the side of what Fig. 6 magnifies
 MARKED = 8  # pixels, the side of a mark in it
 MARKS = 3
+COLUMNS = 5  # thumbnails a row of a sheet
 RED = "#e4002b"  # as the paper's marks
 
 
-def contact_sheet(names, images, title: str, columns: int = 5) -> Figure:
+def contact_sheet(names, images, title: str) -> Figure:
     """Fig. 3 or 8: test images as thumbnails, numbered as in the tables, with their names.
 
     Args:
         names, images: as many of each; images as :func:`asyrepro.report.canvas.picture` takes them.
         title: above the sheet; the caller says there if the data are stand-ins.
-        columns: thumbnails a row.
     """
     images = [picture(image) for image in images]
-    cell, caption = (style.WIDTH - 0.1) / columns, 0.2
+    cell, caption = (style.WIDTH - 0.1) / COLUMNS, 0.2
     width = cell - 0.08
-    rows = [images[k : k + columns] for k in range(0, len(images), columns)]
+    rows = [images[k : k + COLUMNS] for k in range(0, len(images), COLUMNS)]
     # no thumbnail is higher than wide: portraits become narrower instead
     heights = [max(min(i.shape[0] / i.shape[1], 1) * width for i in row) for row in rows]
     with style.context():
         canvas = Canvas(sum(heights) + caption * len(rows) + 0.36, title)
         for k, image in enumerate(images):
-            row, column = divmod(k, columns)
+            row, column = divmod(k, COLUMNS)
             bottom = 0.34 + sum(heights[: row + 1]) + caption * row
             h, w = image.shape[:2]
             scale = min(width / w, heights[row] / h)

@@ -114,7 +114,7 @@ def _panels(summary: Summary, shown: list[tuple[str, str | None]]) -> list[Panel
         change = shown[0][1] is not None
         means = f"mean: {_means([line.values for line in lines], lines, metric, change)}"
         notes = textwrap.wrap(means, NOTE)
-        theirs = [_papers(summary, metric, *pair) for pair in shown]
+        theirs = [summary.paper_values(loss, metric, base) for loss, base in shown]
         if not all(np.isnan(values).all() for values in theirs):
             whose = "paper" if summary.same_images else "paper*"
             notes += textwrap.wrap(f"{whose}: {_means(theirs, lines, metric, change)}", NOTE)
@@ -125,19 +125,13 @@ def _panels(summary: Summary, shown: list[tuple[str, str | None]]) -> list[Panel
 
 
 def _line(summary: Summary, metric: str, loss: str, base: str | None, colour: str) -> Line:
-    paper = _papers(summary, metric, loss, base)
+    paper = summary.paper_values(loss, metric, base)
     paper = paper if summary.same_images and not np.isnan(paper).all() else None
-    if base is None:
-        return Line(loss_title(loss), summary.values(loss, metric), colour, None, paper)
-    name = f"{loss_title(loss)} {wording.MINUS} {loss_title(base)}"
-    spread = summary.change_per_seed(loss, base, metric).to_numpy(dtype=float)
-    return Line(name, summary.change(loss, base, metric), colour, spread, paper)
-
-
-def _papers(summary: Summary, metric: str, loss: str, base: str | None) -> np.ndarray:
-    if base is None:
-        return summary.paper_values(loss, metric)
-    return summary.paper_change(loss, base, metric)
+    name, spread = loss_title(loss), None
+    if base is not None:
+        name += f" {wording.MINUS} {loss_title(base)}"
+        spread = summary.per_seed(loss, metric, base).to_numpy(dtype=float)
+    return Line(name, summary.values(loss, metric, base), colour, spread, paper)
 
 
 def _means(values, lines: list[Line], metric: str, change: bool) -> str:

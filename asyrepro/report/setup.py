@@ -6,9 +6,7 @@ these tells is not said.
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
 
 import pandas as pd
 
@@ -21,7 +19,6 @@ from asyrepro.data import STAND_IN
 from asyrepro.data.catalogue import TABLE2
 from asyrepro.report import curves, wording
 from asyrepro.runs import results
-from asyrepro.system.errors import DataError
 
 MODES = {"luma": "luma", "rgb": "RGB", "grey": "grey"}
 PAPERS_OWN = {4: "Set12, images 03 to 12", 5: "ten of BSD300's test images"}
@@ -29,7 +26,7 @@ COMMIT = 10  # digits of a commit that are shown
 
 
 def runs(record: dict, summary: Summary) -> dict:
-    """A table's network, task, data, recipe and number of seeds; ``record`` of :func:`record`."""
+    """A table's network, task, data, recipe and number of seeds, of reproducibility.json."""
     found = configurations(record, f"table{summary.table}")
     tasks = list(dict.fromkeys(filter(None, map(_task, found))))
     recipes = list(dict.fromkeys(filter(None, map(_recipe, found))))
@@ -174,21 +171,6 @@ def below_baseline(frame: pd.DataFrame) -> list[dict]:
 
 
 # ---------------------------------------------------------------------------- facts of the machine
-
-
-def record(path: Path) -> dict:
-    """reproducibility.json; empty if it is not there.
-
-    Raises:
-        DataError: it is damaged.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is damaged ({error}): delete and remake it") from None
-    return found if isinstance(found, dict) else {}
 
 
 def facts(frame: pd.DataFrame, histories, record: dict) -> list[tuple[str, str]]:

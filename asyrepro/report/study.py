@@ -166,7 +166,7 @@ def measure(folder: Path, data: str | None = None) -> Findings:
         times=times,
         histories=histories,
         crops=crops.collect(folder, subjects, Restorer(folder, data)),
-        record=setup.record(folder / "reproducibility.json"),
+        record=provenance.read(folder / provenance.STUDY) or {},
     )
 
 
@@ -244,7 +244,7 @@ def figures(found: Findings):
             title = titles.get(folder, folder)
             title = f"Learning curves: {title}, mean over {_seeds(part)}"
             if (figure := curves.draw(part, bases, title)) is not None:
-                yield f"curves_{folder}".replace("/", "."), figure
+                yield f"curves_{folder}", figure
     yield from _pictures(found.crops)
 
 

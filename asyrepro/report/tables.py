@@ -61,7 +61,7 @@ def controls(summary: Summary) -> list[str]:
 
 def pairs(summary: Summary) -> list[tuple[str, str]]:
     """(loss, base loss) of each of the main losses that has one here."""
-    found = [(loss, summary.base_of(loss)) for loss in main_losses(summary)]
+    found = [(loss, summary.bases[loss]) for loss in main_losses(summary)]
     return [(loss, base) for loss, base in found if base != loss and base in summary.losses]
 
 
@@ -147,15 +147,15 @@ def values_grid(summary: Summary, metrics=CELL) -> Grid:
 
 def change_grid(summary: Summary) -> Grid:
     """Each loss minus its base loss, a row an image and a row of means, the paper's beside."""
-    head, columns = ["No.", "Image"], []  # of columns: a function of losses and metric, and both
+    head, columns = ["No.", "Image"], []  # of columns: ours or the paper's, and both losses
     for loss, base in pairs(summary):
         name = f"{loss_title(loss)} {MINUS} {loss_title(base)}"
         head.append(name)
-        columns.append((summary.change, loss, base))
+        columns.append((summary.values, loss, base))
         if {loss, base} <= set(PAPER_LOSSES) and summary.paper is not None:
             head.append(f"{name}, paper" + ("" if summary.same_images else "*"))
-            columns.append((summary.paper_change, loss, base))
-    values = _stacked(lambda column, metric: column[0](*column[1:], metric), columns)
+            columns.append((summary.paper_values, loss, base))
+    values = _stacked(lambda column, metric: column[0](column[1], metric, column[2]), columns)
     rows = [[*x, *_cells(values[:, k], sign=True)] for k, x in enumerate(_labels(summary))]
     text = f"Table {summary.table}. Changes of {summary.model_title}: loss minus its base loss, "
     lines = ["Better is positive for PSNR and SSIM, negative for NRMSE."]
@@ -169,7 +169,7 @@ def control_grid(summary: Summary) -> Grid:
     losses = controls(summary)
     values = _stacked(summary.values, losses)
     rows = [[*label, *_cells(values[:, k])] for k, label in enumerate(_labels(summary))]
-    changes = _stacked(lambda x, m: summary.change(x, summary.base_of(x), m), losses)
+    changes = _stacked(lambda x, m: summary.values(x, m, summary.bases[x]), losses)
     rows.append(["", "Mean change from base loss", *_cells(changes[:, -1], sign=True)])
     text = f"Table {summary.table}. Controls with {summary.model_title}: {_names(CELL)} of each "
     text = wording.marked(text + "test image", summary.stand_in)
@@ -258,8 +258,8 @@ def csv_frame(summary: Summary) -> pd.DataFrame:
     for loss in summary.losses:
         if loss not in BASES:
             for metric in METRICS:
-                change = summary.change(loss, summary.base_of(loss), metric)
-                columns[f"{loss}_minus_{summary.base_of(loss)}_{metric}"] = change
+                base = summary.bases[loss]
+                columns[f"{loss}_minus_{base}_{metric}"] = summary.values(loss, metric, base)
     if summary.paper is not None:
         for loss in PAPER_LOSSES:
             for metric in CELL:

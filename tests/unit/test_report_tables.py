@@ -174,7 +174,7 @@ def test_seeds_are_averaged_and_changes_are_paired(tmp_path):
     ]
     summary = summarise(tidy(tmp_path, rows), 4)
     assert summary.values("mae", "psnr").tolist() == [31.0]
-    assert summary.change("asy_mae", "mae", "psnr").tolist() == [0.5]  # seed 1 alone has both
+    assert summary.values("asy_mae", "psnr", "mae").tolist() == [0.5]  # seed 1 alone has both
     assert summary.seeds == {"mae": (0, 1), "asy_mae": (1,)}
 
 

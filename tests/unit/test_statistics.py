@@ -82,14 +82,14 @@ def test_simulated_studies_have_the_mean_and_the_variances_of_the_observed_one()
     random = np.random.default_rng(5)
     parts = 0.3 * random.normal(size=(40, 1)), 0.2 * random.normal(size=(1, 50))
     observed = 7 + sum(parts) + 0.1 * random.normal(size=(40, 50))
-    found = statistics.simulated(observed, 0.5, 2000)
+    found = statistics.simulated(observed, 0.5)
     assert found.shape == (2000, 40, 50)
     assert found.mean() == pytest.approx(0.5, abs=0.01)
     of_seeds = found.mean(axis=2).var(axis=1, ddof=1).mean()  # 0.3^2 + 0.1^2 / 50
     of_images = found.mean(axis=1).var(axis=1, ddof=1).mean()
     assert of_seeds == pytest.approx(np.var(observed.mean(axis=1), ddof=1), rel=0.03)
     assert of_images == pytest.approx(np.var(observed.mean(axis=0), ddof=1), rel=0.03)
-    assert (statistics.simulated(observed, 0.5, 2000) == found).all()
+    assert (statistics.simulated(observed, 0.5) == found).all()
 
 
 def test_power_of_six_seeds_by_student_and_sign():
