@@ -85,7 +85,7 @@ FURTHER = ("haarpsi",)  # measured where ``metrics=`` asks for them
 
 def psnr(reference: Image, output: Image) -> float:
     """Peak signal-to-noise ratio in dB with MAX = 1, eq. (6). Identical images give inf."""
-    reference, output = _pair(reference, output)
+    reference, output = checked(reference, output)
     with np.errstate(divide="ignore"):  # identical images: 1 / 0 = inf
         return float(10 * np.log10(1 / np.mean((reference - output) ** 2)))
 
@@ -109,7 +109,7 @@ def gaussian_ssim(reference: Image, output: Image) -> float:
 
 def rmse(reference: Image, output: Image) -> float:
     """Root mean square error, eq. (9)."""
-    reference, output = _pair(reference, output)
+    reference, output = checked(reference, output)
     return float(np.sqrt(np.mean((reference - output) ** 2)))
 
 
@@ -118,7 +118,7 @@ def nrmse(reference: Image, output: Image) -> float:
 
     Undefined for an all-black reference: returns NaN.
     """
-    reference, output = _pair(reference, output)
+    reference, output = checked(reference, output)
     if not reference.any():
         return math.nan
     return float(rmse(reference, output) / np.sqrt(np.mean(reference**2)))
@@ -138,7 +138,7 @@ def haarpsi(reference: Image, output: Image) -> float:
 
     first, second = (
         from_numpy(image.clip(0, 1)).reshape(1, -1, *image.shape[-2:])
-        for image in _pair(reference, output)
+        for image in checked(reference, output)
     )
     if first.shape[1] not in (1, 3):
         raise ValueError(f"HaarPSI needs an image of 1 or 3 channels, not {first.shape[1]}")
@@ -149,7 +149,7 @@ def haarpsi(reference: Image, output: Image) -> float:
 
 def all_metrics(reference: Image, output: Image) -> dict[str, float]:
     """The four metrics of a table's row: psnr, ssim, rmse and nrmse."""
-    pair = _pair(reference, output)
+    pair = checked(reference, output)
     return {metric.__name__: metric(*pair) for metric in (psnr, ssim, rmse, nrmse)}
 
 
@@ -184,7 +184,7 @@ def literature(reference: Image, output: Image, border: int) -> dict[str, float]
         ValueError: also if the border is negative or leaves less than 11 x 11 px, or the images
             have neither one nor three channels.
     """
-    reference, output = (_luma_8bit(image) for image in _pair(reference, output))
+    reference, output = (_luma_8bit(image) for image in checked(reference, output))
     if border < 0:
         raise ValueError(f"border is {border} px, but must not be negative")
     height, width = (side - 2 * border for side in reference.shape)
@@ -206,7 +206,7 @@ def round_8bit(image: np.ndarray) -> np.ndarray:
 
 def _similarity(reference: Image, output: Image, window: int, **options) -> float:
     """scikit-image's SSIM with a window of this side, the mean over the channels."""
-    reference, output = _pair(reference, output)
+    reference, output = checked(reference, output)
     height, width = reference.shape[-2:]
     if min(height, width) < window:
         raise ValueError(
@@ -221,8 +221,8 @@ def _similarity(reference: Image, output: Image, window: int, **options) -> floa
     )
 
 
-def _pair(reference: Image, output: Image) -> tuple[np.ndarray, np.ndarray]:
-    """Both images as checked float64 arrays."""
+def checked(reference: Image, output: Image) -> tuple[np.ndarray, np.ndarray]:
+    """Both images as float64 arrays; raises the errors that all metrics share."""
     reference, output = _array("reference", reference), _array("output", output)
     if reference.shape != output.shape:
         raise ValueError(

@@ -6,25 +6,26 @@ They are small enough to be kept, in ``results/<study>/profiles.csv.gz``:
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from asyrepro import metrics
 from asyrepro.metrics import GREY
 from asyrepro.runs import results
 from asyrepro.runs.run import finished
 from asyrepro.system.errors import DataError
 from asyrepro.system.files import write_csv
 
+GREY_EDGES = np.arange(11) / 10
 # Sobel magnitude of the label in [0, 1] (scikit-image's: a vertical step from 0 to 1 gives 0.71).
 # Fixed, so that bins mean the same in every image: the deciles over all grey pixels of BSD300's
 # training images, rounded.
 GRADIENT_EDGES = (0.0, 0.003, 0.006, 0.01, 0.017, 0.025, 0.037, 0.054, 0.08, 0.134, np.inf)
 
 STUDY = "profiles.csv.gz"  # of a study, of all its runs
-BINS = 10 + len(GRADIENT_EDGES) - 1  # of one image: grey values and gradients
+BINS = len(GREY_EDGES) + len(GRADIENT_EDGES) - 2  # of one image
 
 WHERE = ["table", "model", "dataset", "loss", "seed", "image"]
 NAMES = ["model", "dataset", "loss", "image"]  # of WHERE, the texts
@@ -32,52 +33,33 @@ SUMS = ["pixels", "sum_squared", "sum_absolute", "energy_label", "energy_output"
 COLUMNS = [*WHERE, "kind", "bin", "lower", "upper", *SUMS]
 
 
-def _planes(name: str, image) -> np.ndarray:
-    """(C, H, W) or (H, W), array or tensor, as float64 (C, H, W)."""
-    if hasattr(image, "detach"):
-        image = image.detach().cpu().numpy()
-    image = np.asarray(image)
-    if not np.issubdtype(image.dtype, np.floating):
-        raise TypeError(f"{name} must be floating point in [0, 1], not {image.dtype}")
-    image = image.astype(np.float64)
-    image = image[None] if image.ndim == 2 else image
-    if image.ndim != 3 or image.shape[0] not in (1, 3):
-        raise ValueError(f"{name} must be (H, W) or (C, H, W) with C = 1 or 3, not {image.shape}")
-    if not np.isfinite(image).all():
-        raise ValueError(f"{name} holds NaN or infinite values")
-    return image
-
-
 def _grey(planes: np.ndarray) -> np.ndarray:
+    if len(planes) not in (1, 3):
+        raise ValueError(f"an image must have C = 1 or 3 channels, not {len(planes)}")
     return planes[0] if len(planes) == 1 else np.tensordot(np.array(GREY), planes, axes=1)
 
 
-def error_profile(label, output, bins: int = 10) -> pd.DataFrame:
+def error_profile(label, output) -> pd.DataFrame:
     """Sums of one restored image's error, by the label's grey value and gradient strength.
 
     Args:
         label, output: (H, W) or (C, H, W), C = 1 or 3, floating point; the label in [0, 1].
             Arrays or tensors. The output is not clipped.
-        bins: equal bins of the grey value between 0 and 1 (of RGB labels: ITU-R 601 luma). The
-            ten bins of gradient strength are fixed, see ``GRADIENT_EDGES``.
 
     Returns:
-        One row a bin, also an empty one: kind ("grey" or "gradient"), bin (from 0), lower, upper
-        (lower <= value < upper; 1.0 belongs to the last grey bin), pixels, sum_squared,
+        One row a bin, also an empty one: ten equal bins of the grey value between 0 and 1 (of RGB
+        labels: ITU-R 601 luma), and the ten of gradient strength (``GRADIENT_EDGES``). Columns:
+        kind ("grey" or "gradient"), bin (from 0), lower, upper (lower <= value < upper; 1.0
+        belongs to the last grey bin), pixels, sum_squared,
         sum_absolute (over the bin's pixels; a pixel's error is the mean over its channels of the
         squared or absolute difference), and for the gradient bins energy_label and
         energy_output: sums over the bin's pixels of the squared Sobel magnitude of the label's
         and the output's grey image (NaN for grey bins).
 
     Raises:
-        TypeError: not floating point.
-        ValueError: shapes differ or do not fit, NaN, or a label outside [0, 1].
+        TypeError, ValueError: as of the metrics (:mod:`asyrepro.metrics`), and for other C.
     """
-    label, output = _planes("label", label), _planes("output", output)
-    if label.shape != output.shape:
-        raise ValueError(f"label {label.shape} and output {output.shape} differ in shape")
-    if label.min() < -1e-6 or label.max() > 1 + 1e-6:
-        raise ValueError("label has values outside [0, 1]: divide 8-bit values by 255")
+    label, output = (im.reshape(-1, *im.shape[-2:]) for im in metrics.checked(label, output))
     difference = output - label
     squared, absolute = (difference**2).mean(axis=0), np.abs(difference).mean(axis=0)
     from skimage.filters import sobel  # which a report can spare
@@ -85,9 +67,8 @@ def error_profile(label, output, bins: int = 10) -> pd.DataFrame:
     grey = _grey(label)
     gradient = sobel(grey)
     energies = (gradient**2, sobel(_grey(output)) ** 2)
-    edges = np.arange(bins + 1) / bins
     frames = [
-        _binned("grey", grey, edges, squared, absolute),
+        _binned("grey", grey, GREY_EDGES, squared, absolute),
         _binned("gradient", gradient, np.array(GRADIENT_EDGES), squared, absolute, energies),
     ]
     return pd.concat(frames, ignore_index=True)
@@ -119,19 +100,10 @@ def _binned(kind, values, edges, squared, absolute, energies=None) -> pd.DataFra
     )
 
 
-def profile_rows(label, output, **where) -> pd.DataFrame:
-    """:func:`error_profile` of one image of one run, with the columns that say which.
-
-    Args:
-        label, output: the images.
-        where: table, model, dataset, loss, seed and image.
-    """
-    if set(where) != set(WHERE):
-        raise TypeError(f"profile_rows needs {', '.join(WHERE)}, not {', '.join(where)}")
-    frame = error_profile(label, output)
-    for name in reversed(WHERE):
-        frame.insert(0, name, where[name])
-    return frame
+def profile_rows(label, output, *, table, model, dataset, loss, seed, image) -> pd.DataFrame:
+    """:func:`error_profile` of one image of one run, with the columns that say which."""
+    where = dict(zip(WHERE, (table, model, dataset, loss, seed, image), strict=True))
+    return error_profile(label, output).assign(**where)[COLUMNS]
 
 
 def save(profiles: pd.DataFrame, path) -> Path:
@@ -146,35 +118,18 @@ def save(profiles: pd.DataFrame, path) -> Path:
 
 
 def load(path) -> pd.DataFrame:
-    """Read what :func:`save` wrote; DataError if it is missing or damaged."""
-    return _read(path, path)
+    """Read what :func:`save` wrote; DataError if it is missing or damaged.
 
-
-def _read(source, path) -> pd.DataFrame:
-    """Profiles of a path or an open text, whose name for messages is ``path``.
-
-    Those of other test sets than a table's, as earlier versions wrote them, are left out.
+    Profiles of other test sets than a table's, as earlier versions wrote them, are left out.
     """
     numbers = ["seed", "bin", "lower", "upper", *SUMS[:3]]
-    frame = results.read_table(source, COLUMNS, numbers, names=NAMES, dtype={"table": "Int64"})
+    frame = results.read_table(path, COLUMNS, numbers, names=NAMES, dtype={"table": "Int64"})
     frame = frame.dropna(subset="table").astype({"table": "int64"})
     same = (frame[WHERE] == frame[WHERE].shift()).all(axis=1)  # each image's bins stand together
     bins = (~same).cumsum().value_counts()
     if bins.nunique() > 1 or len(frame) % BINS:
         raise DataError(f"{path} lacks rows that it had: delete and remake it")
     return frame
-
-
-def _together(paths: list[Path]) -> pd.DataFrame:
-    """Several profiles, read at once; one after the other where that fails, to name the file."""
-    try:
-        texts = [path.read_text(encoding="utf-8").partition("\n")[::2] for path in paths]
-        if len({head for head, _ in texts}) == 1:
-            joined = texts[0][0] + "\n" + "".join(body for _, body in texts)
-            return _read(io.StringIO(joined), "together")
-    except (DataError, UnicodeDecodeError):
-        pass
-    return pd.concat([load(path) for path in paths])
 
 
 def collect(study_dir) -> Path | None:
@@ -186,7 +141,7 @@ def collect(study_dir) -> Path | None:
     runs = [run for run in finished(study_dir) if not run.variant]
     with_it = [path for run in runs if (path := run.file("profiles.csv")).is_file()]
     without = [run for run in runs if not run.file("profiles.csv").is_file()]
-    if not with_it or (new := _together(with_it)).empty:
+    if not with_it or (new := pd.concat(map(load, with_it))).empty:
         return None
     path, found = study_dir / STUDY, [new]
     if without and path.is_file():
