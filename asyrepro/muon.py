@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.adam import adam
 
-TOGETHER = 5  # more would raise float32's rounding errors of the Gram matrix to its own size
+MOST = 5  # iterations; more would raise float32's rounding errors of the Gram matrix to its size
 HIDDEN = 16  # a hidden layer has at least so many input and output channels
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan's: steepest at 0, within 0.68 ... 1.21 at the end
 
@@ -32,8 +32,8 @@ def orthogonalized(matrices: Tensor, iterations: int = 5) -> Tensor:
 
     Args:
         matrices: (..., rows, columns), floating point.
-        iterations: five bring all singular values that are at least two thousandths of the
-            Frobenius norm to between 0.68 and 1.21.
+        iterations: up to :data:`MOST`; five bring all singular values that are at least two
+            thousandths of the Frobenius norm to between 0.68 and 1.21.
 
     Returns:
         The same shape and type. A matrix of zeros stays zero.
@@ -41,8 +41,7 @@ def orthogonalized(matrices: Tensor, iterations: int = 5) -> Tensor:
     x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
-    for done in range(0, iterations, TOGETHER):
-        x = _factor(x @ x.mT, min(TOGETHER, iterations - done)) @ x
+    x = _factor(x @ x.mT, iterations) @ x
     return x.mT if tall else x
 
 
@@ -50,11 +49,8 @@ def orthogonalized_together(matrices: list[Tensor], iterations: int = 5) -> list
     """:func:`orthogonalized` of matrices of several shapes, in few operations, as a GPU needs it.
 
     The Gram matrices of all shapes are iterated as one batch, padded with zeros to the largest:
-    rows and columns of zeros stay zero in every product. Equal to 1e-5 for up to ``TOGETHER``
-    iterations, and not meant for more.
+    rows and columns of zeros stay zero in every product. Equal to 1e-5.
     """
-    if iterations > TOGETHER:
-        return [orthogonalized(matrix, iterations) for matrix in matrices]
     norms = torch._foreach_norm(matrices)
     torch._foreach_add_(norms, 1e-7)
     xs = torch._foreach_div(matrices, norms)
@@ -143,9 +139,10 @@ class Muon(torch.optim.Optimizer):
         }.items():
             if not value > 0:
                 raise ValueError(f"{name} is {value}, but must be above 0")
-        for name, value in {"parts": parts, "iterations": iterations}.items():
-            if not (isinstance(value, int) and value > 0):
-                raise ValueError(f"{name} is {value}, but must be a whole number above 0")
+        if not (isinstance(parts, int) and parts > 0):
+            raise ValueError(f"parts is {parts}, but must be a whole number above 0")
+        if iterations not in range(1, MOST + 1):
+            raise ValueError(f"iterations is {iterations}, but must be a whole number up to {MOST}")
         for name, value in {
             "momentum": momentum,
             "betas[0]": betas[0],

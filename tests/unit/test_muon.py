@@ -13,7 +13,7 @@ from asyrepro.models import EDSR, DnCNN, GRUNet
 from asyrepro.muon import Muon, is_hidden, orthogonalized, orthogonalized_together
 
 
-@pytest.mark.parametrize("iterations", [1, 3, 5, 12])
+@pytest.mark.parametrize("iterations", [1, 3, 5])
 @pytest.mark.parametrize("shape", [(24, 24), (2, 16, 144), (144, 16)])
 def test_orthogonalized_is_newton_and_schulz_iteration(shape, iterations):
     """Against the iteration as Jordan writes it, in float64, down to values of a ten thousandth."""
@@ -139,6 +139,7 @@ def test_a_continuation_takes_the_same_steps():
     [
         *(("lr", 0.0), ("momentum", 1.0), ("adam", -1), ("parts", 0), ("decay", -0.1)),
         ("iterations", 2.5),
+        ("iterations", 6),
     ],
 )
 def test_rates_that_cannot_be(setting, value):
@@ -170,7 +171,7 @@ def test_decay_takes_its_share_of_the_hidden_kernels_alone():
 # ------------------------------------------------------------------ all shapes at once, for CUDA
 
 
-@pytest.mark.parametrize("iterations", [3, 5, 7])
+@pytest.mark.parametrize("iterations", [3, 5])
 def test_matrices_of_many_shapes_are_orthogonalized_together(iterations):
     generator = torch.Generator().manual_seed(0)
     shapes = [(16, 144), (144, 16), (24, 24), (16, 144), (32, 40)]
