@@ -41,4 +41,4 @@ class Options:
 def run(options: Options) -> int:
     from asyrepro.runs.verification import verify
 
-    return 0 if verify(**vars(options)) else 1
+    return 0 if verify(options) else 1

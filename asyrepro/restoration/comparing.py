@@ -1,8 +1,4 @@
-"""PSNR, SSIM, RMSE and NRMSE of images under every convention that papers of this field use.
-
-Two folders' images are paired by name; the ending does not count. PNG and TIFF files of 16 bits and
-TIFF files of floating point are taken in full, all others in 8 bits.
-"""
+"""Two images, or the images of two folders, under every convention: for ``asyrepro compare``."""
 
 from __future__ import annotations
 

@@ -1,14 +1,9 @@
-"""Check a study: do the stored weights give its numbers, and is everything what it was?
-
-Each run's weights are evaluated again and compared with metrics.csv; weights, rows, configurations
-and data are compared with the hashes in reproducibility.json, and metrics.csv with the runs' rows.
-What cannot be checked (no weights kept, data not here) is said.
-"""
+"""The check of a study that ``asyrepro verify`` makes; its help tells what is checked."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -28,33 +23,18 @@ from asyrepro.system.errors import ConfigError, DataError, UserError
 from asyrepro.tasks import Task
 from asyrepro.training import checkpoint
 
-TOLERANCE = 1e-4
 HALF_TOLERANCE = 0.002  # for weights kept in half precision, of which keep_weights.py lets 0.001 by
 NO_WEIGHTS = "no weights here"
 
 
-def verify(
-    study: Path | str,
-    *,
-    runs: list[str] | None = None,
-    data: str | None = None,
-    tolerance: float = TOLERANCE,
-    device: str = "auto",
-    trust: Collection[str] = (),
-    log: Callable[[str], None] = print,
-) -> bool:
+def verify(options, log: Callable[[str], None] = print) -> bool:
     """Check a study's folder; what is found goes to ``log``, a line a run and a summary.
 
     Args:
-        study: results/<study>.
-        runs: patterns of the runs' names; None or empty: all.
-        data: folder of data sets.
-        tolerance: largest difference of a metric that counts as equal. Metrics of 8 bits get at
-            least :data:`asyrepro.runs.outcome.ROUNDED_TOLERANCE`, weights that were kept in half
-            precision :data:`HALF_TOLERANCE`.
-        device: as :func:`asyrepro.system.devices.choose` takes it.
-        trust: see :func:`asyrepro.training.checkpoint.configuration`; what is not trusted is not
-            checked.
+        options: :class:`asyrepro.commands.verify.Options`. Metrics of 8 bits get at least the
+            tolerance :data:`asyrepro.runs.outcome.ROUNDED_TOLERANCE`, weights that were kept in
+            half precision :data:`HALF_TOLERANCE`.
+        log: called with each line.
 
     Returns:
         Whether everything that could be checked agrees.
@@ -64,13 +44,12 @@ def verify(
             or damaged.
         ConfigError: a pattern that fits no run, or no such device.
     """
-    study = Path(study)
-    if not study.is_dir():
-        raise DataError(f"there is no study at {study}: check its name")
-    check = _Check(study, tolerance, data, devices.choose(device), trust)
-    chosen = _chosen(check.runs(), runs or [], study)
+    if not options.study.is_dir():
+        raise DataError(f"there is no study at {options.study}: check its name")
+    check = _Check(options)
+    chosen = _chosen(check.runs(), options.runs, options.study)
     outcomes = []
-    for outcome in check.outcomes(chosen, everything=not runs):
+    for outcome in check.outcomes(chosen, everything=not options.runs):
         log(str(outcome))
         outcomes.append(outcome)
     for line in check.summary(outcomes, chosen):
@@ -98,18 +77,11 @@ def _chosen(runs: list[Run], patterns: list[str], study: Path) -> list[Run]:
 class _Check:
     """The check of one study: what it holds, and what has been read so far."""
 
-    def __init__(
-        self,
-        study: Path,
-        tolerance: float,
-        data: str | None,
-        device: torch.device,
-        trust: Collection[str],
-    ):
-        self.study, self.tolerance, self.data, self.device = study, tolerance, data, device
-        self.trust = trust
-        self.frame = results.load(study)
-        self.recorded = provenance.read(study / provenance.STUDY)
+    def __init__(self, options):
+        self.study, self.tolerance, self.data = options.study, options.tolerance, options.data
+        self.device, self.trust = devices.choose(options.device), options.trust
+        self.frame = results.load(self.study)
+        self.recorded = provenance.read(self.study / provenance.STUDY)
         self.known = self.recorded["cells"] if self.recorded else {}  # what is recorded of runs
         self.claimed: set[int] = set()  # rows of metrics.csv that belong to a run or baseline
         self.testsets: dict[tuple, catalogue.DataSet | None] = {}
