@@ -1,11 +1,13 @@
-"""Restore a picture, or a folder of pictures, into files."""
+"""Restore a picture, or a folder of pictures, into files.
+
+``options`` are those of ``asyrepro restore``, :class:`asyrepro.commands.restore.Options`.
+"""
 
 from __future__ import annotations
 
 import copy
 import sys
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from torch import nn
@@ -30,25 +32,8 @@ from asyrepro.tasks import Denoising, SuperResolution, Task
 TASKS = {"denoise": Denoising, "enlarge": SuperResolution}
 
 
-class Options(Protocol):
-    """What :class:`asyrepro.commands.restore.Options` says of each."""
-
-    input: str
-    checkpoint: str
-    output: str | None
-    task: str | None
-    sigma: float | None
-    white: int | None
-    tile: int | None
-    ensemble: bool
-    recursive: bool
-    overwrite: bool
-    preview: bool
-    progress: bool
-
-
 def restore_all(
-    jobs: list[tuple[Path, Path]], network: nn.Module, task: Task, options: Options, device
+    jobs: list[tuple[Path, Path]], network: nn.Module, task: Task, options, device
 ) -> int:
     """Restore every picture of a plan; returns the number of those that failed.
 
@@ -78,9 +63,7 @@ def restore_all(
     return failed
 
 
-def _restore(
-    source: Path, target: Path, network: nn.Module, task: Task, options: Options, device
-) -> str:
+def _restore(source: Path, target: Path, network: nn.Module, task: Task, options, device) -> str:
     """Restore one picture into one file; returns what was done, in a line."""
     if target.exists() and not options.overwrite:
         return f"{shown(target)} exists and is left as it is; overwrite=true replaces it"
@@ -125,7 +108,7 @@ def _restore(
     return "; ".join(filter(None, dict.fromkeys(notes)))
 
 
-def _write_preview(target: Path, pixels: np.ndarray, restored: np.ndarray, options: Options) -> str:
+def _write_preview(target: Path, pixels: np.ndarray, restored: np.ndarray, options) -> str:
     """Write input and result side by side; returns a note if there is such a file already."""
     beside = _preview_of(target)
     if beside.exists() and not options.overwrite:
@@ -135,7 +118,7 @@ def _write_preview(target: Path, pixels: np.ndarray, restored: np.ndarray, optio
     return ""
 
 
-def _with_sigma(task: Task, options: Options, pixels: np.ndarray) -> Task:
+def _with_sigma(task: Task, options, pixels: np.ndarray) -> Task:
     """A denoiser's task with the noise level of one picture, estimated unless it was given."""
     if not isinstance(task, Denoising):
         return task
@@ -147,7 +130,7 @@ def _with_sigma(task: Task, options: Options, pixels: np.ndarray) -> Task:
     return told
 
 
-def _about_sigma(task: Denoising, options: Options, told: list[Denoising]) -> str:
+def _about_sigma(task: Denoising, options, told: list[Denoising]) -> str:
     """The noise levels of a picture's pages, and what the network makes of them."""
     levels = sorted(page.sigma for page in told)
     if options.sigma is not None:
@@ -167,7 +150,7 @@ def _trained(task: Denoising) -> str:
     return " to ".join(dict.fromkeys(f"{level:g}" for level in (task.lowest, task.highest)))
 
 
-def plan(options: Options) -> list[tuple[Path, Path]]:
+def plan(options) -> list[tuple[Path, Path]]:
     """Every picture, and the file that its result goes to."""
     source = Path(options.input)
     if source.is_dir():
@@ -228,7 +211,7 @@ def _kept(name: Path) -> Path:
     return name if name.suffix.lower() in pictures.WRITTEN else name.with_name(f"{name.name}.png")
 
 
-def check(options: Options, task: Task) -> None:
+def check(options, task: Task) -> None:
     """Raise ConfigError unless the settings fit the checkpoint's task."""
     if options.task and not isinstance(task, TASKS[options.task]):
         raise ConfigError(f"{options.checkpoint} cannot {options.task}: {purpose(task)}")
