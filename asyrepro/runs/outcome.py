@@ -47,7 +47,7 @@ class Outcome:
 
     def evaluated(self, again: list[dict], stored: pd.DataFrame, tolerance: float) -> None:
         """Compare rows that were evaluated again with those of metrics.csv on one test set."""
-        stored = stored.set_index("image")
+        stored = stored.drop_duplicates("image").set_index("image")  # of which same_rows tells
         worst = (0.0, "")  # beyond the tolerance
         for row in again:
             if row["image"] not in stored.index:
@@ -76,6 +76,10 @@ def difference(rows: pd.DataFrame, stored: pd.DataFrame) -> str:
     """In what ``stored``, part of metrics.csv, differs from a file's rows; "" if in nothing."""
     keys = ["testset", "image"]
     rows, stored = rows.set_index(keys), stored.set_index(keys)
+    for index in (stored.index, rows.index):
+        if index.has_duplicates:
+            testset, image = index[index.duplicated()][0]
+            return f"{image} on {testset} is there more than once: delete the run and repeat it"
     absent, extra = rows.index.difference(stored.index), stored.index.difference(rows.index)
     if len(absent) or len(extra):
         return f"metrics.csv lacks {len(absent)} of its rows and has {len(extra)} others"

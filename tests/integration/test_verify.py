@@ -118,6 +118,16 @@ def digit_of_the_rows_and_metrics(study):
     return MAE, "metrics.csv"
 
 
+def rows_of_two_tables(study):
+    """As runs had them whose test set was a benchmark, too."""
+    path = study / MAE / "rows.csv"
+    head, *rows = path.read_text().splitlines(keepends=True)
+    assert all(row.startswith("2,") for row in rows)
+    path.write_text("".join([head, *rows, *(row[1:] for row in rows)]))
+    results.collect(study)
+    return MAE, "more than once"
+
+
 def setting(study):
     path = study / MAE / "config.yaml"
     edit(path, re.search(r" lr: \S+", path.read_text())[0], " lr: 0.5")
@@ -153,6 +163,7 @@ def other_images(study):
     [
         weight, weight_and_its_hash, weights_of_the_other_loss, truncated_weights,
         digit_of_the_metrics, digit_of_the_rows, digit_of_the_rows_and_metrics, setting,
+        rows_of_two_tables,
         digit_of_the_baseline, lost_row, row_of_no_run, other_images,
     ],
 )  # fmt: skip
