@@ -318,7 +318,7 @@ def report(found: Comparison, each: bool, style: str = "plain") -> str:
             row["channels"],
             f"{row['border']:g}",
             row["pixels"],
-            *(_shown(name, row[name]) for name in METRICS),
+            *(_number(name, row[name]) for name in METRICS),
             *(str(row[name]) for name in counts),
             row["reported_by"],
         ]
@@ -330,7 +330,7 @@ def report(found: Comparison, each: bool, style: str = "plain") -> str:
     if each and pairs > 1:
         grid = rows.pivot(index="image", columns="number", values="psnr")[list(means["number"])]
         lines = [
-            [name, *(_shown("psnr", v) for v in values)] for name, *values in grid.itertuples()
+            [name, *(_number("psnr", v) for v in values)] for name, *values in grid.itertuples()
         ]
         header = ["image", *map(str, grid.columns)]
         parts += ["PSNR of each image, by row:", _table(header, lines, style)]
@@ -361,7 +361,7 @@ def save(path: Path, found: Comparison, each: bool) -> None:
     files.write_csv(path, table, numbers=None)
 
 
-def _shown(metric: str, value: float) -> str:
+def _number(metric: str, value: float) -> str:
     if math.isnan(value):
         return "-"
     return f"{value:.2f}" if metric == "psnr" else f"{value:.4f}"

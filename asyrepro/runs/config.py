@@ -245,7 +245,7 @@ def difference(old: dict, new: dict) -> str:
     old, new = flat(old), flat(new)
     for key in [*new, *old]:
         if old.get(key) != new.get(key) or (key in old) != (key in new):
-            return f"{key} was {shown(old.get(key))}, now {shown(new.get(key))}"
+            return f"{key} was {written(old.get(key))}, now {written(new.get(key))}"
     return ""
 
 
@@ -259,7 +259,7 @@ def as_written(new: object, old: object) -> object:
     return old if numbers and new == old else new
 
 
-def shown(value: object) -> str:
+def written(value: object) -> str:
     """A value as it is written in a configuration."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]

@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from asyrepro.data import catalogue
-from asyrepro.runs.config import make, shown
+from asyrepro.runs.config import make, written
 from asyrepro.system.errors import ConfigError
 
 
@@ -169,4 +169,4 @@ def _refusal(error: ValidationError) -> str:
     if found["type"] == "missing":
         return f"{name} is missing; give it a value"
     reason = found["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
-    return f"{name} is {shown(found['input'])}; {reason}"
+    return f"{name} is {written(found['input'])}; {reason}"
