@@ -45,7 +45,8 @@ class Task:
             size; else it takes it as it is.
         border: what that enlargement takes pixels beyond the image for, see
             :func:`asyrepro.degradation.reduce`.
-        margin: pixels of the stored degraded image that ``inputs`` needs around a patch.
+        margin: pixels of the stored degraded image that ``inputs`` needs around a patch, to cut
+            them off once it is enlarged.
         draws: whether ``inputs`` draws random numbers (noise).
         baseline: the name that the tables give to the degraded image itself.
         normalize: "minmax" for eq. (1): input and label of each training pair are stretched by the
@@ -83,7 +84,7 @@ class Task:
 
     def inputs(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """A batch of patches (N, C, h, w), float32 in [0, 1] -> the network's input."""
-        if not self.enlarged:
+        if not self.margin:
             return self.prepared(stored)
         inputs = degradation.enlarge(stored, self.scale, "renormalise")  # whose border is cut off
         margin = self.margin * self.scale
