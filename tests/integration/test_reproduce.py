@@ -125,7 +125,7 @@ def begin(item):
 
 @pytest.mark.parametrize("given", ["0,2,4", "range(0,5,2)", "choice(0,2,4)"])
 def test_seeds_are_a_list_or_a_range(given):
-    sweep, _ = reproduce._asked_for([f"seed={given}", "profile=smoke"])
+    sweep, *_ = reproduce._asked_for([f"seed={given}", "profile=smoke"])
     assert sweep["seed"] == ["0", "2", "4"]
 
 
