@@ -80,6 +80,7 @@ METRICS = {
         Metric("haarpsi", "HaarPSI", "", 5),
     )
 }
+PRINTED = ("psnr", "ssim", "nrmse")  # in the paper's tables
 FURTHER = ("haarpsi",)  # measured where ``metrics=`` asks for them
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,13 +25,13 @@ from asyrepro.analysis.statistics import (
     power,
 )
 from asyrepro.analysis.summary import published_psnr
-from asyrepro.metrics import FURTHER, METRICS
+from asyrepro.metrics import FURTHER, METRICS, PRINTED
 from asyrepro.paper.claims import MINIMUM_SEEDS, NOT_JUDGED, judge, verdict
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
 
 WHERE = ("model", "dataset", "variant", "table", "testset")
-MEASURED = ("psnr", "ssim", "nrmse", "psnr_y", "ssim_y", *FURTHER)  # RMSE is PSNR in other units
+MEASURED = (*PRINTED, "psnr_y", "ssim_y", *FURTHER)  # RMSE is PSNR in other units
 REPEATED = ("nrmse",)  # so is NRMSE: shown, for the paper prints it, but no further evidence
 
 # What is compared: "claim" (the asymmetric loss with its base loss, as in the paper's tables),
@@ -38,10 +39,32 @@ REPEATED = ("nrmse",)  # so is NRMSE: shown, for the paper prints it, but no fur
 # "contrast" (the asymmetric loss with a control), "order" (MSE with MAE).
 KINDS = ("claim", "reading", "control", "loss", "contrast", "order")
 AGAINST_BASE = KINDS[:4]
+
+
+class Control(NamedTuple):
+    """Its weights, in a phrase and in short, and what is left when a loss is compared with it."""
+
+    what: str
+    short: str
+    leaves: str
+
+
 CONTROLS = {
-    "normalized": "same weights, rescaled to mean 1: no smaller loss scale",
-    "shuffled": "same weights, shuffled over the pixels: no tie to brightness",
-    "inverted": "heavier on bright pixels instead of dark ones",
+    "normalized": Control(
+        "same weights, rescaled to mean 1: no smaller loss scale",
+        "rescaled to mean 1",
+        "the smaller loss scale alone",
+    ),
+    "shuffled": Control(
+        "same weights, shuffled over the pixels: no tie to brightness",
+        "shuffled over the pixels",
+        "where the weights sit (the asymmetry), at equal loss scale",
+    ),
+    "inverted": Control(
+        "heavier on bright pixels instead of dark ones",
+        "heavier on bright pixels",
+        "the direction of the asymmetry (and a difference in loss scale)",
+    ),
 }
 READING = re.compile("_table1(_|$)")  # in a loss's name: the paper's Table 1 instead of eq. (2)
 # In a variant, what a sweep over the options of a loss has set; its base loss may have been
@@ -114,11 +137,9 @@ def order(variant: str, table, testset: str) -> tuple:
 
     Variants stand by the size of their numbers.
     """
-    sets = list(titles.TEST_SETS)
-    position = sets.index(testset) if testset in sets else len(sets)
     parts = re.split(r"(\d+\.?\d*)", variant)
     natural = [(float(part), "") if k % 2 else (0.0, part) for k, part in enumerate(parts)]
-    return table or 99, position, testset, natural
+    return table or 99, *titles.testset_rank(testset), natural
 
 
 def blank(column: pd.Series) -> pd.Series:
@@ -128,7 +149,7 @@ def blank(column: pd.Series) -> pd.Series:
 
 def _checked(metrics: pd.DataFrame) -> pd.DataFrame:
     """The rows of networks, sorted by loss, seed and image, all columns of ``WHERE`` filled."""
-    needed = ["table", "model", "dataset", "loss", "seed", "image", *MEASURED[:3]]
+    needed = ["table", "model", "dataset", "loss", "seed", "image", *PRINTED]
     missing = [name for name in needed if name not in metrics.columns]
     if missing:
         raise DataError(f"the table of metrics lacks the columns {', '.join(missing)}")
@@ -206,7 +227,7 @@ def _paper_means(paper: pd.DataFrame | None) -> dict[tuple[int, str, str], float
     if paper is None:
         return {}
     rows = paper.assign(table=paper["table"].astype(int)).rename(columns={"rmse": "nrmse"})
-    return rows.groupby(["table", "loss"])[list(MEASURED[:3])].mean().stack().to_dict()
+    return rows.groupby(["table", "loss"])[list(PRINTED)].mean().stack().to_dict()
 
 
 def compare(

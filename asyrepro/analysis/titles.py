@@ -63,6 +63,20 @@ def baseline_title(name: str) -> str:
     return name[:1].upper() + name[1:]
 
 
+def model_rank(model: str) -> tuple[int, str]:
+    """Sort key: the paper's networks in its order, then any others by name."""
+    return _rank(model, MODEL_TITLES)
+
+
+def testset_rank(name: str) -> tuple[int, str]:
+    """Sort key: the literature's test sets, then any others by name."""
+    return _rank(name, TEST_SETS)
+
+
+def _rank(name: str, order: dict) -> tuple[int, str]:
+    return (list(order).index(name) if name in order else len(order), name)
+
+
 def of_rows(rows: pd.DataFrame) -> dict[str, str]:
     """The titles of all baselines and losses in rows of the tidy table, baselines first."""
     trained = set(results.of_runs(rows)["loss"])

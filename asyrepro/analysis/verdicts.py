@@ -19,7 +19,7 @@ from asyrepro.analysis import titles
 from asyrepro.analysis.comparisons import KINDS, NUMBERS, comparisons
 from asyrepro.analysis.pairs import kinds_of, paired, wide
 from asyrepro.analysis.statistics import crossed_interval, t_interval
-from asyrepro.metrics import METRICS as RECORDS
+from asyrepro.metrics import METRICS, PRINTED
 from asyrepro.paper.claims import (
     BETTER,
     CLAIMS,
@@ -39,13 +39,6 @@ from asyrepro.paper.claims import (
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
 
-METRICS = ("psnr", "ssim", "nrmse")
-# What is left when asy is compared with a control
-CONTRASTS = {
-    "normalized": "the smaller loss scale alone",
-    "shuffled": "where the weights sit (the asymmetry), at equal loss scale",
-    "inverted": "the direction of the asymmetry (and a difference in loss scale)",
-}
 WHERE = ("table", "model", "dataset", "kind", "base", "loss", "against", "metric")
 COLUMNS = (*WHERE, *NUMBERS, "direction", "size", "verdict", "reason")
 
@@ -67,7 +60,7 @@ def view(table: pd.DataFrame) -> pd.DataFrame:
         One row per table, model, dataset, comparison and metric, sorted; ``reason`` also names
         what was left out.
     """
-    rows = table[(table["table"] != "") & (table["variant"] == "") & table["metric"].isin(METRICS)]
+    rows = table[(table["table"] != "") & (table["variant"] == "") & table["metric"].isin(PRINTED)]
     pairs = list(zip(rows["reason"], rows["notes"], strict=True))
     rows = rows.assign(
         reason=["; ".join(filter(None, pair)) for pair in pairs],
@@ -203,7 +196,7 @@ def up_to(metrics: pd.DataFrame, metric: str, figure: float, table: int = 2) -> 
     """
     rows = results.plain(metrics)
     rows = rows[(rows["table"] == table).fillna(False) & rows["seed"].notna()]
-    direction = RECORDS[metric].direction
+    direction = METRICS[metric].direction
     changes = []
     for dataset, group in rows.groupby("dataset"):
         values, runs = wide(group, metric), kinds_of(group)
@@ -269,7 +262,7 @@ def _judge_change(claim: Claim, rows: pd.DataFrame) -> Iterator[dict]:
     chosen &= rows["metric"] == claim.metric
     if claim.base:
         chosen &= rows["base"] == claim.base
-    unit = RECORDS[claim.metric].unit
+    unit = METRICS[claim.metric].unit
     for row in rows[chosen].to_dict("records"):
         yield row | {"paper": row["paper_change"], "measured": row["change"], "unit": unit}
 
@@ -312,31 +305,21 @@ JUDGES = {
 }
 
 
-def claim_verdicts(
-    comparisons: pd.DataFrame,
-    metrics: pd.DataFrame,
-    regions: pd.DataFrame | None = None,
-    times: pd.DataFrame | None = None,
-    histories: pd.DataFrame | None = None,
-) -> pd.DataFrame:
+def claim_verdicts(evidence: dict[str, pd.DataFrame | None]) -> pd.DataFrame:
     """The verdict of every claim that the study can speak to.
 
     Args:
-        comparisons: of :func:`verdicts`.
-        metrics: the tidy table.
-        regions: of :func:`asyrepro.analysis.mechanism.regions`, or None.
-        times: of :func:`step_time_summary`, or None.
-        histories: the course of the runs, see :func:`learning`, or None.
+        evidence: rule -> what it judges, or None without: "change" (of :func:`verdicts`), "up_to"
+            (the tidy table), "region" (of :func:`asyrepro.analysis.mechanism.regions`), "time" (of
+            :func:`step_time_summary`), "learning" (the course of the runs, see :func:`learning`).
 
     Returns:
         One row per claim and table or model it could be tested on, in the order of
         :data:`asyrepro.paper.claims.CLAIMS`. ``counted``: whether it is evidence of its own.
     """
-    evidence = {"change": comparisons, "up_to": metrics, "time": times, "region": regions,
-                "learning": histories}  # fmt: skip
     found = []
     for claim in CLAIMS:
-        if evidence[claim.rule] is None:
+        if evidence.get(claim.rule) is None:
             continue
         row = {name: getattr(claim, name) for name in ("place", "table", "model", "base")}
         row |= {"claim": claim.id, "quantity": claim.quantity, "counted": claim.counted}

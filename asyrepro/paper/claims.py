@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import yaml
 
-from asyrepro.metrics import METRICS
+from asyrepro.metrics import METRICS, PRINTED
 from asyrepro.paper.tables import MODELS
 
 BETTER, WORSE, NEITHER, NOT_JUDGED = "better", "worse", "neither shown", "not judged"
@@ -137,7 +137,7 @@ class Claim:
         return RULES[self.rule]
 
 
-_NAMES = {name: METRICS[name].title for name in ("psnr", "ssim", "nrmse")}
+_NAMES = {name: METRICS[name].title for name in PRINTED}
 _NAMES["nrmse"] += " (printed as RMSE)"
 
 

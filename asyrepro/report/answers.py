@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from asyrepro import paper
 from asyrepro.analysis.changes import leading, shown, why
 from asyrepro.analysis.comparisons import WHERE
-from asyrepro.analysis.titles import loss_title, model_title
+from asyrepro.analysis.titles import loss_title, model_rank, model_title
 from asyrepro.metrics import FURTHER, METRICS
 from asyrepro.paper.claims import (
     BETTER,
@@ -29,16 +28,14 @@ from asyrepro.system.errors import DataError
 
 ORDER = [verdict(one, size) for one in DIRECTIONS for size in ("", EXCLUDED)]
 COLOURS = {BETTER: "good", WORSE: "bad"}  # of badges, by direction; others: open
+BY_ID = {claim.id: claim for claim in CLAIMS}
 UNIT_DECIMALS = {"dB": 3, "%": 2, "ratio": 3}  # others: 5
 
 
 def title(frame: pd.DataFrame) -> str:
     """``SRCNN and EDSR under 4 losses: 600 to 28,000 steps, 6 seeds``: what a study is."""
     rows = results.of_runs(frame)
-    order = list(paper.MODELS.values())
-    models = sorted(
-        set(rows["model"]), key=lambda x: (order.index(x) if x in order else len(order), x)
-    )
+    models = sorted(set(rows["model"]), key=model_rank)
     runs = rows.groupby(["model", "loss", rows["variant"].fillna("")])["seed"].nunique()
     losses = wording.counted(rows["loss"].nunique(), "loss", "losses")
     settings = rows["variant"].fillna("").nunique()
@@ -215,16 +212,16 @@ def claim(row) -> dict:
     unit = row.unit if isinstance(row.unit, str) else ""
     decimals, sign = UNIT_DECIMALS.get(unit, 5), unit != "ratio"
     shown_unit = f" {unit}" if unit in ("dB", "%") else ""
-    known = next((claim for claim in CLAIMS if claim.id == row.claim), None)
+    known = BY_ID[row.claim]
     quantity = row.quantity
     if isinstance(row.base, str) and row.base.upper() not in quantity:
         quantity += f", {loss_title('asy_' + row.base)} against {loss_title(row.base)}"
     return {
         "place": row.place,
         "quantity": quantity,
-        "quote": known.quote if known else "",
-        "rule": known.how if known else "",
-        "note": known.note if known else "",
+        "quote": known.quote,
+        "rule": known.how,
+        "note": known.note,
         "paper": number(row.paper, decimals, sign, shown_unit),
         "measured": number(row.measured, decimals, sign, shown_unit),
         "interval": wording.interval(row.lower, row.upper, decimals, sign),

@@ -15,13 +15,12 @@ from matplotlib.transforms import ScaledTranslation
 from asyrepro import paper
 from asyrepro.analysis.comparisons import AGAINST_BASE
 from asyrepro.analysis.titles import loss_title, model_title
-from asyrepro.metrics import METRICS
+from asyrepro.metrics import METRICS, PRINTED
 from asyrepro.report import wording
 from asyrepro.system import style
 
 NAME = 50  # letters of a line's name
 ABOUT = 125  # letters of a line under the title
-SHOWN = ("psnr", "ssim", "nrmse")
 PAPER = style.INK  # no loss has this colour
 SCALE = {"psnr": 1, "ssim": 1000, "nrmse": 1000}
 PLOTTED = ("change", "lower", "upper", "fixed_lower", "fixed_upper", "noise", "paper_change")
@@ -45,8 +44,8 @@ def of_table(table: pd.DataFrame, title: str) -> Figure:
     height = {line: number + bases.index(line[0]) for number, line in enumerate(lines)}
     with style.context():
         fig = style.figure(1.6 + 0.22 * (len(lines) + len(bases)))
-        axes = fig.subplots(1, len(SHOWN), sharey=True)
-        for ax, metric in zip(axes, SHOWN, strict=True):
+        axes = fig.subplots(1, len(PRINTED), sharey=True)
+        for ax, metric in zip(axes, PRINTED, strict=True):
             rows = table[table["metric"] == metric]
             rows = rows.assign(**{name: rows[name] * SCALE[metric] for name in PLOTTED})
             one_seed = rows["lower"].isna().all()  # without intervals the paper's change counts

@@ -18,11 +18,11 @@ from asyrepro.analysis.comparisons import READING
 from asyrepro.analysis.summary import Summary, summarise
 from asyrepro.analysis.titles import loss_title, model_title
 from asyrepro.data import STAND_IN
+from asyrepro.metrics import METRICS, PRINTED
 from asyrepro.paper.claims import BETTER, EXCLUDED, MINIMUM_SEEDS
 from asyrepro.report import answers, forest, wording
 from asyrepro.report.grid import Grid
 from asyrepro.report.page import failures, figure
-from asyrepro.report.tables import CELL, DECIMALS
 from asyrepro.report.wording import NOTHING, number
 from asyrepro.runs import results
 from asyrepro.system import style
@@ -234,14 +234,14 @@ def _means(entries: list[Entry], table: int, study: str) -> dict:
         if loss in trained - set(results.PAPER_LOSSES):
             continue
         cells = []
-        for metric in CELL:
+        for metric in PRINTED:
             theirs = summary.paper_values(loss, metric).mean()
-            cells += [number(summary.mean(loss, metric), DECIMALS[metric]),
-                      number(theirs, DECIMALS[metric])]  # fmt: skip
+            decimals = METRICS[metric].decimals
+            cells += [number(summary.mean(loss, metric), decimals), number(theirs, decimals)]
         rows.append([title, *cells])
     head = ["Loss"]
-    for metric in ("PSNR", "SSIM", "NRMSE"):
-        head += [f"{metric}, ours", "paper"]
+    for metric in PRINTED:
+        head += [f"{METRICS[metric].title}, ours", "paper"]
     network = model_title(paper.MODELS[table])
     images = "on the paper's own images" if summary.same_images else "the paper's on other images"
     about = f"Table {table}, {network}: means over ten images, {images}"

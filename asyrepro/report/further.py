@@ -6,7 +6,6 @@ import math
 
 import pandas as pd
 
-from asyrepro import paper
 from asyrepro.analysis import comparisons, goals, titles
 from asyrepro.analysis.changes import place
 from asyrepro.analysis.summary import published_psnr
@@ -21,13 +20,11 @@ def benchmarks(frame: pd.DataFrame) -> list[Grid]:
     Super-resolution has the literature's metric (luma, border cut), denoising the plain one.
     """
     rows = frame[frame["table"].isna()]
-    order = list(paper.MODELS.values())
-    groups = sorted(
-        rows.groupby(["model", "dataset"], sort=False), key=lambda g: _place(g[0][0], order)
-    )
+    groups = dict(iter(rows.groupby(["model", "dataset"], sort=False)))
     made = []
-    for (model, dataset), group in groups:
-        sets = sorted(set(group["testset"]), key=lambda name: _place(name, titles.TEST_SETS))
+    for model, dataset in sorted(groups, key=lambda where: titles.model_rank(where[0])):
+        group = groups[model, dataset]
+        sets = sorted(set(group["testset"]), key=titles.testset_rank)
         luma = bool(group["psnr_y"].notna().any())
         columns = ("psnr_y", "ssim_y") if luma else ("psnr", "ssim")
         if luma:
@@ -47,11 +44,6 @@ def benchmarks(frame: pd.DataFrame) -> list[Grid]:
         title += "".join(f", {noise}" for noise in goals.noise(group))
         made.append(Grid(title, ["Loss", *head], body, text_columns=1))
     return made
-
-
-def _place(name: str, order) -> tuple[int, str]:
-    order = list(order)
-    return (order.index(name) if name in order else len(order), name)
 
 
 def variants(frame: pd.DataFrame) -> list[Grid]:

@@ -24,11 +24,11 @@ from asyrepro.analysis import goals
 from asyrepro.analysis.summary import Summary
 from asyrepro.analysis.titles import baseline_title, loss_title
 from asyrepro.data import STAND_IN
+from asyrepro.metrics import METRICS, PRINTED
 from asyrepro.paper.claims import MINIMUM_SEEDS
 from asyrepro.report import answers, crops, further, radar, setup, tables, texts, wording
 from asyrepro.report.canvas import weights
 from asyrepro.report.grid import Grid
-from asyrepro.report.tables import CELL, DECIMALS, LARGER_IS_BETTER
 from asyrepro.report.wording import MINUS, number
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
@@ -103,7 +103,7 @@ def _table(found, summary: Summary, run: dict) -> dict:
     folder = f"table{n}"
     mine = [crop for crop in found.crops if crop.subject.folder == folder]
     name = f"Table {n}, {summary.model_title}"
-    figure = radar.FIGURES[n].removeprefix("fig")
+    figure = radar.FIGURES[n]
     return {
         "table": n,
         "title": f"Table {n}: {summary.model_title}, {run['task']}",
@@ -118,7 +118,7 @@ def _table(found, summary: Summary, run: dict) -> dict:
         "charts": _charts(
             found.folder,
             {
-                radar.FIGURES[n]: f"The paper's Fig. {figure}, remade: each test image's values "
+                f"fig{figure}": f"The paper's Fig. {figure}, remade: each test image's values "
                 "under the base losses, and what the other losses change",
                 f"forest_{folder}": f"Mean changes in {name}, beside the paper's",
                 f"mechanism_{folder}": "How the squared error changes on dark and bright pixels, "
@@ -129,7 +129,7 @@ def _table(found, summary: Summary, run: dict) -> dict:
         ),
         "pictures": _pictures(found.folder, mine),
         "galleries": [_gallery(crop, n, k) for k, crop in enumerate(mine, start=1)],
-        "images": [tables.values_grid(summary, (m,)) for m in CELL],
+        "images": [tables.values_grid(summary, (m,)) for m in PRINTED],
         "controls": tables.control_grid(summary) if tables.controls(summary) else None,
         "papers_own": tables.papers_grid(summary),
     }
@@ -144,10 +144,10 @@ def _means(summary: Summary, changed: pd.DataFrame) -> list[dict]:
     if summary.baseline:
         shown = {summary.baseline: baseline_title(summary.baseline)} | shown
     for loss, title in shown.items():
-        cells = [_cell(m, summary.mean(loss, m), summary.paper_values(loss, m)) for m in CELL]
+        cells = [_cell(m, summary.mean(loss, m), summary.paper_values(loss, m)) for m in PRINTED]
         rows.append({"title": title, "change": False, "cells": cells})
         if base := against.get(loss):
-            cells = [_change_cell(summary, changed, loss, base, m) for m in CELL]
+            cells = [_change_cell(summary, changed, loss, base, m) for m in PRINTED]
             title = f"{loss_title(loss)} {MINUS} {loss_title(base)}"
             rows.append({"title": title, "change": True, "cells": cells})
     return rows
@@ -155,8 +155,8 @@ def _means(summary: Summary, changed: pd.DataFrame) -> list[dict]:
 
 def _cell(metric: str, ours: float, papers, sign: bool = False) -> dict:
     theirs = float(np.mean(papers))
-    paper_text = "" if math.isnan(theirs) else number(theirs, DECIMALS[metric], sign)
-    text = number(ours, DECIMALS[metric], sign)
+    paper_text = "" if math.isnan(theirs) else number(theirs, METRICS[metric].decimals, sign)
+    text = number(ours, METRICS[metric].decimals, sign)
     return {"text": text, "paper": paper_text, "interval": "", "mark": ""}
 
 
@@ -169,9 +169,9 @@ def _change_cell(summary: Summary, changed: pd.DataFrame, loss, base, metric) ->
     if row.empty or pd.isna(row["lower"].iloc[0]):
         return made
     low, high, seeds = row[["lower", "upper", "seeds"]].iloc[0]
-    made["interval"] = wording.interval(low, high, DECIMALS[metric])
+    made["interval"] = wording.interval(low, high, METRICS[metric].decimals)
     if seeds >= MINIMUM_SEEDS and (low > 0 or high < 0):
-        made["mark"] = "better" if (low > 0) == LARGER_IS_BETTER[metric] else "worse"
+        made["mark"] = "better" if (low > 0) == METRICS[metric].larger_is_better else "worse"
     return made
 
 

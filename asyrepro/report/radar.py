@@ -20,13 +20,12 @@ from matplotlib.ticker import MaxNLocator
 from asyrepro.analysis.summary import Summary
 from asyrepro.analysis.titles import TASK_TITLES, loss_title
 from asyrepro.data import STAND_IN
+from asyrepro.metrics import METRICS, PRINTED
 from asyrepro.report import tables, wording
-from asyrepro.report.tables import CELL, DECIMALS, LARGER_IS_BETTER
 from asyrepro.system import style
 from asyrepro.system.errors import DataError
 
-FIGURES = {2: "fig4", 3: "fig7", 4: "fig9", 5: "fig10"}  # the paper's, of its tables
-TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "nrmse": "NRMSE (the paper's “RMSE”)"}
+FIGURES = {2: 4, 3: 7, 4: 9, 5: 10}  # the paper's, of its tables
 BASE_LOOKS = ({"lw": 3.4, "ms": 5.2, "alpha": 0.65}, {"lw": 1.0, "ms": 2.6})
 LOOK = {"lw": 1.3, "ms": 3.2}
 MARKERS = "osD^v"
@@ -99,16 +98,15 @@ def of_summary(summary: Summary) -> Figure:
 
 def title(summary: Summary) -> str:
     """Which table and figure of the paper are remade, and with what."""
-    number = FIGURES[summary.table].removeprefix("fig")
-    text = f"The paper's Fig. {number}, remade: {TASK_TITLES[summary.table].lower()} with "
-    text += f"{summary.model_title} (Table {summary.table})"
-    return f"{text}: {STAND_IN}" if summary.stand_in else text
+    text = f"The paper's Fig. {FIGURES[summary.table]}, remade: "
+    text += f"{TASK_TITLES[summary.table].lower()} with {summary.model_title}"
+    return f"{text} (Table {summary.table}){f': {STAND_IN}' * summary.stand_in}"
 
 
 def _panels(summary: Summary, shown: list[tuple[str, str | None]]) -> list[Panel]:
     """A panel a metric, of losses (their base None) or of changes from a base."""
     made = []
-    for metric in CELL:
+    for metric in PRINTED:
         colours = style.colours([loss for loss, _ in shown])
         lines = [_line(summary, metric, *pair, colours[pair[0]]) for pair in shown]
         change = shown[0][1] is not None
@@ -118,9 +116,12 @@ def _panels(summary: Summary, shown: list[tuple[str, str | None]]) -> list[Panel
         if not all(np.isnan(values).all() for values in theirs):
             whose = "paper" if summary.same_images else "paper*"
             notes += textwrap.wrap(f"{whose}: {_means(theirs, lines, metric, change)}", NOTE)
-        better = (1 if LARGER_IS_BETTER[metric] else -1) * change
-        name = TITLES[metric] if not change else f"Change of {TITLES[metric].split(' (the')[0]}"
-        made.append(Panel(name, lines, notes, better))
+        name = METRICS[metric].label
+        if change:
+            name = f"Change of {name}"
+        elif metric == "nrmse":
+            name += " (the paper's “RMSE”)"
+        made.append(Panel(name, lines, notes, METRICS[metric].direction * change))
     return made
 
 
@@ -136,7 +137,9 @@ def _line(summary: Summary, metric: str, loss: str, base: str | None, colour: st
 
 def _means(values, lines: list[Line], metric: str, change: bool) -> str:
     names = [line.name.split(f" {wording.MINUS} ")[0] for line in lines]
-    numbers = [wording.number(float(v.mean()), DECIMALS[metric], sign=change) for v in values]
+    numbers = [
+        wording.number(float(v.mean()), METRICS[metric].decimals, sign=change) for v in values
+    ]
     return ", ".join(f"{name} {number}" for name, number in zip(names, numbers, strict=True))
 
 
@@ -189,8 +192,9 @@ def of_frame(
         for metric in metrics:
             numbers = wide[metric].sub(wide[metric][against], axis=0) if against else wide[metric]
             lines = [Line(loss_title(x), numbers[x].to_numpy(), colours[x]) for x in shown]
-            better = (1 if LARGER_IS_BETTER.get(metric, True) else -1) if against else 0
-            panels.append(Panel(TITLES.get(metric, metric).split(" (the")[0], lines, [], better))
+            better = METRICS[metric].direction if metric in METRICS else 1
+            name = METRICS[metric].label if metric in PRINTED else metric
+            panels.append(Panel(name, lines, [], better if against else 0))
         return Row(title, panels)
 
     rows = [row("Values", losses, None)]

@@ -38,10 +38,10 @@ from asyrepro.system.files import write_csv, write_text
 
 MODES = {2: "luma", 3: "rgb", 4: "grey", 5: "grey"}  # of the tables' test images
 KINDS = ("forest", "mechanism", "curves")  # of a table's charts
-CHARTS = ("changes", "overview", *radar.FIGURES.values())
+CHARTS = ("changes", "overview", *(f"fig{number}" for number in radar.FIGURES.values()))
 CHARTS += tuple(f"{kind}_table{table}" for kind in KINDS for table in paper.TABLES)
 # Where two tables share their images the first one's are drawn: EDSR's are in colour.
-SHEETS = {"fig3": ("super-resolution", (3, 2)), "fig8": ("denoising", (4, 5))}
+SHEETS = {3: ("super-resolution", (3, 2)), 8: ("denoising", (4, 5))}  # by the paper's figure
 
 
 @dataclass
@@ -147,10 +147,9 @@ def measure(folder: Path, data: str | None = None) -> Findings:
         sums = mechanism.of_runs(profiles.load(folder / profiles.STUDY), plain)
         bins, regions = mechanism.bin_changes(sums), mechanism.regions(sums)
     times, histories = _times(folder / "step_times.csv"), curves.collect(folder)
-    of_tables = None if histories is None else curves.of_tables(histories)
-    claims = verdicts.claim_verdicts(
-        judged, plain, regions=regions, times=times, histories=of_tables
-    )
+    evidence = {"change": judged, "up_to": plain, "region": regions, "time": times}
+    if histories is not None:
+        evidence["learning"] = curves.of_tables(histories)
     subjects = crops.subjects(folder, frame, summaries)
     return Findings(
         folder=folder,
@@ -158,7 +157,7 @@ def measure(folder: Path, data: str | None = None) -> Findings:
         summaries=summaries,
         stand_in=results.of_stand_in(frame),
         comparisons=judged,
-        claims=claims,
+        claims=verdicts.claim_verdicts(evidence),
         changes=changes.view(compared),
         goals=goals.table(plain),
         bins=bins,
@@ -205,20 +204,10 @@ def _write_texts(found: Findings, log) -> None:
     path = found.folder / "changes.md"
     path.unlink(missing_ok=True)
     if not found.changes.empty:
-        write_text(path, texts.changes(found.name, found.changes, found.stand_in))
+        write_text(path, texts.changes(found))
         log(f"changes: {path}, each loss against its base loss on every test set")
     if found.summaries:
-        failed = [] if found.bins is None else mechanism_report.without_chart(found.bins)
-        text = texts.verdicts(
-            found.name,
-            found.comparisons,
-            found.claims,
-            times=found.times,
-            regions=found.regions,
-            failed=failed,
-            stand_in=found.stand_in,
-        )
-        write_text(found.folder / "verdicts.md", text)
+        write_text(found.folder / "verdicts.md", texts.verdicts(found))
         log(f"verdicts: {found.folder / 'verdicts.md'}")
 
 
@@ -228,7 +217,7 @@ def _write_texts(found: Findings, log) -> None:
 def figures(found: Findings):
     """(stem, figure) of all that the rows, histories and crops give."""
     for summary in found.summaries:
-        yield radar.FIGURES[summary.table], radar.of_summary(summary)
+        yield f"fig{radar.FIGURES[summary.table]}", radar.of_summary(summary)
     yield from _forests(found)
     if found.bins is not None:
         for (table, model, dataset), part in found.bins.groupby(["table", "model", "dataset"]):
@@ -301,18 +290,17 @@ def _sheets(found: Findings, log, pdf: bool, root: str | None) -> int:
 
     made = 0
     by_table = {summary.table: summary for summary in found.summaries}
-    for name, (task, choice) in SHEETS.items():
+    for number, (task, choice) in SHEETS.items():
         sets: dict[tuple, tuple] = {}  # names -> (data, tables that it serves)
         for table in filter(by_table.get, choice):
             data = _test_images(by_table[table], root)
             if data is None:
-                log(f"{name}: left as it is for table {table}, its test images are not here")
+                log(f"fig{number}: left as it is for table {table}, its test images are not here")
                 continue
             sets.setdefault(tuple(data.names), (data, []))[1].append(table)
         for position, (data, served) in enumerate(sets.values()):
-            stem = f"{name}_table{min(served)}" if position else name
-            figure = name.removeprefix("fig")
-            title = f"The paper's Fig. {figure} for {task} ({wording.tables(served)}): "
+            stem = f"fig{number}" + (f"_table{min(served)}" if position else "")
+            title = f"The paper's Fig. {number} for {task} ({wording.tables(served)}): "
             title += _whose(data, [by_table[table] for table in served], TABLE2)
             sheet = pictures.contact_sheet(data.names, list(data.images), title)
             style.replace(sheet, found.folder / "figures" / stem, pdf)

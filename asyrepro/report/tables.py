@@ -10,25 +10,17 @@ import numpy as np
 import pandas as pd
 
 from asyrepro import paper
-from asyrepro.analysis import goals
+from asyrepro.analysis import comparisons, goals
 from asyrepro.analysis.summary import Summary
 from asyrepro.analysis.titles import TASK_TITLES, baseline_title, dataset_title, loss_title
 from asyrepro.data import STAND_IN
-from asyrepro.metrics import METRICS as RECORDS
+from asyrepro.metrics import METRICS, PRINTED
 from asyrepro.report import wording
 from asyrepro.report.grid import Grid, latex, markdown
 from asyrepro.report.wording import MINUS, NOTHING
-from asyrepro.runs.results import BASES, CONTROLS, METRICS, PAPER_LOSSES
+from asyrepro.runs import results
+from asyrepro.runs.results import BASES, CONTROLS, PAPER_LOSSES
 from asyrepro.system.files import write_csv, write_text
-
-CELL = ("psnr", "ssim", "nrmse")
-DECIMALS = {name: metric.decimals for name, metric in RECORDS.items()}
-LARGER_IS_BETTER = {name: metric.larger_is_better for name, metric in RECORDS.items()}
-WEIGHTS = {  # of eq. (2), by how a control's name ends
-    "normalized": "rescaled to mean 1",
-    "shuffled": "shuffled over the pixels",
-    "inverted": "heavier on bright pixels",
-}
 
 
 def write_tables(summaries: list[Summary], folder) -> list[Path]:
@@ -127,7 +119,7 @@ def grids(summary: Summary) -> list[Grid]:
     return made
 
 
-def values_grid(summary: Summary, metrics=CELL) -> Grid:
+def values_grid(summary: Summary, metrics=PRINTED) -> Grid:
     """A row an image and a row of means, ours and the paper's; a column a loss."""
     losses = main_losses(summary)
     baseline = [summary.baseline] if summary.baseline else []
@@ -161,7 +153,7 @@ def change_grid(summary: Summary) -> Grid:
     lines = ["Better is positive for PSNR and SSIM, negative for NRMSE."]
     if summary.paper is not None and not summary.same_images:
         lines.append("paper*: on other images, so rows cannot be compared one by one.")
-    return Grid(wording.marked(text + _names(CELL), summary.stand_in), head, rows, lines)
+    return Grid(wording.marked(text + _names(PRINTED), summary.stand_in), head, rows, lines)
 
 
 def control_grid(summary: Summary) -> Grid:
@@ -171,7 +163,7 @@ def control_grid(summary: Summary) -> Grid:
     rows = [[*label, *_cells(values[:, k])] for k, label in enumerate(_labels(summary))]
     changes = _stacked(lambda x, m: summary.values(x, m, summary.bases[x]), losses)
     rows.append(["", "Mean change from base loss", *_cells(changes[:, -1], sign=True)])
-    text = f"Table {summary.table}. Controls with {summary.model_title}: {_names(CELL)} of each "
+    text = f"Table {summary.table}. Controls with {summary.model_title}: {_names(PRINTED)} of each "
     text = wording.marked(text + "test image", summary.stand_in)
     return Grid(text, ["No.", "Image", *map(loss_title, losses)], rows, [controls_note(summary)])
 
@@ -179,7 +171,7 @@ def control_grid(summary: Summary) -> Grid:
 def controls_note(summary: Summary) -> str:
     """What the controls are."""
     ends = {loss.rpartition("_")[2] for loss in controls(summary)}
-    changed = [f"{text} ({end})" for end, text in WEIGHTS.items() if end in ends]
+    changed = [f"{x.short} ({end})" for end, x in comparisons.CONTROLS.items() if end in ends]
     parts = ["the weights of its Table 1 (table1)"] if "table1" in ends else []
     parts += [f"eq. (2) {wording.listed(changed)}"] if changed else []
     return f"Not in the paper: {', or '.join(parts)}."
@@ -204,14 +196,14 @@ def _names(metrics) -> str:
     return "/".join(metric.upper() for metric in metrics)
 
 
-def _stacked(vector, columns, metrics=CELL) -> np.ndarray:
+def _stacked(vector, columns, metrics=PRINTED) -> np.ndarray:
     """``vector(column, metric)`` over the images, as (metrics, images and their mean, columns)."""
     values = np.array([[vector(column, metric) for column in columns] for metric in metrics])
     return np.dstack([values, values.mean(axis=2)]).swapaxes(1, 2)
 
 
-def _cells(values: np.ndarray, metrics=CELL, sign: bool = False, plain: int | None = None) -> list:
-    """Cells of one row of values (metrics, columns).
+def _cells(values: np.ndarray, metrics=PRINTED, sign=False, plain: int | None = None) -> list:
+    """Cells of one row of values (metrics, columns), with their sign if wanted.
 
     ``plain``: so many first columns never count as best, and the best of the others is bold; None
     for no bold.
@@ -221,8 +213,9 @@ def _cells(values: np.ndarray, metrics=CELL, sign: bool = False, plain: int | No
         for of_metric, row, metric in zip(bold, values, metrics, strict=True):
             of_metric[plain:] = best_cells(row[plain:], metric)
     made: list = []
+    decimals = [METRICS[metric].decimals for metric in metrics]
     for cell, best in zip(values.T, bold.T, strict=True):
-        texts = [wording.number(x, DECIMALS[m], sign) for x, m in zip(cell, metrics, strict=True)]
+        texts = [wording.number(x, d, sign) for x, d in zip(cell, decimals, strict=True)]
         made.append(NOTHING if np.isnan(cell).any() else [*zip(texts, best, strict=True)])
     return made
 
@@ -232,11 +225,11 @@ def best_cells(values, metric: str) -> np.ndarray:
 
     PSNR and SSIM: the largest; RMSE and NRMSE: the smallest. NaN never is.
     """
-    printed = np.array([float(f"{value:.{DECIMALS[metric]}f}") for value in values])
+    printed = np.array([float(f"{value:.{METRICS[metric].decimals}f}") for value in values])
     there = ~np.isnan(printed)
     if there.sum() < 2:
         return np.zeros(len(printed), dtype=bool)
-    best = np.nanmax(printed) if LARGER_IS_BETTER[metric] else np.nanmin(printed)
+    best = np.nanmax(printed) if METRICS[metric].larger_is_better else np.nanmin(printed)
     return there & (printed == best)
 
 
@@ -253,16 +246,16 @@ def csv_frame(summary: Summary) -> pd.DataFrame:
     columns: dict[str, np.ndarray] = {}
     shown = [x for x in (summary.baseline, *summary.losses) if x]
     for loss in shown:
-        for metric in METRICS:
+        for metric in results.METRICS:
             columns[f"{loss}_{metric}"] = summary.values(loss, metric)
     for loss in summary.losses:
         if loss not in BASES:
-            for metric in METRICS:
+            for metric in results.METRICS:
                 base = summary.bases[loss]
                 columns[f"{loss}_minus_{base}_{metric}"] = summary.values(loss, metric, base)
     if summary.paper is not None:
         for loss in PAPER_LOSSES:
-            for metric in CELL:
+            for metric in PRINTED:
                 columns[f"paper_{loss}_{metric}"] = summary.paper_values(loss, metric)
     body = pd.DataFrame(columns)
     body = pd.concat([body, body.mean(skipna=False).to_frame().T], ignore_index=True)

@@ -10,16 +10,17 @@ from asyrepro.analysis.comparisons import CONTROLS
 from asyrepro.analysis.mechanism import MINIMUM_PIXELS
 from asyrepro.analysis.statistics import STUDIES
 from asyrepro.analysis.titles import loss_title, model_title
-from asyrepro.analysis.verdicts import CONTRASTS, METRICS, attribution
+from asyrepro.analysis.verdicts import attribution
 from asyrepro.data import STAND_IN
+from asyrepro.metrics import METRICS, PRINTED
 from asyrepro.paper.claims import CLAIMS, MINIMUM_SEEDS, RULES
 from asyrepro.report import answers, wording
 from asyrepro.report.grid import Grid, markdown_rows
-from asyrepro.report.tables import DECIMALS
+from asyrepro.report.mechanism import without_chart
 from asyrepro.report.wording import NOTHING, change, interval, number, probability
 from asyrepro.system.templates import render
 
-PSNR = DECIMALS["psnr"]
+PSNR = METRICS["psnr"].decimals
 
 
 def _text(name: str, **values) -> str:
@@ -29,16 +30,10 @@ def _text(name: str, **values) -> str:
 # ---------------------------------------------------------------------------------- changes
 
 
-def changes(study: str, table: pd.DataFrame, stand_in: bool = False) -> str:
-    """changes.md.
-
-    Args:
-        study: its name.
-        table: of :func:`asyrepro.analysis.changes.view`.
-        stand_in: whether the study was made from the bundled stand-in data.
-    """
-    title = wording.marked(study, stand_in)
-    return _text("changes.md", title=title, grids=change_grids(table))
+def changes(found) -> str:
+    """changes.md of :class:`asyrepro.report.study.Findings`."""
+    title = wording.marked(found.name, found.stand_in)
+    return _text("changes.md", title=title, grids=change_grids(found.changes))
 
 
 def change_grids(table: pd.DataFrame) -> list[Grid]:
@@ -66,26 +61,10 @@ def _change(row) -> list[str]:
 # ----------------------------------------------------------------------------------- verdicts
 
 
-def verdicts(
-    study: str,
-    comparisons: pd.DataFrame,
-    claims: pd.DataFrame,
-    times: pd.DataFrame | None = None,
-    regions: pd.DataFrame | None = None,
-    failed: list[str] = (),
-    stand_in: bool = False,
-) -> str:
-    """verdicts.md.
-
-    Args:
-        study: its name.
-        comparisons: of :func:`asyrepro.analysis.verdicts.view`.
-        claims: of :func:`asyrepro.analysis.verdicts.claim_verdicts`.
-        times: of :func:`asyrepro.analysis.verdicts.step_time_summary`, or None.
-        regions: of :func:`asyrepro.analysis.mechanism.regions`, or None.
-        failed: what has no chart of these, for a run of it failed.
-        stand_in: whether the study was made from the bundled stand-in data.
-    """
+def verdicts(found) -> str:
+    """verdicts.md of :class:`asyrepro.report.study.Findings`."""
+    comparisons, claims = found.comparisons, found.claims
+    failed = [] if found.bins is None else without_chart(found.bins)
     tested = [claim for claim in CLAIMS if claim.id in set(claims["claim"])]
     sources = attribution(comparisons)
     groups = comparisons.groupby(["table", "model", "dataset"])
@@ -93,16 +72,16 @@ def verdicts(
     notes = [f"{claim.place}: {claim.note}" for claim in tested if claim.note]
     return _text(
         "verdicts.md",
-        title=study,
-        mark=wording.marked("", stand_in),
+        title=found.name,
+        mark=wording.marked("", found.stand_in),
         seeds=int(comparisons["seeds"].max()) if len(comparisons) else 0,
         enough=MINIMUM_SEEDS,
         claims=_claims(claims) if len(claims) else None,
         absent=[claim.id for claim in CLAIMS if claim not in tested],
         notes=list(dict.fromkeys(notes)),
-        tables=[_table(keys, group, sources, stand_in) for keys, group in groups],
-        times=_times(times) if times is not None and len(times) else None,
-        regions=None if regions is None else _regions(regions),
+        tables=[_table(keys, group, sources, found.stand_in) for keys, group in groups],
+        times=None if found.times is None or found.times.empty else _times(found.times),
+        regions=None if found.regions is None else _regions(found.regions),
         failed=wording.listed(failed) if failed else "",
         pixels=MINIMUM_PIXELS,
         studies=STUDIES,
@@ -134,8 +113,8 @@ def _table(keys, group: pd.DataFrame, sources: pd.DataFrame, stand_in: bool) -> 
         noise = rows.drop_duplicates("metric").set_index("metric")["noise"].dropna()
         contrasts, loss = rows[rows["kind"] == "contrast"], loss_title(f"asy_{base}")
         left = [
-            f"{name} ({CONTROLS[name]}): {loss} minus this control leaves {meaning}."
-            for name, meaning in CONTRASTS.items()
+            f"{name} ({control.what}): {loss} minus this control leaves {control.leaves}."
+            for name, control in CONTROLS.items()
             if f"asy_{base}_{name}" in set(contrasts["against"])
         ]
         effects = [
@@ -145,7 +124,10 @@ def _table(keys, group: pd.DataFrame, sources: pd.DataFrame, stand_in: bool) -> 
         said = {
             "title": f"Against {loss_title(base)} ({wording.seeds([rows['seeds'].max()])}, "
             f"{rows['images'].max()} images)",
-            "noise": ", ".join(f"{m.upper()} {number(noise[m], DECIMALS[m])}" for m in noise.index),
+            "noise": ", ".join(
+                f"{METRICS[name].title} {number(value, METRICS[name].decimals)}"
+                for name, value in noise.items()
+            ),
             "changes": _changes(rows[rows["kind"] != "contrast"]),
             "contrasts": _changes(contrasts) if len(contrasts) else None,
         }
@@ -155,9 +137,9 @@ def _table(keys, group: pd.DataFrame, sources: pd.DataFrame, stand_in: bool) -> 
 
 
 def _changes(table: pd.DataFrame) -> Grid:
-    rows, order = [], table["metric"].map(METRICS.index).sort_values(kind="stable").index
+    rows, order = [], table["metric"].map(PRINTED.index).sort_values(kind="stable").index
     for row in table.loc[order].itertuples():
-        digits, known = DECIMALS[row.metric], not pd.isna(row.sign_p)
+        digits, known = METRICS[row.metric].decimals, not pd.isna(row.sign_p)
         names = [row.metric.upper(), loss_title(row.loss), loss_title(row.against)]
         spans = [
             interval(getattr(row, f"{name}lower"), getattr(row, f"{name}upper"), digits) or NOTHING

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import ROOT
+from synthetic import findings
 
 from asyrepro import paper
 from asyrepro.analysis import changes, statistics
@@ -81,7 +82,7 @@ def test_what_a_loss_is_compared_with(tmp_path):
     assert table["against"].to_dict() == {"mine": "mse", "other": "mae", "third": "charbonnier"}
     assert table.at["mine", "change"] == pytest.approx(29.315 - 28)
     assert table.at["third", "seeds"] == 0 and "Charbonnier" in table.at["third", "reason"]
-    text = texts.changes("study", table.reset_index())
+    text = texts.changes(findings(changes=table.reset_index()))
     assert re.search(r"third \| Charbonnier \|.*no runs of Charbonnier", text)
 
 
@@ -132,7 +133,7 @@ def test_infinite_values_are_left_out_and_told_of(tmp_path):
     table = changes.changes(tidy(tmp_path, rows("mae", flat), rows("asy_mae", ASY)))
     row = table.iloc[0]
     assert row["images"] == 1 and row["change"] == pytest.approx((0.5 + 0.2) / 2)
-    text = texts.changes("study", table)
+    text = texts.changes(findings(changes=table))
     assert "not judged" in text and "infinite" in row["notes"]
 
 
@@ -141,7 +142,7 @@ def test_what_was_left_out_is_shown(tmp_path):
     mine = [rows("asy_mae", [value], seeds=[k]) for k, value in enumerate([*ASY, ASY[0]])]
     mine[2] = ({**row, "device": "NVIDIA H100"} for row in mine[2])
     frame = tidy(tmp_path, rows("mae", [*MAE, MAE[0]], seeds=seeds), *mine)
-    text = texts.changes("study", changes.changes(frame))
+    text = texts.changes(findings(changes=changes.changes(frame)))
     lines = [line for line in text.splitlines() if "seeds 2" in line]  # one a metric, at most
     assert lines and all("2 of 2" in line and "not judged" in line for line in lines)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic import findings
 
 from asyrepro.analysis import mechanism as m
 from asyrepro.analysis import verdicts
@@ -84,9 +85,7 @@ def test_images_with_too_few_pixels_in_a_bin_play_no_part():
 
 
 def direction(frame, claim):
-    table = verdicts.claim_verdicts(
-        verdicts.verdicts(_metrics(), None), _metrics(), regions=m.regions(frame)
-    ).set_index("claim")
+    table = verdicts.claim_verdicts({"region": m.regions(frame)}).set_index("claim")
     return table.loc[claim, "direction"]
 
 
@@ -161,6 +160,7 @@ def test_failed_runs_have_no_chart_and_the_text_says_so(percent, failed):
     assert (report.draw(changes, "title") is None) == failed
     without = report.without_chart(changes)
     compared = verdicts.verdicts(_metrics(), None)
-    claims = verdicts.claim_verdicts(compared, _metrics())
-    text = texts.verdicts("s", compared, claims, regions=m.regions(frame), failed=without)
+    claims = verdicts.claim_verdicts({"change": compared})
+    found = findings(comparisons=compared, claims=claims, bins=changes, regions=m.regions(frame))
+    text = texts.verdicts(found)
     assert ("Table 2, SRCNN" in text) == failed == bool(without)

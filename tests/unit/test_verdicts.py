@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import refuses
-from synthetic import EFFECT, PAPER, study, table_of_changes
+from synthetic import EFFECT, PAPER, findings, study, table_of_changes
 
 from asyrepro.analysis import statistics
 from asyrepro.analysis import verdicts as v
@@ -285,7 +285,7 @@ def test_step_time_worked_by_hand_and_its_errors():
 
 def test_claims_get_the_verdicts_of_their_rules(full, compared):
     times = v.step_time_summary(step_times(1.0))
-    found = v.claim_verdicts(compared, full, times=times).set_index("claim")
+    found = v.claim_verdicts({"change": compared, "up_to": full, "time": times}).set_index("claim")
     assert found.loc["table2-mae-nrmse", "direction"] == "better"
     assert found.loc["table2-mse-psnr", "direction"] == "worse"
     assert found.loc["training-time-mae", "direction"] == "neither shown"
@@ -319,7 +319,8 @@ def test_a_loss_of_ones_own_is_judged_against_the_base_that_is_there():
     one = row(found, loss="mine", against="mse")
     assert (one["kind"], one["direction"], one["size"]) == ("loss", "better", "no size given")
     assert set(found["against"]) == {"mse"}
-    body = texts.verdicts("own", found, v.claim_verdicts(found, frame))
+    claims = v.claim_verdicts({"change": found, "up_to": frame})
+    body = texts.verdicts(findings(comparisons=found, claims=claims))
     assert "mine" in body and "table2-mae-psnr" not in body and "MAE" not in body
 
 
