@@ -124,8 +124,8 @@ def _subject(folder: str, title: str, rows: pd.DataFrame, bases: dict) -> Subjec
     return Subject(folder, title, order, seed, psnr, results.of_stand_in(rows))
 
 
-def collect(study_dir, subjects: list[Subject], restored: Callable | None) -> list[Crop]:
-    """The crops of these subjects; those that are lacking are made.
+def collect(study_dir, subjects: list[Subject], restored: Callable | None) -> dict[str, list[Crop]]:
+    """The crops of these subjects, by folder; those that are lacking are made.
 
     Args:
         study_dir: results/<study>.
@@ -137,7 +137,8 @@ def collect(study_dir, subjects: list[Subject], restored: Callable | None) -> li
     """
     folder = Path(study_dir) / "crops"
     kept = _read(folder / "crops.csv")
-    rows, found, changed = [], [], False
+    rows, changed = [], False
+    found: dict[str, list[Crop]] = {}
     for subject in subjects:
         for number, image in enumerate(subject.psnr, start=1):
             mine = kept[(kept["folder"] == subject.folder) & (kept["image"] == image)]
@@ -151,7 +152,8 @@ def collect(study_dir, subjects: list[Subject], restored: Callable | None) -> li
             rows.append(mine)
             files = {row.kind: folder / row.file for row in mine.itertuples()}
             first = mine.iloc[0]
-            found.append(Crop(subject, image, int(first["top"]), int(first["left"]), files))
+            crop = Crop(subject, image, int(first["top"]), int(first["left"]), files)
+            found.setdefault(subject.folder, []).append(crop)
     if changed:
         table = pd.concat(rows, ignore_index=True)
         write_csv(folder / "crops.csv", table, "%.6f")

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,7 +28,7 @@ from asyrepro.analysis.titles import baseline_title, loss_title
 from asyrepro.data import STAND_IN
 from asyrepro.metrics import METRICS, PRINTED
 from asyrepro.paper.claims import MINIMUM_SEEDS
-from asyrepro.report import answers, crops, further, radar, setup, tables, texts, wording
+from asyrepro.report import answers, crops, further, setup, tables, texts, wording
 from asyrepro.report.canvas import weights
 from asyrepro.report.grid import Grid
 from asyrepro.report.wording import MINUS, number
@@ -36,17 +38,24 @@ from asyrepro.system.files import write_text
 from asyrepro.system.templates import render
 
 SMALL_BUDGET = 10_000  # steps; the networks' own papers trained for far more
-SEVERAL = ("forest_", "mechanism_", "fig3", "fig8")  # drawn again for other data sets or tables
 FACTOR = 8  # error maps show |output - label| times this
 
 
-def write(found) -> Path:
-    """Write the index.html of :class:`asyrepro.report.study.Findings`; the same give the same."""
-    page = render("asyrepro.report", "study.html", **context(found))
+def write(found, charts) -> Path:
+    """Write index.html.
+
+    Args:
+        found: :class:`asyrepro.report.study.Findings`; the same give the same.
+        charts: :class:`asyrepro.report.charts.Chart`, those of a place in their order.
+    """
+    shown = defaultdict(list)
+    for chart in charts:
+        shown[chart.place].append(figure(found.folder, f"figures/{chart.stem}", chart.alt))
+    page = render("asyrepro.report", "study.html", **context(found, shown))
     return write_text(found.folder / "index.html", page)
 
 
-def context(found) -> dict:
+def context(found, shown: dict[str, list[dict]]) -> dict:
     """Everything the page says, as plain data; a part that is not available is empty."""
     steps = sorted(set(found.frame["iterations"].dropna()))
     ran = [setup.runs(found.record, summary) for summary in found.summaries]
@@ -61,23 +70,24 @@ def context(found) -> dict:
         "answer": answers.answer(found.changes, found.claims),
         "siblings": answers.siblings(found.folder, found.claims),
         "enough": MINIMUM_SEEDS,
-        "overview": figure(found.folder, "figures/overview", "Changes of PSNR in each network"),
+        "overview": next(iter(shown["answer"]), None),
         "goals": [{**row, "met": row["met"] == "yes"} for row in found.goals.to_dict("records")],
         "runs": ran + setup.other_runs(found.record, found.frame),
         "bicubic": setup.bicubic(found.summaries, ran),
         "facts": setup.facts(found.frame, found.histories, found.record),
         "command": str(found.record.get("command", "")),
         "hashes": bool(found.record.get("cells")),
-        "tables": [_table(found, s, run) for s, run in zip(found.summaries, ran, strict=True)],
+        "tables": [
+            _table(found, summary, run, shown)
+            for summary, run in zip(found.summaries, ran, strict=True)
+        ],
         "general": [answers.claim(row) for row in general.itertuples()],
         "benchmarks": further.benchmarks(results.plain(found.frame)),
         "variants": further.variants(found.frame),
         "validation": further.validation(found.histories),
         "changes": texts.change_grids(found.changes) if _beyond(found.changes) else [],
-        "changes_chart": figure(
-            found.folder, "figures/changes", "Mean changes of PSNR on every test set"
-        ),
-        "others": _others(found),
+        "changes_chart": next(iter(shown["changes"]), None),
+        "others": _others(found, shown),
         "factor": FACTOR,
         "weights": _weight_filter(),
         "failure": failure,
@@ -95,15 +105,12 @@ def _beyond(changes: pd.DataFrame) -> bool:
 # ------------------------------------------------------------------------------ the paper's tables
 
 
-def _table(found, summary: Summary, run: dict) -> dict:
+def _table(found, summary: Summary, run: dict, shown: dict) -> dict:
     """One of the paper's tables: means, verdicts, charts, pictures, and each image."""
     n = summary.table
     claims = found.claims[(found.claims["table"] == n).fillna(False)]
     rows = found.changes[(found.changes["table"] == n) & (found.changes["variant"] == "")]
     folder = f"table{n}"
-    mine = [crop for crop in found.crops if crop.subject.folder == folder]
-    name = f"Table {n}, {summary.model_title}"
-    figure = radar.FIGURES[n]
     return {
         "table": n,
         "title": f"Table {n}: {summary.model_title}, {run['task']}",
@@ -115,20 +122,9 @@ def _table(found, summary: Summary, run: dict) -> dict:
         "means": _means(summary, rows),
         "claims": [answers.claim(row) for row in claims.itertuples()],
         "counts": ", ".join(f"{count} {v}" for v, count, _ in answers.counts(claims)),
-        "charts": _charts(
-            found.folder,
-            {
-                f"fig{figure}": f"The paper's Fig. {figure}, remade: each test image's values "
-                "under the base losses, and what the other losses change",
-                f"forest_{folder}": f"Mean changes in {name}, beside the paper's",
-                f"mechanism_{folder}": "How the squared error changes on dark and bright pixels, "
-                "and from flat regions to edges",
-                f"curves_{folder}": "Learning curves. An asymmetric loss weights errors by M, at "
-                "most 1, so its training loss is lower than its base loss's by itself",
-            },
-        ),
-        "pictures": _pictures(found.folder, mine),
-        "galleries": [_gallery(crop, n, k) for k, crop in enumerate(mine, start=1)],
+        "charts": shown[folder],
+        "pictures": shown[f"{folder} pictures"],
+        "galleries": [_gallery(x, n, k) for k, x in enumerate(found.crops.get(folder, ()), 1)],
         "images": [tables.values_grid(summary, (m,)) for m in PRINTED],
         "controls": tables.control_grid(summary) if tables.controls(summary) else None,
         "papers_own": tables.papers_grid(summary),
@@ -201,50 +197,31 @@ def _sized(folder: Path, file: str, alt: str) -> dict:
     return {"file": file, "alt": alt, "pdf": "", "width": size[0], "height": size[1]}
 
 
-def _charts(folder: Path, named: dict[str, str]) -> list[dict]:
-    """The figures of these stems that are there, with those of further data sets or tables."""
-    found = []
-    for stem, alt in named.items():
-        others = folder.glob(f"figures/{stem}_*") if stem.startswith(SEVERAL) else ()
-        stems = [stem, *sorted({path.stem for path in others})]
-        found += [made for name in stems if (made := figure(folder, f"figures/{name}", alt))]
-    return found
-
-
-def _pictures(folder: Path, mine: list[crops.Crop]) -> list[dict]:
-    if not mine:
-        return []
-    suffix = crops.suffix(mine[0].subject.folder)
-    title = mine[0].subject.title
-    return _charts(
-        folder,
-        {
-            f"fig5{suffix}": f"The paper's Fig. 5, remade: outputs of {title}",
-            f"fig6{suffix}": f"The paper's Fig. 6, remade: where the outputs of {title} differ",
-        },
-    )
-
-
-def _others(found) -> dict:
+def _others(found, shown: dict) -> dict:
     """Figures that belong to no table: the method, the test images, and sweeps."""
-    named = {
-        "fig1_2": "The paper's Fig. 1 and 2, remade: the method on one of the test images",
-        "fig3": "The paper's Fig. 3, remade: test images of super-resolution",
-        "fig8": "The paper's Fig. 8, remade: test images of denoising",
+    tables = {f"table{summary.table}" for summary in found.summaries}
+    sweeps = [mine for folder, mine in found.crops.items() if folder not in tables]
+    return {
+        "figures": [*_kept(found.folder), *shown["further"]],
+        "galleries": [
+            _gallery(crop, f"sweep{sweep}", k)
+            for sweep, mine in enumerate(sweeps)
+            for k, crop in enumerate(mine, 1)
+        ],
     }
-    figures = _charts(found.folder, named)
-    tabled = {f"table{summary.table}" for summary in found.summaries}
-    groups: dict[str, list[crops.Crop]] = {}
-    for crop in found.crops:
-        if crop.subject.folder not in tabled:
-            groups.setdefault(crop.subject.folder, []).append(crop)
-    galleries = []
-    for number_, mine in enumerate(groups.values()):
-        figures += _pictures(found.folder, mine)
-        galleries += [_gallery(crop, f"sweep{number_}", k) for k, crop in enumerate(mine, 1)]
-    names = [] if found.histories is None else sorted(set(found.histories["folder"]) - tabled)
-    figures += _charts(found.folder, {f"curves_{x}": f"Learning curves of {x}" for x in names})
-    return {"figures": figures, "galleries": galleries}
+
+
+def _kept(folder: Path) -> Iterator[dict]:
+    """The method and the test images; without weights and images, those of an earlier report."""
+    for stem, what in (
+        ("fig1_2", "Fig. 1 and 2, remade: the method on one of the test images"),
+        ("fig3", "Fig. 3, remade: test images of super-resolution"),
+        ("fig8", "Fig. 8, remade: test images of denoising"),
+    ):
+        others = {path.stem for path in folder.glob(f"figures/{stem}_*")}
+        for name in (stem, *sorted(others)):
+            if found := figure(folder, f"figures/{name}", f"The paper's {what}"):
+                yield found
 
 
 def _gallery(crop: crops.Crop, place, position: int) -> dict:

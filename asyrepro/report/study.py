@@ -11,25 +11,10 @@ import pandas as pd
 
 from asyrepro import paper
 from asyrepro.analysis import changes, goals, mechanism, verdicts
-from asyrepro.analysis.comparisons import AGAINST_BASE, comparisons
+from asyrepro.analysis.comparisons import comparisons
 from asyrepro.analysis.summary import Summary, summarise
-from asyrepro.analysis.titles import dataset_title, model_title
 from asyrepro.data import STAND_IN, catalogue
-from asyrepro.report import (
-    crops,
-    curves,
-    flowchart,
-    forest,
-    page,
-    pictures,
-    radar,
-    setup,
-    tables,
-    texts,
-    wording,
-)
-from asyrepro.report import mechanism as mechanism_report
-from asyrepro.report.canvas import grey
+from asyrepro.report import charts, crops, curves, page, pictures, setup, tables, texts, wording
 from asyrepro.runs import profiles, provenance, results
 from asyrepro.runs.run import Run, finished
 from asyrepro.system import style
@@ -37,9 +22,6 @@ from asyrepro.system.errors import CheckpointError, DataError, say
 from asyrepro.system.files import write_csv, write_text
 
 MODES = {2: "luma", 3: "rgb", 4: "grey", 5: "grey"}  # of the tables' test images
-KINDS = ("forest", "mechanism", "curves")  # of a table's charts
-CHARTS = ("changes", "overview", *(f"fig{number}" for number in radar.FIGURES.values()))
-CHARTS += tuple(f"{kind}_table{table}" for kind in KINDS for table in paper.TABLES)
 # Where two tables share their images the first one's are drawn: EDSR's are in colour.
 SHEETS = {3: ("super-resolution", (3, 2)), 8: ("denoising", (4, 5))}  # by the paper's figure
 
@@ -76,7 +58,7 @@ class Findings:
     regions: pd.DataFrame | None
     times: pd.DataFrame | None
     histories: pd.DataFrame | None
-    crops: list[crops.Crop]
+    crops: dict[str, list[crops.Crop]]
     record: dict
 
     @property
@@ -115,21 +97,14 @@ def build(
     tables.write_tables(found.summaries, folder / "tables")
     numbers = ", ".join(str(summary.table) for summary in found.summaries) or "none"
     log(f"tables: {numbers} in {folder / 'tables'}")
-    drawn = list(figures(found))
-    for stem, figure in drawn:
-        style.replace(figure, folder / "figures" / stem, pdf)
-    _remove_charts(folder / "figures", {stem for stem, _ in drawn})
+    drawn = list(charts.charts(found))
+    for chart in drawn:
+        style.replace(chart.figure, folder / "figures" / chart.stem, pdf)
+    charts.remove_others(folder / "figures", drawn)
     log(f"figures: {len(drawn) + _sheets(found, log, pdf, data)} in {folder / 'figures'}")
     _write_texts(found, log)
-    page.write(found)
+    page.write(found, drawn)
     log(f"page: {folder / 'index.html'}")
-
-
-def _remove_charts(folder: Path, kept: set[str]) -> None:
-    """Charts of an earlier report that these results do not give; pictures stay."""
-    for stem in set(CHARTS) - kept:
-        for ending in ("svg", "pdf"):
-            (folder / f"{stem}.{ending}").unlink(missing_ok=True)
 
 
 def measure(folder: Path, data: str | None = None) -> Findings:
@@ -211,83 +186,11 @@ def _write_texts(found: Findings, log) -> None:
         log(f"verdicts: {found.folder / 'verdicts.md'}")
 
 
-# ------------------------------------------------------------------------------------------ figures
-
-
-def figures(found: Findings):
-    """(stem, figure) of all that the rows, histories and crops give."""
-    for summary in found.summaries:
-        yield f"fig{radar.FIGURES[summary.table]}", radar.of_summary(summary)
-    yield from _forests(found)
-    if found.bins is not None:
-        for (table, model, dataset), part in found.bins.groupby(["table", "model", "dataset"]):
-            title = wording.marked(
-                f"Table {table}, {model_title(model)}: where the error changes", found.stand_in
-            )
-            if (figure := mechanism_report.draw(part, title)) is not None:
-                yield _stem("mechanism", table, dataset, found.bins), figure
-    if found.histories is not None:
-        bases = results.bases(found.frame)
-        titles = {f"table{s.table}": f"{s.model_title} (Table {s.table})" for s in found.summaries}
-        for folder, part in found.histories.groupby("folder", sort=False):
-            title = titles.get(folder, folder)
-            title = f"Learning curves: {title}, mean over {_seeds(part)}"
-            if (figure := curves.draw(part, bases, title)) is not None:
-                yield f"curves_{folder}", figure
-    yield from _pictures(found.crops)
-
-
-def _seeds(histories: pd.DataFrame) -> str:
-    return wording.seeds(histories.groupby("loss")["seed"].nunique())
-
-
-def _stem(kind: str, table: int, dataset: str, rows: pd.DataFrame) -> str:
-    several = rows.loc[rows["table"] == table, "dataset"].nunique() > 1
-    return f"{kind}_table{table}" + (f"_{dataset}" if several else "")
-
-
-def _forests(found: Findings):
-    rows = found.comparisons
-    rows = rows[rows["kind"].isin(AGAINST_BASE)]
-    for (table, model, dataset), part in rows.groupby(["table", "model", "dataset"]):
-        trained = dataset_title(dataset)
-        title = wording.marked(
-            f"Table {table}: {model_title(model)}, trained on {trained}", found.stand_in
-        )
-        yield _stem("forest", table, dataset, rows), forest.of_table(part, title)
-    claimed = rows[(rows["kind"] == "claim") & (rows["metric"] == "psnr")]
-    if len(claimed.drop_duplicates(["table", "dataset"])) > 1:
-        steps = {s.table: wording.span(s.iterations) for s in found.summaries}
-        title = "What the asymmetric weight changes, and what the paper reports"
-        claimed = claimed.assign(steps=claimed["table"].map(steps))
-        yield "overview", forest.overview(claimed, wording.marked(title, found.stand_in))
-    shown = changes.ranked(changes.shown(found.changes))
-    shown = shown[shown["seeds"] > 0]
-    if not shown.empty:
-        title = wording.marked("What each loss changes, on every test set", found.stand_in)
-        yield "changes", forest.of_changes(shown, title)
-
-
-def _pictures(found: list[crops.Crop]):
-    """Fig. 5 and 6 of each subject (SRCNN's, the paper's, without suffix), and Fig. 1-2."""
-    groups: dict[str, list[crops.Crop]] = {}
-    for crop in found:
-        groups.setdefault(crop.subject.folder, []).append(crop)
-    for folder, mine in groups.items():
-        yield f"fig5{crops.suffix(folder)}", pictures.outputs(mine)
-        if mine[0].subject.pairs:
-            yield f"fig6{crops.suffix(folder)}", pictures.magnified(mine[0])
-    if found:  # the label with the widest range of grey values, whose weights differ most
-        shown = max(found, key=lambda crop: grey(crop.arrays["label"]).std())
-        title = f"The asymmetric loss on {shown.image}, {shown.subject.title}"
-        loss = next(iter(shown.subject.bases))
-        yield "fig1_2", flowchart.method(shown.arrays, loss, title)
+# ----------------------------------------------------------------------------- what needs images
 
 
 def _sheets(found: Findings, log, pdf: bool, root: str | None) -> int:
     """Fig. 3 and 8: a sheet for each different set of test images of a task; how many."""
-    from asyrepro.data.catalogue import TABLE2
-
     made = 0
     by_table = {summary.table: summary for summary in found.summaries}
     for number, (task, choice) in SHEETS.items():
@@ -301,20 +204,20 @@ def _sheets(found: Findings, log, pdf: bool, root: str | None) -> int:
         for position, (data, served) in enumerate(sets.values()):
             stem = f"fig{number}" + (f"_table{min(served)}" if position else "")
             title = f"The paper's Fig. {number} for {task} ({wording.tables(served)}): "
-            title += _whose(data, [by_table[table] for table in served], TABLE2)
+            title += _whose(data, [by_table[table] for table in served])
             sheet = pictures.contact_sheet(data.names, list(data.images), title)
             style.replace(sheet, found.folder / "figures" / stem, pdf)
             made += 1
     return made
 
 
-def _whose(data, served: list[Summary], first_ten: list[str]) -> str:
+def _whose(data, served: list[Summary]) -> str:
     if data.bundled or any(summary.stand_in for summary in served):
         return f"test images ({STAND_IN})"
     if all(summary.same_images for summary in served):
         sets = wording.listed(dict.fromkeys(setup.PAPERS_OWN[s.table] for s in served))
         return f"{sets}, the paper's own test images"
-    if list(data.names) == first_ten:
+    if list(data.names) == catalogue.TABLE2:
         return "BSD300's first ten test images (not the paper's)"
     return "test images"
 
