@@ -6,7 +6,7 @@
 - :mod:`.claims`: the paper's claims, each with its place and how it is tested.
 """
 
-from .tables import DATASETS, LOSSES, MODELS, TABLES, constants, known_images, tables, test_images
+from .tables import DATASETS, LOSSES, MODELS, TABLES, constants, known_images, tables
 
 __all__ = [
     "DATASETS",
@@ -16,5 +16,4 @@ __all__ = [
     "constants",
     "known_images",
     "tables",
-    "test_images",
 ]

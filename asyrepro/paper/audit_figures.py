@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from asyrepro.paper.noise import SIGMAS, leads
+from asyrepro.paper.noise import SIGMAS, with_reference
 from asyrepro.paper.tables import LOSSES, TABLES
 from asyrepro.system import style
 
@@ -92,7 +92,7 @@ def changes(frame: pd.DataFrame) -> Figure:
 
 def noise(images: pd.DataFrame) -> Figure:
     """The paper's best PSNR against what a good denoiser reaches at three noise levels."""
-    found, margins = sorted(images["table"].unique()), leads(images)
+    images, found = with_reference(images), sorted(images["table"].unique())
     colours = dict(zip(SIGMAS, (style.SKY, style.BLUE, style.PINK), strict=True))
     titles = {
         4: "Table 4: DnCNN-S as published",
@@ -103,9 +103,10 @@ def noise(images: pd.DataFrame) -> Figure:
             part = images[images["table"] == table]
             for sigma in SIGMAS:
                 row = part[part["sigma"] == sigma]
-                level = row["published"] if table == 4 else row["nlm"] + margins.get(sigma, np.nan)
                 label = rf"reference, $\sigma$ = {sigma}"
-                axis.plot(row["no"], level, marker="s", color=colours[sigma], label=label)
+                axis.plot(
+                    row["no"], row["reference"], marker="s", color=colours[sigma], label=label
+                )
             axis.plot(row["no"], row["paper_psnr"], markersize=5, color=style.VERMILLION,
                       label="the paper's best loss", **DOTS)  # fmt: skip
             axis.set(title=titles[table])

@@ -28,6 +28,7 @@ from asyrepro.paper.tables import LOSSES, constants, tables
 SCALE = 3
 WEIGHTS = Path(__file__).parents[2] / "results/paper-cpu/weights/table3/mae/seed0.pt"
 Pair = tuple[np.ndarray, np.ndarray]  # label and output, float64 (3, H, W) in [0, 1]
+Change = Callable[[np.ndarray, float], np.ndarray]  # an image under an error of a strength
 
 # ------------------------------------------------------------------- from the printed numbers alone
 
@@ -93,24 +94,24 @@ def as_bright(images: dict[str, np.ndarray]) -> list[str]:
     """
     left = {name: float(np.sqrt(((x / 255) ** 2).mean())) for name, x in images.items()}
     chosen = []
-    for value in constants((2, 3))["value"]:
+    for value in constants(2, 3)["value"]:
         chosen.append(min(left, key=lambda name: round(abs(left[name] - value), 9)))
         del left[chosen[-1]]
     return chosen
 
 
-def bicubic(images: dict[str, np.ndarray], scales: tuple[int, ...] = (3, 4)) -> pd.DataFrame:
+def bicubic(images: dict[str, np.ndarray]) -> pd.DataFrame:
     """PSNR of plain bicubic upsampling, RGB, whole image: the least that a network should reach.
 
     Args:
         images: uint8 (3, H, W) by name.
-        scales: 4 is the hardest of the usual scale factors.
 
     Returns:
-        One row an image and scale: ``image``, ``scale``, ``psnr`` (dB, to four digits).
+        One row an image and scale (the paper's 3, and 4, the hardest of the usual ones):
+        ``image``, ``scale``, ``psnr`` (dB, to four digits).
     """
     rows = []
-    for scale in scales:
+    for scale in (SCALE, 4):
         for name, array in images.items():
             label, small = _degraded(array, scale)
             psnr = metrics.psnr(label, enlarge(small, scale)[0].numpy())
@@ -136,7 +137,7 @@ def edsr(log: Callable[[str], None] = lambda line: None) -> EDSR | None:
     return network
 
 
-def _pattern(pixels: float) -> Callable[[np.ndarray, float], np.ndarray]:
+def _pattern(pixels: float) -> Change:
     """Adds one pattern of Gaussian noise, blurred over so many pixels, of a given RMS."""
 
     @cache
@@ -149,7 +150,7 @@ def _pattern(pixels: float) -> Callable[[np.ndarray, float], np.ndarray]:
 
 
 #: Errors of a free strength, which is fitted to the paper's mean PSNR. Of the restored image.
-ERRORS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+ERRORS: dict[str, Change] = {
     "a constant added": lambda image, c: image + c,
     "a constant subtracted": lambda image, c: image - c,
     "a constant added to a blurred image (2 pixels)": (
@@ -185,17 +186,13 @@ def readings(images: dict[str, np.ndarray], network: EDSR | None = None) -> pd.D
     degraded = [_degraded(array, SCALE) for array in images.values()]
     faults = [_faults(small, network) for _, small in degraded]
     best = "bicubic upsampling" if network is None else "EDSR as it should be used"
-    rows.append(_measured(best, np.nan, False, _outputs(degraded, faults, best)))
     pairs = _outputs(degraded, faults, best)
+    rows.append(_measured(best, np.nan, False, pairs))
     for kind, change in ERRORS.items():
-
-        def excess(strength: float, change=change) -> float:
-            psnr = [metrics.psnr(x, change(y, strength)) for x, y in pairs]
-            return float(np.mean(psnr) - column["psnr"].mean())
-
-        if excess(STRENGTHS[1]) > 0:  # never as bad as the paper's column
+        about = change, pairs, column["psnr"].mean()
+        if _excess(STRENGTHS[1], *about) > 0:  # never as bad as the paper's column
             continue
-        strength = brentq(excess, *STRENGTHS, xtol=1e-4)
+        strength = brentq(_excess, *STRENGTHS, about, xtol=1e-4)
         rows.append(_measured(kind, strength, False, [(x, change(y, strength)) for x, y in pairs]))
     for kind in faults[0]:
         if kind == best:
@@ -205,6 +202,12 @@ def readings(images: dict[str, np.ndarray], network: EDSR | None = None) -> pd.D
         if abs(clipped["psnr_mean"] - rows[-1]["psnr_mean"]) > 0.1:
             rows.append(clipped)
     return pd.DataFrame(rows)
+
+
+def _excess(strength: float, change: Change, pairs: list[Pair], psnr: float) -> float:
+    """By how many dB the mean PSNR under an error of a strength lies above another."""
+    found = [metrics.psnr(label, change(output, strength)) for label, output in pairs]
+    return float(np.mean(found) - psnr)
 
 
 @torch.no_grad()
@@ -249,6 +252,6 @@ def _measured(kind: str, strength: float, clipped: bool, pairs: Iterable[Pair]) 
 def _row(kind: str, strength: float, clipped: bool, psnr, ssim) -> dict:
     row = {"kind": kind, "strength": round(strength, 4), "clipped": clipped}
     for name, values in (("psnr", psnr), ("ssim", ssim)):
-        row |= {f"{name}_mean": values.mean(), f"{name}_min": values.min()}
-        row[f"{name}_max"] = values.max()
-    return {key: round(float(x), 4) if "_" in key else x for key, x in row.items()}
+        for part in ("mean", "min", "max"):
+            row[f"{name}_{part}"] = round(float(getattr(values, part)()), 4)
+    return row

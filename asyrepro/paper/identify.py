@@ -33,7 +33,7 @@ import numpy as np
 import pandas as pd
 
 from asyrepro.data.images import list_images
-from asyrepro.paper.measure import CENTRES, CROPS, MODULI, VARIANTS, measure_array, measure_file
+from asyrepro.paper.measure import CROP_WORDS, CROPS, READINGS, VARIANTS, measure_file
 from asyrepro.paper.tables import constants
 from asyrepro.system.errors import DataError
 from asyrepro.system.progress import bar
@@ -122,11 +122,6 @@ def _measured(files: list[Path], jobs: int):
         ) from None
 
 
-def scan_arrays(images: dict[str, np.ndarray]) -> Scan:
-    """As :func:`scan`, of uint8 arrays (H, W), (1, H, W) or (3, H, W) by name."""
-    return collect(list(images), np.array([measure_array(array) for array in images.values()]))
-
-
 def collect(names: list[str], values: np.ndarray) -> Scan:
     """A :class:`Scan` of measured values, exact copies counted once."""
     seen: dict[bytes, str] = {}
@@ -169,7 +164,7 @@ def search(found: Scan, tables: Iterable[int] = (2, 3, 4, 5)) -> tuple[pd.DataFr
     tries = len(settings) * len(groups)
     set_rows, match_rows = [], []
     for group in groups:
-        wanted = constants(group)
+        wanted = constants(*group)
         results = [_test(*setting, wanted, tries) for setting in settings]
         best = min(results, key=lambda row: row["p"])
         if best["significant"]:
@@ -288,23 +283,6 @@ def at_least(count: int, probabilities: np.ndarray) -> float:
         distribution[1:] = distribution[1:] * (1 - p) + distribution[:-1] * p
         distribution[0] *= 1 - p
     return float(f"{min(1.0, distribution[count:].sum()):.9g}")
-
-
-#: Variants in words.
-READINGS = {
-    "grey": "grey (ITU-R 601)",
-    "rgb": "RGB",
-    "luma": "luma (Y in 16 ... 235)",
-    "grey709": "grey (ITU-R 709)",
-    "rgba": "RGB and alpha",
-}
-
-
-CROP_WORDS = {
-    "whole": "whole image",
-    **{f"mod{m}": f"cut to a multiple of {m}" for m in MODULI},
-    **{f"centre{c}": f"centre {c} x {c}" for c in CENTRES},
-}
 
 
 def describe(found: Scan, sets: pd.DataFrame, matches: pd.DataFrame) -> str:

@@ -21,12 +21,24 @@ from asyrepro.system.errors import DataError
 #: "luma" MATLAB's rgb2ycbcr Y in [16, 235] rounded to 8 bits, "grey709" scikit-image's
 #: ``rgb2gray`` (not rounded), "rgba" three colours and a fourth channel: the file's own alpha, or
 #: a constant 1 where it has none, as screen captures saved as PNG do.
-VARIANTS = ("grey", "rgb", "luma", "grey709", "rgba")
+READINGS = {
+    "grey": "grey (ITU-R 601)",
+    "rgb": "RGB",
+    "luma": "luma (Y in 16 ... 235)",
+    "grey709": "grey (ITU-R 709)",
+    "rgba": "RGB and alpha",
+}
+VARIANTS = tuple(READINGS)
 MODULI = (2, 3, 4)
 CENTRES = (96, 128, 180, 192, 224, 256, 320, 384, 512)
 #: Which part was used: all of it, height and width cut down to a multiple of the scale factor
 #: (from the top left), or the central square of a common size.
-CROPS = ("whole", *(f"mod{m}" for m in MODULI), *(f"centre{c}" for c in CENTRES))
+CROP_WORDS = {
+    "whole": "whole image",
+    **{f"mod{m}": f"cut to a multiple of {m}" for m in MODULI},
+    **{f"centre{c}": f"centre {c} x {c}" for c in CENTRES},
+}
+CROPS = tuple(CROP_WORDS)
 
 
 def boxes(height: int, width: int) -> list[tuple[int, int, int, int] | None]:
@@ -82,10 +94,15 @@ def measure(image: Image.Image) -> np.ndarray:
 
 
 def measure_array(array: np.ndarray) -> np.ndarray:
-    """As :func:`measure`, of a uint8 array (H, W) or (3, H, W)."""
+    """As :func:`measure`, of what :func:`picture` takes."""
+    return measure(picture(array))
+
+
+def picture(array: np.ndarray) -> Image.Image:
+    """A uint8 array (H, W), (1, H, W) or (3, H, W) as a decoded image."""
     if array.ndim == 3:
         array = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
-    return measure(Image.fromarray(np.ascontiguousarray(array)))
+    return Image.fromarray(np.ascontiguousarray(array))
 
 
 def measure_file(path: Path) -> tuple[np.ndarray | None, str]:

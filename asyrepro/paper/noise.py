@@ -68,42 +68,35 @@ def non_local_means_psnr(name: str, pixels: np.ndarray, sigma: float) -> float:
     return float(-10 * np.log10(((output - pixels) ** 2).mean()))
 
 
-def leads(images: pd.DataFrame) -> dict[int, float]:
-    """By how many dB the published DnCNN-S beats non-local means on Table 4's images, by sigma."""
-    of_four = images[images["table"] == 4].groupby("sigma")
-    return {sigma: (part["published"] - part["nlm"]).mean() for sigma, part in of_four}
+def with_reference(images: pd.DataFrame) -> pd.DataFrame:
+    """The rows of :func:`noise_images` with ``reference``, the PSNR of a good denoiser.
+
+    For Table 4 it is the published DnCNN-S on the same images. For Table 5 none is published image
+    by image; there it is non-local means plus the mean by which the published DnCNN-S beats
+    non-local means on Table 4's images at that sigma: a rough stand-in, NaN without Table 4's
+    images. (Search distances of 3 to 7 pixels give the same answer.)
+    """
+    four = images[images["table"] == 4]
+    leads = (four["published"] - four["nlm"]).groupby(four["sigma"]).mean()
+    stand_in = images["nlm"] + images["sigma"].map(leads)
+    return images.assign(reference=images["published"].where(images["table"] == 4, stand_in))
 
 
 def noise_level(images: pd.DataFrame) -> pd.DataFrame:
     """Which sigma the denoising tables fit, from :func:`noise_images`.
 
-    For Table 4 the ``reference`` is the published DnCNN-S on the same images. For Table 5 none is
-    published image by image; there it is non-local means plus the mean by which the published
-    DnCNN-S beats non-local means on Table 4's images at that sigma: a rough stand-in, NaN without
-    Table 4's images. (Search distances of 3 to 7 pixels give the same answer.)
-
     Returns:
         One row a table and sigma: ``table``, ``sigma``, ``psnr_noisy``, ``paper_psnr`` (mean),
-        ``gain`` (over the noisy image), ``reference`` (mean), ``difference`` (reference minus
-        paper, mean over the images), ``deviation`` (its standard deviation over them).
+        ``gain`` (over the noisy image), ``reference`` (mean of :func:`with_reference`'s),
+        ``difference`` (reference minus paper, mean over the images), ``deviation`` (its standard
+        deviation over them).
     """
-    margins, rows = leads(images), []
-    for (table, sigma), part in images.groupby(["table", "sigma"]):
-        reference = part["published"] if table == 4 else part["nlm"] + margins.get(sigma, np.nan)
-        difference = reference - part["paper_psnr"]
-        rows.append(
-            {
-                "table": table,
-                "sigma": sigma,
-                "psnr_noisy": part["psnr_noisy"].mean(),
-                "paper_psnr": part["paper_psnr"].mean(),
-                "gain": (part["paper_psnr"] - part["psnr_noisy"]).mean(),
-                "reference": reference.mean(),
-                "difference": difference.mean(),
-                "deviation": difference.std(ddof=1),
-            }
-        )
-    return pd.DataFrame(rows)
+    images = with_reference(images)
+    images["gain"] = images["paper_psnr"] - images["psnr_noisy"]
+    images["difference"] = images["reference"] - images["paper_psnr"]
+    groups = images.groupby(["table", "sigma"])
+    levels = groups[["psnr_noisy", "paper_psnr", "gain", "reference", "difference"]].mean()
+    return levels.assign(deviation=groups["difference"].std()).reset_index()
 
 
 def implied_sigma(levels: pd.DataFrame) -> dict[int, float]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from asyrepro.paper.identify import Scan, nearest, scan_arrays, search
-from asyrepro.paper.measure import CROPS, VARIANTS
-from asyrepro.paper.tables import constants, test_images
+from asyrepro.paper.identify import Scan, collect, nearest, search
+from asyrepro.paper.measure import CROPS, VARIANTS, measure_array, picture
+from asyrepro.paper.tables import constants, known_images
 from asyrepro.system.errors import DataError
 
 
@@ -74,7 +74,10 @@ def load_images(log: Callable[[str], None] = lambda line: None) -> tuple[list[Im
 
 def measure_sets(sets: list[Images]) -> dict[str, Scan]:
     """Each data set's images measured under all variants and crops, by the set's name."""
-    return {data.name: scan_arrays(data.arrays) for data in sets}
+    return {
+        data.name: collect(list(data.arrays), np.array([*map(measure_array, data.arrays.values())]))
+        for data in sets
+    }
 
 
 def sets_searched(sets: list[Images], scans: dict[str, Scan]) -> pd.DataFrame:
@@ -104,7 +107,7 @@ def recovered(scans: dict[str, Scan]) -> pd.DataFrame:
         values = scans[name].values[:, VARIANTS.index("grey"), CROPS.index("whole")]
         frame = nearest(scans[name].names, values, constants(table), tries=1)
         frame.insert(0, "table", table)
-        frame.insert(2, "expected", test_images(table))
+        frame.insert(2, "expected", known_images()[table])
         frame["inside"] = (frame["rms"] >= frame["low"]) & (frame["rms"] <= frame["high"])
         parts.append(frame.drop(columns="chance_any"))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
@@ -112,20 +115,15 @@ def recovered(scans: dict[str, Scan]) -> pd.DataFrame:
 
 def grey_images(sets: list[Images]) -> dict[int, dict[str, np.ndarray]]:
     """The ten grey images in [0, 1], float64 (H, W), of Tables 4 and 5, as far as at hand."""
-    from PIL import Image
-
     by_name = {data.name: data.arrays for data in sets}
     result = {}
     for table, name in ((4, "set12"), (5, "bsd300")):
         if name not in by_name:
             continue
-        result[table] = {}
-        for image in test_images(table):
-            array = by_name[name][image]
-            if array.shape[0] == 3:
-                grey = Image.fromarray(np.ascontiguousarray(np.moveaxis(array, 0, -1))).convert("L")
-                array = np.asarray(grey)
-            result[table][image] = np.squeeze(array) / 255.0
+        result[table] = {
+            image: np.asarray(picture(by_name[name][image]).convert("L")) / 255.0
+            for image in known_images()[table]
+        }
     return result
 
 

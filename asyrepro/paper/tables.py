@@ -9,7 +9,6 @@ the root mean square of the reference image in [0, 1], which is what
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -39,44 +38,28 @@ def tables() -> pd.DataFrame:
     return _read().copy()
 
 
-def test_images(table: int) -> list[str]:
-    """File names (without ending) of a table's ten test images, in the paper's order.
+@cache
+def known_images() -> dict[int, tuple[str, ...]]:
+    """File names (without ending) of the ten test images of Tables 4 and 5, in the paper's order.
 
-    Known for Table 4 (Set12) and Table 5 (BSD300 test split, grey); Tables 2 and 3 share ten
-    images that are not known, and raise a ``ValueError``.
+    Tables 2 and 3 share ten images that are not known; ``asyrepro identify FOLDER`` looks for them.
     """
     from asyrepro.data.catalogue import TABLE4, TABLE5  # slow to import
 
-    if table not in (4, 5):
-        raise ValueError(
-            f"the test images of Table {table} are not known; ask for table 4 or 5 "
-            "(`asyrepro identify FOLDER` searches a folder for those of Tables 2 and 3)"
-        )
-    return list(TABLE4 if table == 4 else TABLE5)
+    return {4: tuple(TABLE4), 5: tuple(TABLE5)}
 
 
-test_images.__test__ = False  # not a test, whatever its name makes pytest think
-
-
-@cache
-def known_images() -> dict[int, tuple[str, ...]]:
-    """The test images of the tables whose images are known, in the paper's order."""
-    return {table: tuple(test_images(table)) for table in (4, 5)}
-
-
-def ratios(frame: pd.DataFrame | None = None) -> pd.DataFrame:
+def ratios() -> pd.DataFrame:
     """The ratio 1/k of every printed entry, with the interval that rounding leaves it.
 
     All printed values have five decimals, but for three RMSE of Table 2 that have six.
 
-    Args:
-        frame: rows as :func:`tables` gives them (default: all of them).
-
     Returns:
-        The rows with columns ``rmse_eq9`` (= 10^(-PSNR/20)), ``k`` (= rmse / rmse_eq9), ``rms``
-        (= 1/k), ``low`` and ``high``: the bounds of 1/k if both numbers were rounded correctly.
+        The rows of :func:`tables` with columns ``rmse_eq9`` (= 10^(-PSNR/20)), ``k`` (= rmse /
+        rmse_eq9), ``rms`` (= 1/k), ``low`` and ``high``: the bounds of 1/k if both
+        numbers were rounded correctly.
     """
-    frame = tables() if frame is None else frame.copy()
+    frame = tables()
     six_decimals = (frame["rmse"] * 1e5 - (frame["rmse"] * 1e5).round()).abs() > 1e-3
     half = np.where(six_decimals, 0.5e-6, 0.5e-5)
     frame["rmse_eq9"] = 10 ** (-frame["psnr"] / 20)
@@ -87,27 +70,20 @@ def ratios(frame: pd.DataFrame | None = None) -> pd.DataFrame:
     return frame
 
 
-def constants(table: int | Iterable[int]) -> pd.DataFrame:
+@cache
+def constants(*numbers: int) -> pd.DataFrame:
     """The ten image constants 1/k of a table: the RMS brightness of its test images in [0, 1].
 
     Args:
-        table: a table's number, or several that share their images: ``(2, 3)``.
+        numbers: a table's, or those of several that share their images: ``constants(2, 3)``.
 
     Returns:
         A frame indexed by ``image`` (1-10) with ``value`` (the mean over the losses) and the
         interval ``low`` ... ``high`` that the rounding of all printed values leaves in common.
         Where none is left (one image of Tables 2 and 3 together misses by 1e-6, the precision
         of float32 metrics) the two bounds change places, so that ``low <= high`` always holds.
+        Not to be changed: every call gives the same frame.
     """
-    numbers = [table] if isinstance(table, int) else list(table)
-    unknown = sorted(set(numbers) - set(TABLES))
-    if unknown or not numbers:
-        raise ValueError(f"tables must be among {TABLES}, not {unknown or numbers}")
-    return _constants(tuple(sorted(numbers))).copy()
-
-
-@cache
-def _constants(numbers: tuple[int, ...]) -> pd.DataFrame:
     rows = ratios()
     groups = rows[rows["table"].isin(numbers)].groupby("image")
     low, high = groups["low"].max(), groups["high"].min()

@@ -87,15 +87,13 @@ def test_ratios_worked_by_hand():
 def test_constants_of_tables_2_and_3():
     known = [0.65606, 0.64496, 0.61276, 0.64908, 0.65473]
     known += [0.66703, 0.66514, 0.64869, 0.66248, 0.64231]
-    assert paper.constants((2, 3))["value"].round(5).tolist() == known
+    assert paper.constants(2, 3)["value"].round(5).tolist() == known
     two, three = paper.constants(2), paper.constants(3)
     assert (two["value"] - three["value"]).abs().max() < 5e-5  # the same ten images
 
 
-def test_test_images():
-    assert paper.test_images(4) == ["03", "04", "05", "06", "07", "08", "09", "10", "11", "12"]
-    assert paper.test_images(5)[0] == "227092"
-    assert len(set(paper.test_images(5))) == 10
-    for table in (2, 3):
-        with pytest.raises(ValueError):
-            paper.test_images(table)
+def test_known_images():
+    known = paper.known_images()
+    assert set(known) == {4, 5}
+    assert known[4] == tuple(f"{number:02d}" for number in range(3, 13))
+    assert known[5][0] == "227092" and len(set(known[5])) == 10
