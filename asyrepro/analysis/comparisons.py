@@ -26,7 +26,7 @@ from asyrepro.analysis.statistics import (
 )
 from asyrepro.analysis.summary import published_psnr
 from asyrepro.metrics import FURTHER, METRICS, PRINTED
-from asyrepro.paper.claims import MINIMUM_SEEDS, NOT_JUDGED, judge, verdict
+from asyrepro.paper.claims import MINIMUM_SEEDS, NEITHER, NOT_JUDGED, judge, verdict
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
 
@@ -147,6 +147,11 @@ def blank(column: pd.Series) -> pd.Series:
     return column.astype(object).where(column.notna(), "")
 
 
+def keyed(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with all columns of ``WHERE`` filled: keys to group by."""
+    return rows.assign(**{name: blank(rows[name]) for name in WHERE})
+
+
 def _checked(metrics: pd.DataFrame) -> pd.DataFrame:
     """The rows of networks, sorted by loss, seed and image, all columns of ``WHERE`` filled."""
     needed = ["table", "model", "dataset", "loss", "seed", "image", *PRINTED]
@@ -155,10 +160,7 @@ def _checked(metrics: pd.DataFrame) -> pd.DataFrame:
         raise DataError(f"the table of metrics lacks the columns {', '.join(missing)}")
     rows = results.of_runs(metrics)
     rows = rows.reindex(columns=[*dict.fromkeys([*rows.columns, *WHERE, *MEASURED])])
-    rows = rows.assign(
-        table=blank(pd.to_numeric(rows["table"], errors="coerce")),
-        variant=blank(rows["variant"]),
-        testset=blank(rows["testset"]),
+    rows = keyed(rows.assign(table=pd.to_numeric(rows["table"], errors="coerce"))).assign(
         seed=rows["seed"].astype(int),
         image=rows["image"].astype(str),
         psnr_y=published_psnr(rows).astype(float),
@@ -280,9 +282,9 @@ def compare(
 
 def _narrower(found: Interval, direction: str) -> str:
     """What the interval for these images alone shows where the deciding one shows nothing."""
-    if direction == "neither shown" and found.fixed_lower > 0:
+    if direction == NEITHER and found.fixed_lower > 0:
         return "better on these images alone"
-    if direction == "neither shown" and found.fixed_upper < 0:
+    if direction == NEITHER and found.fixed_upper < 0:
         return "worse on these images alone"
     return ""
 
@@ -325,20 +327,17 @@ def below_baseline(metrics: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns of ``WHERE``, loss, seed, psnr, baseline (its name) and baseline_psnr, dB, over the
-        images that both have and of which the input is not exact; empty where every run is above.
+        images that both have and of which the input is not exact, and runs, how many there are
+        where this one is; empty where every run is above.
     """
-    rows = metrics.assign(
-        table=blank(metrics["table"]),
-        variant=blank(metrics["variant"]),
-        testset=blank(metrics["testset"]),
-    )
-    rows = rows.astype({"psnr": float})
-    inputs = rows[rows["seed"].isna()]
-    runs = results.of_runs(rows)
+    rows = keyed(metrics).astype({"psnr": float})
+    inputs, runs = rows[rows["seed"].isna()], results.of_runs(rows)
+    count = runs.drop_duplicates([*WHERE, "loss", "seed"]).groupby(list(WHERE)).size()
     keys = [*WHERE, "image"]
     inputs = inputs[inputs["psnr"] != np.inf]
     both = runs.merge(inputs[[*keys, "loss", "psnr"]], on=keys, suffixes=("", "_of_input"))
     groups = both.groupby([*WHERE, "loss", "seed", "loss_of_input"], sort=False, dropna=False)
     means = groups[["psnr", "psnr_of_input"]].mean().reset_index()
     means = means[~(means["psnr"] >= means["psnr_of_input"])]
-    return means.rename(columns={"loss_of_input": "baseline", "psnr_of_input": "baseline_psnr"})
+    means = means.rename(columns={"loss_of_input": "baseline", "psnr_of_input": "baseline_psnr"})
+    return means.join(count.rename("runs"), on=list(WHERE))

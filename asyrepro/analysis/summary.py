@@ -37,35 +37,22 @@ def published_psnr(rows: pd.DataFrame) -> pd.Series:
 
 @dataclass(frozen=True)
 class Summary:
-    """One of the paper's tables as a study measured it, seeds averaged.
+    """One of the paper's tables as a study measured it, seeds averaged."""
 
-    Attributes:
-        table: 2 ... 5.
-        model, dataset: network, and training set.
-        images: names in the paper's order.
-        losses: the losses present, canonical order, baseline excluded.
-        baseline: "bicubic", "noisy", or None if absent.
-        seeds: seeds of each loss (ascending).
-        iterations: the distinct training lengths, ascending.
-        stand_in: whether bundled stand-in data was trained or tested on.
-        same_images: whether ``images`` are those that the paper's table was measured on.
-        paper: the paper's numbers, or None; index like ``images`` (by name where the images are the
-            same, else by position), columns (loss, metric) with metric psnr, ssim, nrmse.
-        rows: the tidy rows behind it.
-    """
-
-    table: int
+    table: int  # 2 ... 5
     model: str
-    dataset: str
-    images: tuple[str, ...]
-    losses: tuple[str, ...]
-    baseline: str | None
-    seeds: dict[str, tuple[int, ...]]
-    iterations: tuple[int, ...]
-    stand_in: bool
-    same_images: bool
+    dataset: str  # trained on
+    images: tuple[str, ...]  # names in the paper's order
+    losses: tuple[str, ...]  # those present in canonical order, without the baseline
+    baseline: str | None  # "bicubic", "noisy", or None if absent
+    seeds: dict[str, tuple[int, ...]]  # of each loss, ascending
+    iterations: tuple[int, ...]  # the distinct training lengths, ascending
+    stand_in: bool  # whether bundled stand-in data was trained or tested on
+    same_images: bool  # whether these are those that the paper's table was measured on
+    # The paper's numbers, or None. Index: images, by name where they are the same, else by
+    # position. Columns: (loss, metric) with metric psnr, ssim, nrmse.
     paper: pd.DataFrame | None
-    rows: pd.DataFrame
+    rows: pd.DataFrame  # the tidy rows behind it
 
     @cached_property
     def bases(self) -> dict[str, str]:
@@ -132,7 +119,7 @@ def summarise(
         DataError: the table's rows mix networks or training sets, which no mean may hide.
     """
     rows = plain(frame)
-    rows = rows[(rows["table"] == table).fillna(False)]
+    rows = rows[rows["table"] == table]
     described = of_runs(rows)  # the baselines' rows are written by the first run, before its own
     if described.empty:
         return None

@@ -195,7 +195,7 @@ def up_to(metrics: pd.DataFrame, metric: str, figure: float, table: int = 2) -> 
         base, seeds (of the base loss with the fewest), direction, size, reason).
     """
     rows = results.plain(metrics)
-    rows = rows[(rows["table"] == table).fillna(False) & rows["seed"].notna()]
+    rows = rows[(rows["table"] == table) & rows["seed"].notna()]
     direction = METRICS[metric].direction
     changes = []
     for dataset, group in rows.groupby("dataset"):

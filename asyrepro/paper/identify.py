@@ -50,20 +50,13 @@ _FEW = 32  # a process pool is not worth starting for fewer images
 
 @dataclass
 class Scan:
-    """What a folder's images measure.
+    """What a folder's images measure."""
 
-    Attributes:
-        names: one a distinct image, in the order of the sorted paths.
-        values: RMS in [0, 1], float64 (len(names), len(VARIANTS), len(CROPS)), NaN where a crop
-            does not fit.
-        copies: name of an image -> names of others that measure exactly the same.
-        damaged: of each file that could not be read, its name and a sentence that says why.
-    """
-
-    names: list[str]
+    names: list[str]  # one a distinct image, in the order of the sorted paths
+    # RMS in [0, 1], float64 (len(names), len(VARIANTS), len(CROPS)); NaN where a crop does not fit
     values: np.ndarray
-    copies: dict[str, list[str]] = field(default_factory=dict)
-    damaged: list[tuple[str, str]] = field(default_factory=list)
+    copies: dict[str, list[str]] = field(default_factory=dict)  # name -> others that measure alike
+    damaged: list[tuple[str, str]] = field(default_factory=list)  # name of a file, what is wrong
 
 
 def scan(

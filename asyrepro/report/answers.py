@@ -26,7 +26,7 @@ from asyrepro.report.wording import NOTHING, number
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
 
-ORDER = [verdict(one, size) for one in DIRECTIONS for size in ("", EXCLUDED)]
+VERDICTS = {verdict(one, size): one for one in DIRECTIONS for size in ("", EXCLUDED)}
 COLOURS = {BETTER: "good", WORSE: "bad"}  # of badges, by direction; others: open
 BY_ID = {claim.id: claim for claim in CLAIMS}
 UNIT_DECIMALS = {"dB": 3, "%": 2, "ratio": 3}  # others: 5
@@ -84,23 +84,22 @@ def answer(changes: pd.DataFrame, claims: pd.DataFrame) -> dict | None:
 
 def counts(claims: pd.DataFrame) -> list[tuple[str, int, str]]:
     """(verdict, how often, its kind) of those that were given, on evidence of its own."""
-    claims, found = claims[claims["counted"].astype(bool)], []
-    for name in ORDER:
-        if count := int((claims["verdict"] == name).sum()):
-            found.append((name, count, COLOURS.get(name.partition(",")[0], "open")))
-    return found
+    given = claims.loc[claims["counted"].astype(bool), "verdict"].value_counts()
+    return [
+        (name, int(given[name]), COLOURS.get(direction, "open"))
+        for name, direction in VERDICTS.items()
+        if name in given
+    ]
 
 
 def tally(claims: pd.DataFrame) -> str:
     """``13 neither shown (the paper's size excluded for 5), 2 worse``: :func:`counts` in words."""
-    found: dict[str, dict[str, int]] = {}
-    for name, count, _ in counts(claims):
-        direction, _, size = name.partition(", ")
-        found.setdefault(direction, {})[size] = count
-    said = []
-    for direction, sizes in found.items():
-        out = [f" ({size} for {count})" for size, count in sizes.items() if size]
-        said.append(f"{sum(sizes.values())} {direction}{''.join(out)}")
+    given, said = {name: count for name, count, _ in counts(claims)}, []
+    for direction in DIRECTIONS:
+        out = given.get(verdict(direction, EXCLUDED), 0)
+        if count := given.get(direction, 0) + out:
+            size = f" (the paper's size excluded for {out})" if out else ""
+            said.append(f"{count} {direction}{size}")
     return ", ".join(said)
 
 
@@ -134,12 +133,12 @@ def sentence(rows: pd.DataFrame) -> str:
     if len(judged) < len(rows):
         text += f"{len(judged)} can be judged here, and of these "
     better = int((judged["result"] == BETTER).sum())
-    text += f"{better or 'none'} {'are' if better > 1 else 'is'} shown"
+    text += f"{wording.are(better)} shown"
     if len(rows) == 1:
         text = f"The mean gain of PSNR in the paper's {wording.tables(rows['table'])} is "
         text += "shown" if better else "not shown"
     if worse := int((judged["result"] == WORSE).sum()):
-        text += f"; {worse} {'are' if worse > 1 else 'is'} a loss"
+        text += f"; {wording.are(worse)} a loss"
     out = int((judged["size"] == EXCLUDED).sum())
     if not out:
         return f"{text}."
@@ -155,12 +154,11 @@ def own_sentence(rows: pd.DataFrame) -> str:
         return f"None of {compared} with a base loss can be judged."
     for result in (BETTER, WORSE):
         names = dict.fromkeys(map(loss_title, rows.loc[rows["result"] == result, "loss"]))
-        count = int((rows["result"] == result).sum())
-        text = f"{count or 'none'} {'are' if count > 1 else 'is'} {result}"
+        text = f"{wording.are(int((rows['result'] == result).sum()))} {result}"
         said.append(text + (f" ({wording.listed(names)})" if names else ""))
     few = len(rows) - len(judged)
     if few:
-        said.append(f"{few} {'are' if few > 1 else 'is'} not judged")
+        said.append(f"{wording.are(few)} not judged")
     return f"Of {compared} with a base loss, {', '.join(said)}."
 
 

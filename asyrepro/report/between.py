@@ -19,7 +19,6 @@ from asyrepro.system.files import write_csv, write_text
 from asyrepro.system.templates import render
 
 DECIMALS = METRICS["psnr"].decimals  # PSNR alone is shown
-SAID = ("change", "lower", "upper", "result", "reason", "notes", "seeds")
 ABOUT = (
     "PSNR in dB; on luma with the border cut where a test set has it so in the literature. Changes "
     "are means within a seed and an image, with intervals of 95 % over seeds and images."
@@ -85,16 +84,15 @@ def _losses(rows: pd.DataFrame, names: list[str]) -> Grid:
 
 def _changes(frames: list[pd.DataFrame], names: list[str]) -> Grid:
     """What each loss changes against its base loss, in the one and in the other."""
-    pairs = [*WHERE, "loss", "against"]
-    one, two = (shown(changes(frame)) for frame in frames)
-    both = one[one["seeds"] > 0].merge(two[two["seeds"] > 0], on=pairs, suffixes=("_1", "_2"))
+    keys = [*WHERE, "loss", "against", "metric"]
+    one, two = (table[table["seeds"] > 0].set_index(keys) for table in map(changes, frames))
     body = []
-    for row in both.to_dict("records"):
-        losses = titles.loss_title(row["loss"]), titles.loss_title(row["against"])
-        cells = [titles.model_title(row["model"]), row["place_1"], " against ".join(losses)]
-        for k in (1, 2):
-            study = pd.Series({name: row[f"{name}_{k}"] for name in SAID})
-            cells += [wording.change(study, DECIMALS), str(study["seeds"]), told(study)]
+    for row in shown(one[one.index.isin(two.index)].reset_index()).itertuples():
+        losses = titles.loss_title(row.loss), titles.loss_title(row.against)
+        cells = [titles.model_title(row.model), row.place, " against ".join(losses)]
+        for of_study in (row, two.loc[tuple(getattr(row, key) for key in keys)]):
+            change = wording.change(of_study, DECIMALS)
+            cells += [change, str(of_study.seeds), told(of_study)]
         body.append(cells)
     head = ["Network", "Test set", "Losses"]
     for name in names:

@@ -36,23 +36,14 @@ COLUMNS = ["file", "folder", "image", "seed", "kind", "top", "left", "psnr"]
 
 @dataclass(frozen=True)
 class Subject:
-    """Runs whose outputs are shown: those of one folder of the study, one seed.
+    """Runs whose outputs are shown: those of one folder of the study, one seed."""
 
-    Attributes:
-        folder: ``table4``, or a sweep's ``table4,task.sigma=15``.
-        title: what they are.
-        bases: loss -> its base loss (itself if it has none), in the order of the pictures.
-        seed: of the outputs.
-        psnr: image -> kind ("input" or a loss) -> PSNR (dB) of the whole image.
-        stand_in: whether the test images are the bundled stand-ins.
-    """
-
-    folder: str
+    folder: str  # "table4", or a sweep's "table4,task.sigma=15"
     title: str
-    bases: dict[str, str]
+    bases: dict[str, str]  # loss -> its base loss (or itself), in the order of the pictures
     seed: int
-    psnr: dict[str, dict[str, float]]
-    stand_in: bool = False
+    psnr: dict[str, dict[str, float]]  # image -> "input" or a loss -> dB, of the whole image
+    stand_in: bool = False  # whether the test images are the bundled stand-ins
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -205,10 +196,11 @@ def _cut(subject: Subject, image: str, restored: Callable | None):
     height, width = np.shape(first[2])[:2]
     top, left = max(0, (height - SIDE) // 2), max(0, (width - SIDE) // 2)
     cut = np.s_[top : top + SIDE, left : left + SIDE]
-    return top, left, {k: _eight_bits(np.asarray(x)[cut]) for k, x in pictures.items()}
+    return top, left, {k: eight_bits(np.asarray(x)[cut]) for k, x in pictures.items()}
 
 
-def _eight_bits(image: np.ndarray) -> np.ndarray:
+def eight_bits(image: np.ndarray) -> np.ndarray:
+    """An image in [0, 1] as uint8."""
     return np.uint8(np.round(np.clip(image, 0, 1) * 255))
 
 

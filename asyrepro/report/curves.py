@@ -59,10 +59,7 @@ def collect(study_dir) -> pd.DataFrame | None:
 def _kept(path: Path) -> pd.DataFrame:
     """The histories.csv that :func:`collect` wrote."""
     numbers, names = ["seed", "step", "seconds"], ["folder", "loss"]
-    histories = results.read_table(path, COLUMNS[1:], numbers, names)
-    if "folder" not in histories:  # as earlier versions wrote it
-        histories["folder"] = "table" + histories["table"].astype(str)
-    return histories[COLUMNS]
+    return results.read_table(path, COLUMNS, numbers, names)[COLUMNS]
 
 
 def _thinned(histories: pd.DataFrame) -> pd.DataFrame:
@@ -80,11 +77,6 @@ def of_tables(histories: pd.DataFrame) -> pd.DataFrame:
     """The histories of the paper's tables, with a column ``table``."""
     number = histories["folder"].str.extract(r"^table(\d)$")[0]
     return histories[number.notna()].assign(table=number.dropna().astype(int))
-
-
-def seconds(histories: pd.DataFrame) -> pd.Series:
-    """Training time of each run."""
-    return histories.groupby(RUN)["seconds"].max()
 
 
 def draw(histories: pd.DataFrame, bases: dict[str, str], title: str) -> Figure | None:
@@ -115,8 +107,8 @@ def draw(histories: pd.DataFrame, bases: dict[str, str], title: str) -> Figure |
     if not drawn:
         return None
     colours, titles = style.colours(losses), [loss_title(loss) for loss in losses]
-    ncols = style.columns(titles)
-    below = 0.45 + 0.16 * -(-len(titles) // ncols)  # inches
+    ncols, nrows = style.legend_grid(titles)
+    below = 0.45 + 0.16 * nrows  # inches
     high = 1.9 + below
     with style.context():
         fig = style.figure(high)

@@ -150,8 +150,7 @@ def _sentences(evidence: pd.DataFrame) -> str:
     gains = evidence["first"].sum()
     there = int((judged["direction"] == BETTER).sum())
     excluded = int((judged["size"] == EXCLUDED).sum())
-    text = f"Of the paper's {gains} mean gains in PSNR, {there or 'none'} "
-    text += "is reproduced." if there < 2 else "are reproduced."
+    text = f"Of the paper's {gains} mean gains in PSNR, {wording.are(there)} reproduced."
     if excluded:
         out = "all" if excluded == gains else str(excluded)
         text += f" The studies below, of {wording.seeds(judged['seeds'])}, exclude the paper's "

@@ -51,8 +51,7 @@ def variants(frame: pd.DataFrame) -> list[Grid]:
 
     The literature's PSNR where a test set has it, as in the table of changes.
     """
-    rows = frame[frame["variant"].fillna("") != ""]
-    rows = rows.assign(table=comparisons.blank(rows["table"]))
+    rows = comparisons.keyed(frame[frame["variant"].fillna("") != ""])
     made = []
     for (model, dataset), group in rows.groupby(["model", "dataset"], sort=False):
         means = {}

@@ -54,7 +54,7 @@ def draw(changes: pd.DataFrame, title: str) -> Figure | None:
                 rows = of_kind[of_kind["against"] == base]
                 _losses(ax, rows, base, bands)
                 there = list(dict.fromkeys(rows["loss"]))
-                losses = [loss for loss in there if _main(loss, base)] or there
+                losses = [loss for loss in there if loss not in results.CONTROLS] or there
                 several = wording.counted(len(losses), "loss", "losses")
                 names = wording.listed(map(loss_title, losses))
                 against = f"{names if len(names) < 30 else several} against {loss_title(base)}"
@@ -66,8 +66,8 @@ def draw(changes: pd.DataFrame, title: str) -> Figure | None:
         named = {}
         for ax in axes.flat:
             named |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-        ncols = style.columns(named)
-        more = 0.16 * (-(-len(named) // ncols) - 1)  # inches, for further lines of the legend
+        ncols, nrows = style.legend_grid(named)
+        more = 0.16 * (nrows - 1)  # inches, for further lines of the legend
         high += more
         fig.set_figheight(high)
         fig.legend(named.values(), named.keys(), loc="lower center", ncols=ncols, frameon=False)
@@ -90,12 +90,8 @@ def without_chart(changes: pd.DataFrame) -> list[str]:
     ]
 
 
-def _main(loss: str, base: str) -> bool:
-    return loss == f"asy_{base}" or loss not in results.CONTROLS
-
-
 def _losses(ax, rows: pd.DataFrame, base: str, bands: bool) -> None:
-    main = [loss for loss in dict.fromkeys(rows["loss"]) if _main(loss, base)]
+    main = [loss for loss in dict.fromkeys(rows["loss"]) if loss not in results.CONTROLS]
     colours = style.colours(main) | {f"asy_{base}": style.VERMILLION}
     for loss, line in rows.groupby("loss", sort=False):
         if loss in main:

@@ -71,7 +71,7 @@ def context(found, shown: dict[str, list[dict]]) -> dict:
         "siblings": answers.siblings(found.folder, found.claims),
         "enough": MINIMUM_SEEDS,
         "overview": next(iter(shown["answer"]), None),
-        "goals": [{**row, "met": row["met"] == "yes"} for row in found.goals.to_dict("records")],
+        "goals": found.goals.to_dict("records"),
         "runs": ran + setup.other_runs(found.record, found.frame),
         "bicubic": setup.bicubic(found.summaries, ran),
         "facts": setup.facts(found.frame, found.histories, found.record),
@@ -108,7 +108,7 @@ def _beyond(changes: pd.DataFrame) -> bool:
 def _table(found, summary: Summary, run: dict, shown: dict) -> dict:
     """One of the paper's tables: means, verdicts, charts, pictures, and each image."""
     n = summary.table
-    claims = found.claims[(found.claims["table"] == n).fillna(False)]
+    claims = found.claims[found.claims["table"] == n]
     rows = found.changes[(found.changes["table"] == n) & (found.changes["variant"] == "")]
     folder = f"table{n}"
     return {

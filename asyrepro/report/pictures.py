@@ -13,7 +13,7 @@ from PIL import Image
 
 from asyrepro.report import wording
 from asyrepro.report.canvas import Canvas, folded, further_lines, grey, picture
-from asyrepro.report.crops import Crop, described
+from asyrepro.report.crops import Crop, described, eight_bits
 from asyrepro.system import style
 
 REGION = 48  # pixels, the side of what Fig. 6 magnifies
@@ -52,7 +52,7 @@ def contact_sheet(names, images, title: str) -> Figure:
 
 def _thumbnail(image: np.ndarray, longest: int) -> np.ndarray:
     """Scaled down so that the longer side has at most ``longest`` pixels; uint8."""
-    small = Image.fromarray(np.uint8(np.round(np.clip(image, 0, 1) * 255)))
+    small = Image.fromarray(eight_bits(image))
     small.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     return np.asarray(small)
 
@@ -92,21 +92,14 @@ def outputs(crops: list[Crop]) -> Figure:
 
 
 class Difference(NamedTuple):
-    """Where the outputs of a crop differ.
+    """The region of a crop in which the pairs of losses differ most."""
 
-    Attributes:
-        top, left, side: of the region in which the pairs of losses differ most, pixels.
-        marks: (top, left) in the region of the places where they differ most.
-        errors: loss -> its mean absolute error in the region, percent of white.
-        maps: (loss, its base) -> how |error| changes from base to loss in the region, percent.
-    """
-
-    top: int
+    top: int  # pixels, as all places
     left: int
     side: int
-    marks: list[tuple[int, int]]
-    errors: dict[str, float]
-    maps: dict[tuple[str, str], np.ndarray]
+    marks: list[tuple[int, int]]  # (top, left) in the region of where they differ most
+    errors: dict[str, float]  # loss -> its mean absolute error in the region, percent of white
+    maps: dict[tuple[str, str], np.ndarray]  # (loss, its base) -> change of |error|, percent
 
 
 def difference(crop: Crop) -> Difference:

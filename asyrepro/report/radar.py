@@ -37,21 +37,13 @@ LONGEST = 7  # letters of a name at a spoke; longer ones are numbered, with a ke
 
 @dataclass(frozen=True)
 class Line:
-    """A loss in a panel: its value on each spoke, its seeds' values, and the paper's.
+    """A loss in a panel: its value on each spoke, its seeds' values, and the paper's."""
 
-    Attributes:
-        name: in the legend.
-        values: (spokes,); NaN leaves a gap.
-        colour: of line and marks.
-        spread: (spokes, seeds), drawn as a range where there are several; or None.
-        paper: (spokes,), dashed; or None.
-    """
-
-    name: str
-    values: np.ndarray
+    name: str  # in the legend
+    values: np.ndarray  # (spokes,); NaN leaves a gap
     colour: str
-    spread: np.ndarray | None = None
-    paper: np.ndarray | None = None
+    spread: np.ndarray | None = None  # (spokes, seeds), drawn as a range where there are several
+    paper: np.ndarray | None = None  # (spokes,), dashed
 
 
 @dataclass(frozen=True)
@@ -239,8 +231,8 @@ def draw(heading: str, about: list[str], images: list[str], rows: list[Row]) -> 
     heads = 0.34 + 0.15 * len(about)
     notes = max(len(panel.notes) for row in rows for panel in row.panels) + 1
     legends = [_handles(row) for row in rows]
-    lines = max(-(-len(x) // style.columns([h.get_label() for h in x])) for x in legends)
-    above = 0.71 + 0.15 * lines
+    shapes = [style.legend_grid([handle.get_label() for handle in handles]) for handles in legends]
+    above = 0.71 + 0.15 * max(nrows for _, nrows in shapes)
     tall = above + side + 0.22 + 0.14 * notes
     height = heads + tall * len(rows) + 0.15 * len(key) + 0.1
     with style.context():
@@ -255,9 +247,9 @@ def draw(heading: str, about: list[str], images: list[str], rows: list[Row]) -> 
         for number, row in enumerate(rows):
             top = height - heads - tall * number
             fig.text(0.5, (top - 0.1) / height, row.heading, ha="center", va="top", weight="bold")
-            ncols = style.columns([handle.get_label() for handle in legends[number]])
-            fig.legend(handles=legends[number], loc="upper center", frameon=False, ncols=ncols,
-                       bbox_to_anchor=(0.5, (top - 0.22) / height), borderaxespad=0.2)  # fmt: skip
+            fig.legend(handles=legends[number], loc="upper center", frameon=False,
+                       ncols=shapes[number][0], borderaxespad=0.2,
+                       bbox_to_anchor=(0.5, (top - 0.22) / height))  # fmt: skip
             for column, panel in enumerate(row.panels):
                 left = style.WIDTH * (column + 0.5) / len(row.panels) - side / 2
                 box = (left, top - above - side, side, side)

@@ -151,18 +151,14 @@ def bicubic(summaries: list[Summary], ran: list[dict]) -> str:
 
 def below_baseline(frame: pd.DataFrame) -> list[dict]:
     """On which test sets runs score less than the degraded input itself, and how many."""
-    below = comparisons.below_baseline(frame)
-    rows = frame[frame["seed"].notna()]
-    rows = rows.assign(**{name: comparisons.blank(rows[name]) for name in WHERE})
-    count = rows.drop_duplicates([*WHERE, "loss", "seed"]).groupby(list(WHERE)).size()
     found = []
-    for where, part in below.groupby(list(WHERE), sort=False):
+    for where, part in comparisons.below_baseline(frame).groupby(list(WHERE), sort=False):
         model, _, *rest = where
         found.append(
             {
                 "title": f"{titles.model_title(model)}, {place(*rest)}",
                 "below": len(part),
-                "count": int(count[where]),
+                "count": int(part["runs"].iloc[0]),
                 "baseline": part["baseline"].iloc[0],
                 "psnr": wording.number(part["baseline_psnr"].iloc[0], 2),
             }
@@ -189,7 +185,7 @@ def facts(frame: pd.DataFrame, histories, record: dict) -> list[tuple[str, str]]
     if precision := _precision(record):
         found.append(("Precision", precision))
     if histories is not None:
-        times = curves.seconds(histories)
+        times = histories.groupby(curves.RUN)["seconds"].max()
         found.append(("Training time", f"{_duration(times.sum())}, the sum of {len(times)} runs"))
     if days:
         found.append(("Finished", " to ".join(dict.fromkeys((days[0], days[-1])))))

@@ -28,38 +28,22 @@ SHEETS = {3: ("super-resolution", (3, 2)), 8: ("denoising", (4, 5))}  # by the p
 
 @dataclass
 class Findings:
-    """What a study's rows tell, computed once and handed to all that write or draw.
+    """What a study's rows tell, computed once and handed to all that write or draw."""
 
-    Attributes:
-        folder: results/<study>.
-        frame: the tidy table, with a sweep's variants.
-        summaries: the paper's tables that the study holds.
-        stand_in: whether something was made from the bundled stand-in data.
-        comparisons: of :func:`asyrepro.analysis.verdicts.view`.
-        claims: of :func:`asyrepro.analysis.verdicts.claim_verdicts`.
-        changes: of :func:`asyrepro.analysis.changes.view`.
-        goals: of :func:`asyrepro.analysis.goals.table`.
-        bins, regions: of :mod:`asyrepro.analysis.mechanism`; None without profiles.
-        times: of :func:`asyrepro.analysis.verdicts.step_time_summary`; None without.
-        histories: of :func:`asyrepro.report.curves.collect`; None without.
-        crops: of :func:`asyrepro.report.crops.collect`.
-        record: reproducibility.json.
-    """
-
-    folder: Path
-    frame: pd.DataFrame
-    summaries: list[Summary]
-    stand_in: bool
-    comparisons: pd.DataFrame
-    claims: pd.DataFrame
-    changes: pd.DataFrame
-    goals: pd.DataFrame
-    bins: pd.DataFrame | None
-    regions: pd.DataFrame | None
-    times: pd.DataFrame | None
-    histories: pd.DataFrame | None
-    crops: dict[str, list[crops.Crop]]
-    record: dict
+    folder: Path  # results/<study>
+    frame: pd.DataFrame  # the tidy table, with a sweep's variants
+    summaries: list[Summary]  # of the paper's tables that the study holds
+    stand_in: bool  # whether something was made from the bundled stand-in data
+    comparisons: pd.DataFrame  # of analysis.verdicts.view
+    claims: pd.DataFrame  # of analysis.verdicts.claim_verdicts
+    changes: pd.DataFrame  # of analysis.changes.view
+    goals: pd.DataFrame  # of analysis.goals.table
+    bins: pd.DataFrame | None  # of analysis.mechanism.bin_changes; None without profiles
+    regions: pd.DataFrame | None  # of analysis.mechanism.regions; None without profiles
+    times: pd.DataFrame | None  # of analysis.verdicts.step_time_summary
+    histories: pd.DataFrame | None  # of report.curves.collect
+    crops: dict[str, list[crops.Crop]]  # of report.crops.collect
+    record: dict  # reproducibility.json
 
     @property
     def name(self) -> str:

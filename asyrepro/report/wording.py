@@ -95,6 +95,11 @@ def span(counts) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
+def are(count: int) -> str:
+    """``none is``, ``1 is``, ``4 are``: how many things of which more is said."""
+    return f"{count or 'none'} {'are' if count > 1 else 'is'}"
+
+
 def counted(count: int, one: str, several: str | None = None) -> str:
     """``1 loss``, ``4 losses``: a number and its noun."""
     return f"{count:,} {one if count == 1 else several or one + 's'}"

@@ -86,9 +86,10 @@ def colours(losses) -> dict[str, str]:
     return {loss: LOSS_COLOURS.get(loss) or further[loss] for loss in losses}
 
 
-def columns(labels) -> int:
-    """How many entries of a legend fit side by side into the width of a figure."""
-    return max(1, min(len(labels), 112 // (max(map(len, labels), default=1) + 7)))
+def legend_grid(labels) -> tuple[int, int]:
+    """Columns and rows of a legend of these entries that fits into the width of a figure."""
+    columns = max(1, min(len(labels), 112 // (max(map(len, labels), default=1) + 7)))
+    return columns, -(-len(labels) // columns)
 
 
 def save(fig: Figure, stem, pdf: bool = False) -> list[Path]:

@@ -249,6 +249,17 @@ def test_two_studies_side_by_side(tmp_path):
         between.write(tmp_path / "short", tmp_path / "other")
 
 
+def test_studies_side_by_side_show_one_metric(tmp_path):
+    """The older one has no luma: +0.165 dB there, and +0.165 dB, not luma's +1, in the newer."""
+    both = (("mae", MAE, 30.0), ("asy_mae", ASY, 31.0))
+    made = [rows(x, values, testset="set5") for x, values, _ in both]
+    tidy(tmp_path / "older", *made)
+    made = [rows(x, values, testset="set5", psnr_y=luma, ssim_y=0.9) for x, values, luma in both]
+    tidy(tmp_path / "newer", *made)
+    text = between.write(tmp_path / "older", tmp_path / "newer")
+    assert text.count("+0.165") == 2 and "+1.000" not in text
+
+
 def test_losses_of_ones_own_are_ranked_with_the_papers_beside(tmp_path):
     """Six seeds; changes known: new +0.5, asy_mae +0.1, other -0.2; Set5 is not the main place."""
     random = np.random.default_rng(0)
