@@ -41,7 +41,7 @@ studies[STUDIES[0]].query("loss == 'mae'")[columns].head(4)
 # %%
 published = paper.tables()
 summaries = {
-    (study, table): summarise(rows, table, published)
+    (study, table): summarise(rows, table)
     for study, rows in studies.items()
     for table in sorted(rows["table"].dropna().unique())
 }

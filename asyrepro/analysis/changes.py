@@ -16,10 +16,10 @@ from asyrepro.analysis.comparisons import AGAINST_BASE, NUMBERS, WHERE, comparis
 from asyrepro.analysis.statistics import holm
 
 ELSEWHERE = ("p_holm", "paper_change", "power")  # in verdicts.csv alone
-COLUMNS = (  # of changes.csv
+COLUMNS = (  # of changes.csv, which calls the direction a result
     *(*WHERE, "loss", "against", "metric"),
     *(name for name in NUMBERS if name not in ELSEWHERE),
-    *("result", "reason", "notes"),
+    *("direction", "reason", "notes"),
 )
 
 
@@ -35,10 +35,10 @@ def view(table: pd.DataFrame) -> pd.DataFrame:
         table: of :func:`asyrepro.analysis.comparisons.comparisons`.
 
     Returns:
-        Its rows against a base loss; ``result`` is the direction. A loss without runs of its base
-        loss has one row a metric without numbers.
+        Its rows against a base loss. A loss without runs of its base loss has one row a metric
+        without numbers.
     """
-    rows = table[table["kind"].isin(AGAINST_BASE)].rename(columns={"direction": "result"})
+    rows = table[table["kind"].isin(AGAINST_BASE)]
     rows = rows.assign(reason=[reason.partition("; ")[0] for reason in rows["reason"]])
     place = rows.groupby([*WHERE, "loss"], sort=False).ngroup()
     return rows.iloc[place.argsort(kind="stable")].reset_index(drop=True)
@@ -85,8 +85,8 @@ def ranked(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def told(row) -> str:
-    """The result, and :func:`why`."""
-    return f"{row.result} ({why(row)})" if why(row) else row.result
+    """The direction, and :func:`why`."""
+    return f"{row.direction} ({why(row)})" if why(row) else row.direction
 
 
 def why(row) -> str:

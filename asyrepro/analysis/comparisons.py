@@ -228,7 +228,7 @@ def _paper_means(paper: pd.DataFrame | None) -> dict[tuple[int, str, str], float
     """(table, loss, metric) -> the paper's mean over its ten images."""
     if paper is None:
         return {}
-    rows = paper.assign(table=paper["table"].astype(int)).rename(columns={"rmse": "nrmse"})
+    rows = paper.rename(columns={"rmse": "nrmse"})
     return rows.groupby(["table", "loss"])[list(PRINTED)].mean().stack().to_dict()
 
 

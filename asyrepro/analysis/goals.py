@@ -59,7 +59,7 @@ def goals() -> list[Goal]:
 
 def _papers(model: str, table: int) -> Goal:
     rows = paper.tables()
-    rows = rows[(rows["table"].astype(int) == table) & rows["loss"].isin(BASES)]
+    rows = rows[(rows["table"] == table) & rows["loss"].isin(BASES)]
     best = rows.groupby("loss")["psnr"].mean().max()
     title = f"the paper's ten images of Table {table}"
     return Goal(model, f"table{table}", title, round(float(best), 2), f"the paper: {best:.2f}")
@@ -125,7 +125,7 @@ def matches(summary: Summary) -> dict[str, tuple[int, int, int]] | None:
         psnr, ssim, nrmse and all (the three at once) -> (matching, no worse, entries); None if the
         images are not the paper's.
     """
-    if summary.paper is None or not summary.same_images:
+    if not summary.same_images:
         return None
     shortfall = {}
     for metric in MARGINS:

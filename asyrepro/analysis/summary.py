@@ -9,6 +9,7 @@ import pandas as pd
 
 from asyrepro import paper
 from asyrepro.analysis.titles import model_title
+from asyrepro.metrics import PRINTED
 from asyrepro.runs.results import (
     METRICS,
     bases,
@@ -49,9 +50,9 @@ class Summary:
     iterations: tuple[int, ...]  # the distinct training lengths, ascending
     stand_in: bool  # whether bundled stand-in data was trained or tested on
     same_images: bool  # whether these are those that the paper's table was measured on
-    # The paper's numbers, or None. Index: images, by name where they are the same, else by
-    # position. Columns: (loss, metric) with metric psnr, ssim, nrmse.
-    paper: pd.DataFrame | None
+    # The paper's numbers. Index: images, by name where they are the same, else by position.
+    # Columns: (loss, metric) with metric psnr, ssim, nrmse.
+    paper: pd.DataFrame
     rows: pd.DataFrame  # the tidy rows behind it
 
     @cached_property
@@ -98,22 +99,18 @@ class Summary:
 
     def paper_values(self, loss: str, metric: str, against: str | None = None) -> np.ndarray:
         """The paper's numbers, as :meth:`values`; NaN where it has none."""
-        if self.paper is None or (loss, metric) not in self.paper.columns:
+        if (loss, metric) not in self.paper.columns:
             return np.full(len(self.images), np.nan)
         found = self.paper[(loss, metric)].to_numpy(dtype=float)
         return found if against is None else found - self.paper_values(against, metric)
 
 
-def summarise(
-    frame: pd.DataFrame, table: int, published: pd.DataFrame | None = None
-) -> Summary | None:
+def summarise(frame: pd.DataFrame, table: int) -> Summary | None:
     """Gather one of the paper's tables from the tidy table, or None if no run of it is finished.
 
     Args:
         frame: as :func:`load` returns it.
         table: 2 ... 5.
-        published: the paper's numbers (``asyrepro.paper.tables()``: columns table, image 1 ... 10,
-            loss, psnr, ssim and rmse, which is NRMSE in truth), or None.
 
     Raises:
         DataError: the table's rows mix networks or training sets, which no mean may hide.
@@ -157,7 +154,7 @@ def summarise(
         iterations=tuple(sorted(int(i) for i in set(described["iterations"].dropna()))),
         stand_in=stand_in,
         same_images=same,
-        paper=_paper_rows(published, table, images, same),
+        paper=_paper_rows(table, images, same),
         rows=rows,
     )
 
@@ -172,15 +169,10 @@ def _refuse_twice(rows: pd.DataFrame, table: int) -> None:
         )
 
 
-def _paper_rows(published, table: int, images: tuple[str, ...], same: bool) -> pd.DataFrame | None:
-    if published is None:
-        return None
-    rows = published[published["table"].astype(int) == table]
-    if rows.empty:
-        return None
-    rows = rows.assign(number=rows["image"].astype(int)).rename(columns={"rmse": "nrmse"})
-    wide = rows.pivot(index="number", columns="loss", values=["psnr", "ssim", "nrmse"])
-    wide = wide.swaplevel(axis=1)
+def _paper_rows(table: int, images: tuple[str, ...], same: bool) -> pd.DataFrame:
+    rows = paper.tables()
+    rows = rows[rows["table"] == table].rename(columns={"rmse": "nrmse"})  # which it is in truth
+    wide = rows.pivot(index="image", columns="loss", values=[*PRINTED]).swaplevel(axis=1)
     if same:
         numbers = [paper.known_images()[table].index(image) + 1 for image in images]
     else:

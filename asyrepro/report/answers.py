@@ -117,13 +117,13 @@ def _change(row) -> dict:
         "holm": wording.p(row.p_holm),
         "verdict": row.verdict,
         "note": why(row),
-        "kind": COLOURS.get(row.result, "open"),
+        "kind": COLOURS.get(row.direction, "open"),
     }
 
 
 def sentence(rows: pd.DataFrame) -> str:
     """``Of the 8 mean gains of PSNR in the paper's Tables 2 and 3, none is shown: ...``"""
-    judged = rows[rows["result"] != NOT_JUDGED]
+    judged = rows[rows["direction"] != NOT_JUDGED]
     gains = f"the {len(rows)} mean gains" if len(rows) > 1 else "the one mean gain"
     if (rows["kind"] == "reading").any() or (rows["variant"] != "").any():
         gains = wording.counted(len(rows), "comparison") + " with a mean gain"
@@ -132,12 +132,12 @@ def sentence(rows: pd.DataFrame) -> str:
         return f"{text}none can be judged."
     if len(judged) < len(rows):
         text += f"{len(judged)} can be judged here, and of these "
-    better = int((judged["result"] == BETTER).sum())
+    better = int((judged["direction"] == BETTER).sum())
     text += f"{wording.are(better)} shown"
     if len(rows) == 1:
         text = f"The mean gain of PSNR in the paper's {wording.tables(rows['table'])} is "
         text += "shown" if better else "not shown"
-    if worse := int((judged["result"] == WORSE).sum()):
+    if worse := int((judged["direction"] == WORSE).sum()):
         text += f"; {wording.are(worse)} a loss"
     out = int((judged["size"] == EXCLUDED).sum())
     if not out:
@@ -149,12 +149,13 @@ def sentence(rows: pd.DataFrame) -> str:
 def own_sentence(rows: pd.DataFrame) -> str:
     """``Of 4 comparisons with a base loss, 1 is better (Huber), none is worse.``"""
     compared = wording.counted(len(rows), "comparison")
-    judged, said = rows[rows["result"] != NOT_JUDGED], []
+    judged, said = rows[rows["direction"] != NOT_JUDGED], []
     if judged.empty:
         return f"None of {compared} with a base loss can be judged."
-    for result in (BETTER, WORSE):
-        names = dict.fromkeys(map(loss_title, rows.loc[rows["result"] == result, "loss"]))
-        text = f"{wording.are(int((rows['result'] == result).sum()))} {result}"
+    for direction in (BETTER, WORSE):
+        losses = rows.loc[rows["direction"] == direction, "loss"]
+        text = f"{wording.are(len(losses))} {direction}"
+        names = dict.fromkeys(map(loss_title, losses))
         said.append(text + (f" ({wording.listed(names)})" if names else ""))
     few = len(rows) - len(judged)
     if few:
@@ -172,7 +173,7 @@ def _other_metrics(changes: pd.DataFrame, rows: pd.DataFrame) -> Grid:
         cells = [f"{loss_title(compared.loss)} against {loss_title(compared.against)}"]
         for name in measured:
             row = found.loc[(*compared, name)]
-            told = f", {row.result}" if row.result in COLOURS else ""
+            told = f", {row.direction}" if row.direction in COLOURS else ""
             cells.append(wording.change(row, METRICS[name].decimals) + told)
         body.append(cells)
     head = [f"{METRICS[name].title} [95 %]" for name in measured]
@@ -181,7 +182,7 @@ def _other_metrics(changes: pd.DataFrame, rows: pd.DataFrame) -> Grid:
 
 def _impossible(rows: pd.DataFrame) -> list[str]:
     """Which comparisons have no verdict, and why."""
-    without = rows[(rows["result"] == NOT_JUDGED) & (rows["seeds"] != 1)]
+    without = rows[(rows["direction"] == NOT_JUDGED) & (rows["seeds"] != 1)]
     groups = without.groupby("reason", sort=False)
     return [f"{wording.listed(dict.fromkeys(part['place']))} ({why})" for why, part in groups]
 

@@ -94,7 +94,6 @@ def of_changes(rows: pd.DataFrame, title: str) -> Figure:
     many = rows["loss"].nunique() > 2
     keys = ["model", "dataset", "testset", "place"][: 4 if many else 3]
     groups = [tuple(key) for key in rows[keys].to_numpy()]
-    rows = rows.assign(kind="claim")
     axis = "change of PSNR against the base loss (dB)"
     about = wording.seeds(rows["seeds"])
     about += "; one seed has no interval" if (rows["seeds"] == 1).any() else ""
@@ -113,7 +112,7 @@ def lines(
     """A forest plot of one panel, as a matplotlib figure.
 
     Args:
-        rows: columns change, lower, upper and noise, kind ("claim": drawn full) and paper_change.
+        rows: columns change, lower, upper, noise and paper_change; all dots are drawn full.
         title: of the figure.
         names: what stands beside each line.
         groups: a key for each line; where it changes, there is space.
@@ -121,7 +120,8 @@ def lines(
         about: a line under the title.
         marks: what the legend calls the dots.
     """
-    rows = rows.assign(fixed_lower=np.nan, fixed_upper=np.nan)  # the narrower question is left out
+    narrower = {"fixed_lower": np.nan, "fixed_upper": np.nan}  # a question that is left out
+    rows = rows.assign(kind="claim", **narrower)
     names = ["\n".join(map(_wrapped, name.split("\n"))) for name in names]
     line = 0.3 if any("\n" in name for name in names) else 0.24
     order = list(dict.fromkeys(groups))

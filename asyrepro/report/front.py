@@ -15,7 +15,7 @@ import pandas as pd
 from asyrepro import paper
 from asyrepro.analysis import titles
 from asyrepro.analysis.comparisons import READING
-from asyrepro.analysis.summary import Summary, summarise
+from asyrepro.analysis.summary import summarise
 from asyrepro.analysis.titles import loss_title, model_title
 from asyrepro.data import STAND_IN
 from asyrepro.metrics import METRICS, PRINTED
@@ -40,13 +40,12 @@ JUDGED = {  # of a study's report, and the columns that are read
 
 @dataclass(frozen=True)
 class Entry:
-    """A study that has a report: its folder, rows, claims, comparisons and the paper's tables."""
+    """A study that has a report: its folder, rows, claims and comparisons."""
 
     folder: Path
     frame: pd.DataFrame
     claims: pd.DataFrame
     comparisons: pd.DataFrame
-    tables: dict[int, Summary]
 
     @property
     def name(self) -> str:
@@ -93,14 +92,12 @@ def write(folder: Path, log, pdf: bool = False) -> Path | None:
 
 
 def _entries(folder: Path, log):
-    published = paper.tables()
     for path in sorted(folder.glob("*/index.html")):
         study = path.parent
         try:
             frame = results.load(study)
             judged = [_reported(study / f"{name}.csv", JUDGED[name]) for name in JUDGED]
-            made = {table: summarise(frame, table, published) for table in paper.TABLES}
-            yield Entry(study, frame, *judged, {k: v for k, v in made.items() if v is not None})
+            yield Entry(study, frame, *judged)
         except DataError as error:
             log(
                 f"front page: study {study.name} is left out: {error}; "
@@ -226,7 +223,7 @@ def _by_table(evidence: pd.DataFrame):
 def _means(entries: list[Entry], table: int, study: str) -> dict:
     """Means of a table in its strongest study, the paper's beside."""
     entry = next(entry for entry in entries if entry.name == study)
-    summary, rows = entry.tables[table], []
+    summary, rows = summarise(entry.frame, table), []
     of_table = titles.of_rows(entry.frame[entry.frame["table"] == table])
     trained = set(results.of_runs(entry.frame)["loss"])
     for loss, title in of_table.items():

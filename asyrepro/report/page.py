@@ -117,7 +117,6 @@ def _table(found, summary: Summary, run: dict, shown: dict) -> dict:
         "about": f"Tested on {run['tested']}. {tables.notes(summary)[0]}",
         "stand_in": STAND_IN if summary.stand_in else "",
         "same_images": summary.same_images,
-        "has_paper": summary.paper is not None,
         "matches": goals.matches_text(summary) or "",
         "means": _means(summary, rows),
         "claims": [answers.claim(row) for row in claims.itertuples()],

@@ -79,7 +79,7 @@ def of_summary(summary: Summary) -> Figure:
     if changed:
         rows.append(Row("Change against the base loss (tinted: better)", _panels(summary, changed)))
     about = textwrap.wrap(tables.notes(summary)[0], WRAPPED)
-    if summary.paper is not None and not summary.same_images:
+    if not summary.same_images:
         about.append(
             "paper*: means over the paper's own images, not these: its line cannot be drawn."
         )

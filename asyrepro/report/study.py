@@ -94,12 +94,12 @@ def build(
 def measure(folder: Path, data: str | None = None) -> Findings:
     """All that the analysis says of a study; ``data`` as for :func:`build`."""
     frame = rows(folder)
-    plain, published = results.plain(frame), paper.tables()
-    found = (summarise(plain, table, published) for table in paper.TABLES)
+    plain = results.plain(frame)
+    found = (summarise(plain, table) for table in paper.TABLES)
     summaries = [summary for summary in found if summary is not None]
     profiles.collect(folder)
     provenance.collect(folder)
-    compared = comparisons(frame, published, with_power=True)
+    compared = comparisons(frame, paper.tables(), with_power=True)
     judged = verdicts.view(compared)
     bins = regions = None
     if (folder / profiles.STUDY).is_file():
@@ -146,7 +146,8 @@ def _times(path: Path) -> pd.DataFrame | None:
 
 
 def _write_numbers(found: Findings) -> None:
-    made = {"goals": found.goals, "changes": found.changes[list(changes.COLUMNS)]}
+    shown = found.changes[list(changes.COLUMNS)].rename(columns={"direction": "result"})
+    made = {"goals": found.goals, "changes": shown}
     if found.summaries:
         made |= {"verdicts": found.comparisons, "claims": found.claims}
     if found.bins is not None:

@@ -79,10 +79,10 @@ def notes(summary: Summary) -> list[str]:
         "The third number is NRMSE, RMSE divided by the label's root mean square: that is what "
         "the paper's column 'RMSE' holds. RMSE of eq. (9) is in the CSV file."
     )
-    if summary.paper is not None and summary.same_images:
+    if summary.same_images:
         lines.append("Rows 'paper' are the paper's own numbers, on the same images.")
         lines.append(goals.matches_text(summary))
-    elif summary.paper is not None:
+    else:
         known = summary.stand_in or summary.table in paper.known_images()
         shown = "" if known else " The paper shows its images in Fig. 3, which was not available."
         lines.append(
@@ -144,14 +144,14 @@ def change_grid(summary: Summary) -> Grid:
         name = f"{loss_title(loss)} {MINUS} {loss_title(base)}"
         head.append(name)
         columns.append((summary.values, loss, base))
-        if {loss, base} <= set(PAPER_LOSSES) and summary.paper is not None:
+        if {loss, base} <= set(PAPER_LOSSES):
             head.append(f"{name}, paper" + ("" if summary.same_images else "*"))
             columns.append((summary.paper_values, loss, base))
     values = _stacked(lambda column, metric: column[0](column[1], metric, column[2]), columns)
     rows = [[*x, *_cells(values[:, k], sign=True)] for k, x in enumerate(_labels(summary))]
     text = f"Table {summary.table}. Changes of {summary.model_title}: loss minus its base loss, "
     lines = ["Better is positive for PSNR and SSIM, negative for NRMSE."]
-    if summary.paper is not None and not summary.same_images:
+    if not summary.same_images:
         lines.append("paper*: on other images, so rows cannot be compared one by one.")
     return Grid(wording.marked(text + _names(PRINTED), summary.stand_in), head, rows, lines)
 
@@ -179,7 +179,7 @@ def controls_note(summary: Summary) -> str:
 
 def papers_grid(summary: Summary) -> Grid | None:
     """The paper's rows by its own numbers, where ours are of other images."""
-    if summary.paper is None or summary.same_images:
+    if summary.same_images:
         return None
     values = _stacked(summary.paper_values, PAPER_LOSSES)
     rows = [[str(k + 1), *_cells(values[:, k])] for k in range(len(summary.images))]
@@ -253,17 +253,15 @@ def csv_frame(summary: Summary) -> pd.DataFrame:
             for metric in results.METRICS:
                 base = summary.bases[loss]
                 columns[f"{loss}_minus_{base}_{metric}"] = summary.values(loss, metric, base)
-    if summary.paper is not None:
-        for loss in PAPER_LOSSES:
-            for metric in PRINTED:
-                columns[f"paper_{loss}_{metric}"] = summary.paper_values(loss, metric)
+    for loss in PAPER_LOSSES:
+        for metric in PRINTED:
+            columns[f"paper_{loss}_{metric}"] = summary.paper_values(loss, metric)
     body = pd.DataFrame(columns)
     body = pd.concat([body, body.mean(skipna=False).to_frame().T], ignore_index=True)
     count = len(summary.images)
     body.insert(0, "no", [*map(str, range(1, count + 1)), ""])
     body.insert(1, "image", [*summary.images, "Mean"])
-    if summary.paper is not None:
-        body["paper_same_images"] = "yes" if summary.same_images else "no"
+    body["paper_same_images"] = "yes" if summary.same_images else "no"
     body["data"] = STAND_IN if summary.stand_in else summary.dataset
     body["seeds"] = " ".join(f"{x}:{len(s)}" for x, s in summary.seeds.items())
     ends = dict.fromkeys(summary.iterations[:1] + summary.iterations[-1:])

@@ -53,7 +53,7 @@ def test_a_comparison_by_hand(tmp_path):
     # 29.0 and 29.3, and 29.3 and 29.33: two differences
     assert row["noise"] == pytest.approx(((0.3**2 + 0.03**2) / 2) ** 0.5)
     assert (row["seeds_better"], row["images_better"]) == (2, 1)
-    assert row["result"] == "not judged" and "seeds" in row["reason"]
+    assert row["direction"] == "not judged" and "seeds" in row["reason"]
     nrmse = table.iloc[2]  # falls where PSNR rises, and smaller is better
     assert nrmse["change"] == pytest.approx(-row["change"] / 20)
     assert (nrmse["seeds_better"], nrmse["images_better"]) == (2, 1)
@@ -66,7 +66,7 @@ def test_the_interval_is_that_of_the_verdicts(tmp_path):
     row = changes.changes(frame).iloc[0]
     interval = statistics.crossed_interval(mine.round(6) - mae.round(6))
     assert (row["lower"], row["upper"]) == pytest.approx((interval.lower, interval.upper))
-    assert row["result"] == "better"
+    assert row["direction"] == "better"
 
 
 def test_what_a_loss_is_compared_with(tmp_path):

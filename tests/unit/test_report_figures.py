@@ -50,7 +50,7 @@ def as_measured(table=4, seeds=(0,), images=None, dataset="bsd400", losses=resul
 
 def chart(frame=None, table=4):
     frame = as_measured(table) if frame is None else frame
-    return radar.of_summary(summarise(frame, table, paper.tables()))
+    return radar.of_summary(summarise(frame, table))
 
 
 def panel(fig, row, column):
