@@ -94,6 +94,9 @@ def build(
 def measure(folder: Path, data: str | None = None) -> Findings:
     """All that the analysis says of a study; ``data`` as for :func:`build`."""
     frame = rows(folder)
+    if results.of_runs(frame).empty:
+        path = folder / "metrics.csv"
+        raise DataError(f"{path} has no row of a run: delete it and run the study first")
     plain = results.plain(frame)
     found = (summarise(plain, table) for table in paper.TABLES)
     summaries = [summary for summary in found if summary is not None]

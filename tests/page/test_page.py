@@ -268,6 +268,11 @@ def test_a_table_of_which_no_run_is_finished_is_left_out(tmp_path):
     assert [path.stem for path in folder.glob("tables/*.csv")] == ["table4"]
 
 
+def test_a_study_without_a_finished_run_is_refused(tmp_path):
+    with refuses(DataError, "metrics.csv"):
+        built(tmp_path, rows(losses=()))
+
+
 def test_a_failure_stands_first_where_it_is_the_whole_study(tmp_path):
     table = "| seed | dB |\n|--|--|\n| 0 | -3.1 |\n"
     tmp_path.joinpath("failure.md").write_text(f"# All fail\n\n{table}")
