@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -34,7 +35,12 @@ def overview() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command line; returns the exit status. A command's imports load only when it runs."""
+    """Run a command line; returns the exit status. A command's imports load only when it runs.
+
+    Code of your own in the working folder is found, however the program was started.
+    """
+    if (here := os.getcwd()) not in sys.path:  # as under python -m, but behind what is installed
+        sys.path.append(here)
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
     if name in ("", "-h", "--help"):
         print(overview())

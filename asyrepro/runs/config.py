@@ -204,10 +204,17 @@ def make(node: DictConfig):
     try:
         return hydra.utils.instantiate(node)
     except InstantiationException as error:
-        reason = first_line(error.__cause__ or error)
-        if reason.startswith(("Error loading", "Error locating")):
-            reason = f"there is no {node['_target_']}; check the _target_"
-        raise ConfigError(reason) from error
+        raise ConfigError(_why_not_made(node["_target_"], error)) from error
+
+
+def _why_not_made(target: str, error: InstantiationException) -> str:
+    reason = first_line(error.__cause__ or error)
+    if not reason.startswith("Error loading"):
+        return reason
+    found = error.__cause__.__cause__  # by the import of the module, or of what it imports itself
+    if isinstance(found, ModuleNotFoundError) and f"{target}.".startswith(f"{found.name}."):
+        return f"there is no {target}; check the _target_"
+    return f"{target} cannot be imported: {type(found).__name__}: {first_line(found)}"
 
 
 # ------------------------------------------------------------------------------------- identity

@@ -1,9 +1,13 @@
 """A network and a task of your own, from --config-dir to a report that is verified."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 from helpers import spawn
+
+import asyrepro
 
 PACKAGE = """
 from torch import nn
@@ -95,6 +99,20 @@ def test_everything_takes_code_that_the_user_trusts(own):
     assert status == 0 and "not checked" in said and "trust=ownpkg" in said, said
     status, said = own("verify", "results/s", "device=cpu", "trust=ownpkg")
     assert status == 0 and "2 evaluated again" in said and "not checked" not in said, said
+
+
+def test_the_installed_command_finds_code_in_the_folder_in_which_it_is_typed(own):
+    script = own.root / "bin/asyrepro"  # as pip writes it
+    script.parent.mkdir()
+    script.write_text("import sys\nfrom asyrepro.__main__ import main\nsys.exit(main())\n")
+    source = os.path.dirname(os.path.dirname(asyrepro.__file__))
+    done = subprocess.run(
+        [sys.executable, script, "train", *SETTINGS, "loss=mae", "study=typed"],
+        cwd=own.root, env={**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert list(own.root.glob("results/typed/*/mae/seed0/rows.csv"))
 
 
 def test_a_sweep_that_fails_says_so_wherever_hydra_works(own):
