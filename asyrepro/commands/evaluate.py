@@ -63,6 +63,7 @@ def run(options: Options) -> None:
             raise ConfigError(no_such_choice("further metric", name, FURTHER))
     device = devices.choose(options.device)
     network, task, cfg = parts.load(options.checkpoint, device, options.trust)
+    other_task = [f"task.{name}={value}" for name, value in options.task.items()]
     if options.task:
         task = _another_task(options.task, task, cfg)
     white = options.white or cfg.dataset.get("white")
@@ -90,11 +91,13 @@ def run(options: Options) -> None:
     baseline = evaluation.evaluate_baseline(testset, task, options.metrics)
     if options.output:
         about = {"model": cfg.model.name, "dataset": catalogue.short(cfg.dataset.name)}
+        about["variant"] = ",".join(other_task)
         trained = about | {"loss": cfg.loss.name, "seed": cfg.seed}
         found = [trained | row for row in rows]
         found += [about | {"loss": task.baseline} | row for row in baseline]
         files.write_text(options.output, results.to_csv(found))
-    print(f"{cfg.model.name}, {cfg.loss.name}, seed {cfg.seed}, on {testset.title}\n")
+    what = [cfg.model.name, cfg.loss.name, f"seed {cfg.seed}", *other_task]
+    print(f"{', '.join(what)}, on {testset.title}\n")
     print(_table({cfg.loss.name: rows, task.baseline: baseline}))
 
 

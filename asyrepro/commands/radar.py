@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from asyrepro.system.errors import say
+from asyrepro.system.errors import DataError, say
 from asyrepro.system.options import argument, setting
 
 
@@ -31,8 +31,15 @@ def run(options: Options) -> None:
     from asyrepro.runs import results
     from asyrepro.system import style
 
+    if not options.table.is_file():
+        raise DataError(f"there is no table {options.table}")
     names = ["loss", "image"]
-    frame = results.read_table(options.table, [*names, *options.metrics], names=names)
+    frame = results.read_table(
+        options.table,
+        [*names, *options.metrics],
+        names=names,
+        advice="it needs a row for each loss and image (asyrepro radar --help)",
+    )
     title = options.title or options.table.stem
     figure = radar.of_frame(frame, title, options.base, options.metrics)
     stem = (options.output or options.table).with_suffix("")

@@ -220,6 +220,7 @@ def _print_plan(plan: Plan, at_once: int) -> None:
         say(f"{item.run.row:8} {_described(item)}")
     say(f"runs     {len(plan.runs)}, of which {len(plan.runs) - len(todo)} done, {len(todo)} to do")
     if todo:
+        _print_unjudged(plan)
         _print_elsewhere([item for item in plan.runs if item.run.finished], devices.name_of(device))
         if plan.cfg.minutes:
             time_needed = f"{plan.cfg.minutes:g} minutes, to each run an equal share"
@@ -240,6 +241,22 @@ def _described(item: Planned) -> str:
         f"{cfg.model.name}, {cfg.recipe.steps} steps of {cfg.recipe.batch} patches of "
         f"{cfg.recipe.patch} x {cfg.recipe.patch}; trained on {data}"
     )
+
+
+def _print_unjudged(plan: Plan) -> None:
+    """Say so if a loss will not be judged, as the one that it is compared with is not there."""
+    import pandas as pd
+
+    from asyrepro.runs import results
+    from asyrepro.runs.run import of_study
+
+    declared = {item.run: item.values["loss"].get("base") for item in plan.runs}
+    declared |= {run: run.base for run in of_study(plan.study) if run not in declared}
+    rows = pd.DataFrame({"loss": [run.loss for run in declared], "base": [*declared.values()]})
+    bases = results.bases(rows)
+    for loss, base in bases.items():
+        if base not in bases:
+            say(f"note     {loss} will not be judged: {base}, its base, is not among the losses")
 
 
 def _print_elsewhere(finished: list[Planned], here: str) -> None:

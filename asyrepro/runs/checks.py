@@ -17,7 +17,7 @@ from asyrepro.runs import config, evaluation, parts, provenance
 from asyrepro.runs.resolve import have, or_give
 from asyrepro.runs.run import Run, of_study
 from asyrepro.system import devices, files
-from asyrepro.system.errors import ConfigError, DataError
+from asyrepro.system.errors import ConfigError, DataError, note
 from asyrepro.tasks import Task
 from asyrepro.training import checkpoint
 
@@ -129,7 +129,7 @@ def check_shapes(network: nn.Module, task: Task, patch: int, pairs: dict[str, tu
 
 
 def check_tests(cfg: DictConfig, run: Run, network: nn.Module, task: Task) -> None:
-    """Refuse test sets before training.
+    """Refuse test sets before training, and note those that are trained on.
 
     Raises:
         DataError: benchmarks are not available, or test images of your own are damaged, too small
@@ -140,6 +140,9 @@ def check_tests(cfg: DictConfig, run: Run, network: nn.Module, task: Task) -> No
         for name in cfg.benchmarks:
             have(name, cfg.runtime)
     tests = [cfg.testset, *cfg.benchmarks] if cfg.testset else cfg.benchmarks
+    for name in filter(catalogue.is_folder, [*tests, cfg.validation or ""]):
+        if catalogue.short(name) == catalogue.short(cfg.dataset.name):
+            note(f"{name} is trained on, too: scores on it say nothing about other images")
     any_size = takes_any_size(cfg)
     for name in tests:
         if any_size and not catalogue.is_folder(name):

@@ -11,10 +11,12 @@ import difflib
 import hashlib
 import json
 import traceback
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
 import yaml
@@ -81,12 +83,27 @@ def compose(overrides: Sequence[str]) -> DictConfig:
         return hydra.compose("train", list(overrides), return_hydra_config=True)
 
 
+def options_first(arguments: Sequence[str]) -> list[str]:
+    """A command line whose ``--options`` stand before its overrides, where Hydra looks for them."""
+    overrides = _parsed(arguments).overrides
+    return [*(item for item in arguments if item not in overrides), *overrides]
+
+
 def search_path(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The overrides of a command line, and the one that stands for its ``--config-dir``."""
-    given = get_args_parser().parse_intermixed_args(list(arguments))
+    given = _parsed(arguments)
     if given.config_dir is None:
         return given.overrides, []
     return given.overrides, [searching([f"file://{Path(given.config_dir).absolute()}"])]
+
+
+def _parsed(arguments: Sequence[str]) -> Namespace:
+    def refuse(reason: str) -> NoReturn:
+        raise ConfigError(reason)
+
+    parser = get_args_parser()
+    parser.error = refuse
+    return parser.parse_intermixed_args(list(arguments))
 
 
 def searching(places: Sequence[str]) -> str:
@@ -103,6 +120,13 @@ def plain(cfg: DictConfig) -> DictConfig:
     """A copy in which every reference is replaced by its value; ConfigError if one has none."""
     with explained():
         return OmegaConf.create(OmegaConf.to_container(without_hydra(cfg), resolve=True))
+
+
+def check_loss(cfg: DictConfig) -> None:
+    """ConfigError if the loss has the name of another one, whose runs its own would pass for."""
+    chosen, name = cfg.hydra.runtime.choices.get("loss"), cfg.loss.name
+    if chosen != name and (CONFIGS / "loss" / f"{name}.yaml").is_file():
+        raise ConfigError(f"loss={chosen} has the name of another loss, {name}: give it its own")
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:

@@ -47,7 +47,6 @@ def main(arguments: list[str]) -> int:
 
     Processes that torchrun has started do not return.
     """
-    sys.argv = ["asyrepro train", *arguments]  # which is where Hydra reads them
     try:
         status = _main(arguments)
     except SystemExit as end:
@@ -68,6 +67,7 @@ def _distributed() -> ModuleType | None:
 
 def _main(arguments: list[str]) -> int:
     try:
+        sys.argv = ["asyrepro train", *config.options_first(arguments)]  # where Hydra reads them
         launchers.check(arguments)
         for item in arguments:
             if item.startswith("hydra.run.dir="):
@@ -179,6 +179,7 @@ def _carry_out(cfg: DictConfig, run: Run, since: float) -> str:
     from asyrepro.training import distributed
 
     stopping.limit(cfg.runtime.max_minutes)
+    config.check_loss(cfg)
     files.check_name(run.row_folder)
     with reaching():
         if cfg.minutes and distributed.size() > 1:
@@ -199,7 +200,9 @@ def _carry_out(cfg: DictConfig, run: Run, since: float) -> str:
 
 def _note(run: Run, reason: Exception | str, job: DictConfig) -> None:
     """Say in the run's folder, and to the sweep that it belongs to, why it failed."""
-    text = failure(reason, list(job.overrides.task))
+    given = [each.path for each in job.runtime.config_sources if each.provider == "command-line"]
+    places = [item for path in given for item in ("--config-dir", path)]
+    text = failure(reason, [*places, *job.overrides.task])
     files.write_text(Path(os.environ[NOTES], f"{job.job.num}.txt"), f"{run}: {text}")
     files.write_text(run.failure, text)
 

@@ -156,7 +156,9 @@ def _validated(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[[*COLUMNS, *extra]].reset_index(drop=True)
 
 
-def read_table(path, columns=(), numbers=(), names=(), dtype=None) -> pd.DataFrame:
+def read_table(
+    path, columns=(), numbers=(), names=(), dtype=None, advice="delete and remake it"
+) -> pd.DataFrame:
     """Read one of a study's other tables. An image may be called NA: a gap is an empty field, or,
     in a column of numbers, what other programs write there.
 
@@ -166,6 +168,7 @@ def read_table(path, columns=(), numbers=(), names=(), dtype=None) -> pd.DataFra
         numbers: those of them that must hold a number in every row.
         names: columns that are text, such as "01", whatever stands in them.
         dtype: the types of other columns, where they must not be guessed.
+        advice: what to do about a file that is damaged.
 
     Raises:
         DataError: the file is missing or damaged.
@@ -176,16 +179,16 @@ def read_table(path, columns=(), numbers=(), names=(), dtype=None) -> pd.DataFra
     except FileNotFoundError:
         raise DataError(f"{path} is missing: run the study first") from None
     except ValueError as error:  # pandas' own errors among them
-        raise DataError(f"{path} is damaged ({error}): delete and remake it") from None
+        raise DataError(f"{path} is damaged ({error}): {advice}") from None
     for name in frame.columns.difference([*types]) if len(frame) else ():
         with suppress(ValueError):  # a column of texts
             frame[name] = pd.to_numeric(frame[name].mask(frame[name].isin(GAPS)))
     missing = [name for name in columns if name not in frame.columns]
     if missing:
-        raise DataError(f"{path} lacks the columns {', '.join(missing)}: delete and remake it")
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}: {advice}")
     for name in numbers:
         if not pd.api.types.is_numeric_dtype(frame[name]) or frame[name].isna().any():
-            raise DataError(f"{path} has no number for {name} somewhere: delete and remake it")
+            raise DataError(f"{path} has no number for {name} somewhere: {advice}")
     return frame
 
 

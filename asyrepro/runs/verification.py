@@ -177,20 +177,18 @@ class _Check:
             known = self.recorded["baselines"].get(path.name)
             outcome.same_hash("rows", file_digest(path), known)
         outcome.same_rows(rows, stored)
-        cfg, lacking = None, rows["testset"].iloc[0]
+        name, cfg = rows["testset"].iloc[0], None
         with suppress(UserError):  # of which the check of the run itself tells
             cfg = self._configuration(run)
-        if cfg is not None:
-            kind = cfg.task.get("_target_")
-            if checkpoint.is_trusted(kind, "task", self.trust):  # it may come from a stranger
-                task = config.make(cfg.task)
-                if testset := self._testset(lacking, task, cfg):
-                    again = evaluation.evaluate_baseline(testset, task, further(stored))
-                    outcome.evaluated(again, stored, self.tolerance)
-                    return outcome
-            else:
-                lacking = kind
-        outcome.unchecked.append(f"not checked: {lacking} is not here, or not trusted")
+        if cfg is None:
+            outcome.unchecked.append("not evaluated again: no configuration of its runs is here")
+        elif not checkpoint.is_trusted(kind := cfg.task.get("_target_"), "task", self.trust):
+            outcome.unchecked.append(f"not evaluated again: {kind} is not trusted")
+        elif (testset := self._testset(name, task := config.make(cfg.task), cfg)) is None:
+            outcome.unchecked.append(f"{name} is not here")
+        else:
+            again = evaluation.evaluate_baseline(testset, task, further(stored))
+            outcome.evaluated(again, stored, self.tolerance)
         return outcome
 
     def data_sets(self, runs: list[Run]) -> Outcome:

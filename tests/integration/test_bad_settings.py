@@ -252,6 +252,8 @@ MISSPELT = [  # arguments, and what the sentence must name
     ("+loss.name=x", "'loss.name'"),
     ("loss=mae,mse", "loss=mae,mse", "-m"),
     ("loss", "'loss'", "name=value"),
+    ("loss=mse loss.name=mae", "loss=mse", "mae"),  # or its runs would pass for those of MAE
+    ("loss=mse --nope", "--nope"),
     ("recipe.steps=[", "'recipe.steps=['", "name=value"),
     ("study=\u00e9t\u00e9", "study=\u00e9t\u00e9", "name=value"),
     ("-m loss=mae,,mse", "'loss=mae,,mse'", "name=value"),
@@ -286,7 +288,7 @@ def test_exit_status_of_a_misspelt_setting(tmp_path):
 
 def test_good_flags_still_work(monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-    said = call("train", "task.scale=2", "--cfg", "job", "--package", "task")
+    said = call("train", "task.scale=2", "--cfg", "job", "seed=1", "--package", "task")
     assert said.status == 0 and "scale: 2" in said.out
 
 

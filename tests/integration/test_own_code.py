@@ -5,9 +5,12 @@ import subprocess
 import sys
 
 import pytest
-from helpers import spawn
+from helpers import refuses, spawn
+from omegaconf import OmegaConf
 
 import asyrepro
+from asyrepro.runs import config
+from asyrepro.system.errors import ConfigError
 
 PACKAGE = """
 from torch import nn
@@ -113,6 +116,21 @@ def test_the_installed_command_finds_code_in_the_folder_in_which_it_is_typed(own
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert list(own.root.glob("results/typed/*/mae/seed0/rows.csv"))
+
+
+BROKEN = [  # what a file of your own does, and what the sentence must name
+    ("import no_such_module", "no_such_module"),
+    ("1 / 0", "ZeroDivisionError"),
+    ("def f(:", "broken.py"),
+]
+
+
+@pytest.mark.parametrize(("text", "name"), BROKEN)
+def test_why_a_file_of_your_own_cannot_be_imported(tmp_path, monkeypatch, text, name):
+    (tmp_path / "broken.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with refuses(ConfigError, "broken.Loss", name):
+        config.make(OmegaConf.create({"_target_": "broken.Loss"}))
 
 
 def test_a_sweep_that_fails_says_so_wherever_hydra_works(own):

@@ -13,7 +13,7 @@ from torch import nn
 
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
-from asyrepro.runs import config, evaluation, execution, parts, results
+from asyrepro.runs import checks, config, evaluation, execution, parts, results
 from asyrepro.runs.execution import carry_out
 from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run
@@ -202,8 +202,17 @@ def test_a_blind_denoiser_is_tested_at_the_level_that_is_asked_for(
     common = [f"checkpoint={tmp_path}/blind.pt", f"testset={photos}/Urban2", "device=cpu"]
     said = call("evaluate", *common, asked_for, f"output={output}")
     assert said.status == 0, said.err
-    noisy = [float(row["psnr"]) for row in files.read_csv(output) if row["loss"] == "noisy"]
+    rows = files.read_csv(output)
+    assert {row["variant"] for row in rows} == {asked_for} and asked_for in said.out
+    noisy = [float(row["psnr"]) for row in rows if row["loss"] == "noisy"]
     assert noisy == pytest.approx([20 * math.log10(255 / level)] * 2, abs=0.3)
+
+
+@pytest.mark.parametrize(("name", "seen"), [("train/", True), ("Urban2", False)])
+def test_a_folder_that_is_trained_on_and_scored_is_named(photos, capsys, name, seen):
+    cfg = on(photos, f"validation={photos}/{name}")
+    checks.check_tests(cfg, Run.of(asked()), *parts.build(cfg, "cpu"))
+    assert ("train" in capsys.readouterr().err) == seen
 
 
 def test_without_the_validation_images_it_says_what_else_there_is(photos, tmp_path, monkeypatch):

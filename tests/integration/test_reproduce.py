@@ -102,6 +102,15 @@ def test_a_run_that_fails_is_reported_and_the_others_are_kept(tmp_path, monkeypa
     assert (status, len(reports)) == (0, 2) and "2 of 2 runs" in output
 
 
+def test_a_loss_whose_base_is_not_trained_is_named_before_the_training(monkeypatch, run):
+    monkeypatch.setattr(reproduce, "_train", lambda arguments: 75)
+    _, output, _ = run("loss=mae,asy_mae,asy_mse")
+    [note] = [line for line in output.splitlines() if line.startswith("note")]
+    assert_names(note, "asy_mse", "mse")
+    _, output, _ = run("loss=mae,asy_mae,huber")
+    assert "note" not in output
+
+
 @pytest.fixture
 def planned(tmp_path, monkeypatch):
     """A plan of two losses and three seeds, of which the real images are there if ``real``."""
