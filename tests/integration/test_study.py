@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from helpers import DNCNN, ROOT, SRCNN, assert_refused, call, refuses, small_images, train
 
-from asyrepro.report import study
+from asyrepro.report import front, study
 from asyrepro.runs import profiles, results
 from asyrepro.system.errors import ConfigError
 from asyrepro.system.files import write_csv
@@ -184,6 +184,8 @@ def test_every_set_of_losses_has_a_report(committed, tmp_path, losses, seeds, im
         baseline = table["seed"].isna() | (table["seed"] < 0)
         rows = table[baseline | (table["loss"].isin(losses) & (table["seed"] < seeds))]
         if not (variant and name == profiles.STUDY):
-            write_csv(tmp_path / name, rows[rows["image"].isin(chosen)])
-    study.build(tmp_path, log=lambda _: None)
-    assert (tmp_path / "index.html").is_file()
+            write_csv(tmp_path / "study" / name, rows[rows["image"].isin(chosen)])
+    study.build(tmp_path / "study", log=lambda _: None)
+    said = []
+    assert (tmp_path / "study" / "index.html").is_file()
+    assert front.write(tmp_path, said.append) and not any("left out" in line for line in said)
