@@ -235,6 +235,7 @@ def test_a_loss_of_ones_own_is_answered_like_the_papers(tmp_path):
 
 def test_what_is_recorded_of_the_machine_is_said(tmp_path):
     record = {
+        "format": 1,
         "cells": {"table4/mae/seed0": {"finished": "2026-01-02", "environments": ["a"]}},
         "environments": {"a": {"cpu": "A Processor", "flags": {"threads": 2, "amp": False}}},
     }
