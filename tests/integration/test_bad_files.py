@@ -19,7 +19,7 @@ import tifffile
 import torch
 from helpers import refuses
 from material import encoded, files_below, fill, picture, png, tar, zipped
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from asyrepro.data import catalogue, decoding, download, images
 from asyrepro.data.sampler import PatchSampler
@@ -99,6 +99,14 @@ def test_found_by_fuzzing(tmp_path, data):
         with refuses(DataError, path):
             read(path)
     assert decoding.count_pixels(path) > 0
+
+
+def test_a_png_whose_text_unpacks_to_90_mb(tmp_path):
+    text, path = PngImagePlugin.PngInfo(), tmp_path / "bomb.png"
+    text.add_text("comment", "x" * 90_000_000, zip=True)
+    Image.new("L", (8, 8)).save(path, pnginfo=text)
+    with refuses(DataError, path):
+        images.read_image(path)
 
 
 def broken_link(path):
