@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 
 SCALES = (2, 3, 4)
 BORDERS = ("mirror", "renormalise")  # what bicubic resampling takes pixels beyond the image for
+Choice = TypeVar("Choice", bound="str | None")
 
 
 def check_scale(scale: int) -> int:
@@ -37,7 +39,7 @@ def check_sigma(sigma: float) -> float:
     return float(sigma)
 
 
-def check_choice(option: str, value: str | None, choices: tuple) -> str | None:
+def check_choice(option: str, value: Choice, choices: tuple[Choice, ...]) -> Choice:
     """Return an option's value if it is one of its choices; raise ValueError otherwise."""
     if value not in choices:
         raise ValueError(f"{option} is {value!r}; it must be one of {', '.join(map(str, choices))}")
