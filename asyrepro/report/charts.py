@@ -23,7 +23,7 @@ class Chart(NamedTuple):
     stem: str  # of its file
     place: str  # "answer", "changes", "table2", "table2 pictures", "further", or "" (looked up)
     alt: str
-    figure: Figure
+    figure: Figure | None  # None once it is written
 
 
 def charts(found) -> Iterator[Chart]:

@@ -81,9 +81,10 @@ def build(
     tables.write_tables(found.summaries, folder / "tables")
     numbers = ", ".join(str(summary.table) for summary in found.summaries) or "none"
     log(f"tables: {numbers} in {folder / 'tables'}")
-    drawn = list(charts.charts(found))
-    for chart in drawn:
+    drawn = []
+    for chart in charts.charts(found):
         style.replace(chart.figure, folder / "figures" / chart.stem, pdf)
+        drawn.append(chart._replace(figure=None))  # many would fill the memory
     charts.remove_others(folder / "figures", drawn)
     log(f"figures: {len(drawn) + _sheets(found, log, pdf, data)} in {folder / 'figures'}")
     _write_texts(found, log)
