@@ -22,6 +22,7 @@ from asyrepro.analysis.titles import TASK_TITLES, loss_title
 from asyrepro.data import STAND_IN
 from asyrepro.metrics import METRICS, PRINTED
 from asyrepro.report import tables, wording
+from asyrepro.runs import results
 from asyrepro.system import style
 from asyrepro.system.errors import DataError
 
@@ -149,8 +150,8 @@ def of_frame(
 
     Raises:
         DataError: a column is missing, there are no rows or no numbers, a row has no loss or image
-            or a text in a column of numbers, ``metrics`` names these, the base has no rows, or
-            nothing else has.
+            or a text in a column of numbers, rows are of several test sets or networks, ``metrics``
+            names what holds no numbers, the base has no rows, or nothing else has.
     """
     metrics = list(dict.fromkeys(metrics))
     if {"loss", "image"} & set(metrics):
@@ -163,10 +164,13 @@ def of_frame(
     for name in ("loss", "image"):
         if (nameless := frame[name].isna().to_numpy()).any():
             raise DataError(f"row {nameless.argmax() + 1} has no {name}: fill it in")
+    for name in set(results.ROW_KEY) - {"loss", "image", "seed"}:  # of a study's own table
+        if name in frame.columns and frame[name].nunique() > 1:
+            raise DataError(f"rows with several values of {name}: keep those of one in the table")
     frame = frame.astype({"loss": str, "image": str})
     for name in metrics or frame.columns.difference(["loss", "image"]):
         _check_numbers(frame[name], asked=name in metrics)
-    numbers = frame.select_dtypes("number").columns.difference(["seed", "table"], sort=False)
+    numbers = frame.select_dtypes("number").columns.difference(results.INTEGERS, sort=False)
     metrics = metrics or list(numbers)
     if not metrics:
         raise DataError("no column of numbers (psnr, ssim, ...) beside loss and image")

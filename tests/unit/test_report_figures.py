@@ -297,6 +297,16 @@ def test_the_command_draws_a_table_of_ones_own(tmp_path, capsys):
     assert door("radar", str(tmp_path / "none.csv")) == 2
 
 
+def test_a_studys_own_table_is_drawn_one_test_set_at_a_time(tmp_path, capsys):
+    table = tmp_path / "metrics.csv"
+    table.write_text("testset,loss,image,psnr,iterations\n" + "set5,mae,01,30,600\n" * 2)
+    assert door("radar", str(table)) == 0
+    assert "iterations" not in (tmp_path / "metrics.svg").read_text()
+    table.write_text(table.read_text() + "set12,mae,01,25,600\n")
+    assert door("radar", str(table)) == 2
+    assert "testset" in capsys.readouterr().err
+
+
 def test_losses_and_images_may_be_called_as_gaps_are_written(tmp_path, capsys):
     table = tmp_path / "mine.csv"
     table.write_text(
