@@ -103,7 +103,12 @@ def _parsed(arguments: Sequence[str]) -> Namespace:
 
     parser = get_args_parser()
     parser.error = refuse
-    return parser.parse_intermixed_args(list(arguments))
+    given = parser.parse_intermixed_args(list(arguments))
+    for path in CONFIGS.rglob("*.yaml") if given.config_dir else ():
+        own = Path(given.config_dir) / path.relative_to(CONFIGS)
+        if own.is_file() and own.read_text() != path.read_text():
+            raise ConfigError(f"{own} would not be read, as {path} is: give it another name")
+    return given
 
 
 def searching(places: Sequence[str]) -> str:

@@ -286,6 +286,15 @@ def test_exit_status_of_a_misspelt_setting(tmp_path):
     assert said.out == ""
 
 
+@pytest.mark.parametrize("command", ["train", "reproduce"])
+def test_a_file_of_your_own_that_would_not_be_read(tmp_path, command):
+    own = tmp_path / "mine" / "loss" / "mae.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("name: mae\ncriterion: {_target_: torch.nn.SmoothL1Loss}\n")
+    said = call(command, "loss=mae", "--config-dir", own.parents[1], f"results={tmp_path}")
+    assert_refused(said, own)
+
+
 def test_good_flags_still_work(monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     said = call("train", "task.scale=2", "--cfg", "job", "seed=1", "--package", "task")
