@@ -138,4 +138,5 @@ def test_a_sweep_that_fails_says_so_wherever_hydra_works(own):
     failing += ["loss=mse,asy_mse", "hydra.job.chdir=true"]
     status, said = own("train", "-m", *SETTINGS, *failing)
     assert status == 1 and said.count("failed: failed") == 2, said
+    assert said.count(f"--config-dir {own.root / 'conf'}") == 2, said  # the commands to repeat them
     assert len(list(own.root.glob("failed/s/*/*/seed0/failed.txt"))) == 2

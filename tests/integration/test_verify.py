@@ -220,6 +220,14 @@ def test_of_a_study_of_which_only_metrics_csv_is_kept_its_hash_is_checked(tiny):
     assert checked(tiny)[0] == 1
 
 
+def test_why_a_baseline_without_its_runs_is_not_evaluated_again(tiny):
+    for folder in ("table2", "table2,task.scale=2", "table4"):
+        shutil.rmtree(tiny / folder)
+    status, text = checked(tiny)
+    [line] = [line for line in text.splitlines() if BASELINE in line]
+    assert status == 0 and "configuration" in line and "bundled is" not in line
+
+
 def test_data_that_is_not_here_is_said(tiny, monkeypatch):
     def absent(name, **_):
         raise catalogue.NotAvailable(name)
