@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, Union
+from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 import numpy as np
 
@@ -32,6 +32,8 @@ Same = TypeVar("Same", np.ndarray, "torch.Tensor")
 
 WINDOW = 7  # scikit-image's default SSIM window, uniform
 LITERATURE_WINDOW = 11  # Gaussian, sigma 1.5 (Wang et al., 2004)
+# scikit-image's radius is int(3.5 * 1.5 + 0.5) = 5 px: 11 x 11
+GAUSSIAN: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
 HAAR_WINDOW = 16  # the largest of HaarPSI's wavelets
 LOWEST, HIGHEST = -0.125, 1.125  # bicubic resampling leaves [0, 1] by no more along one axis
 LUMA = (65.481, 128.553, 24.966)  # MATLAB's rgb2ycbcr, first row
@@ -86,14 +88,12 @@ FURTHER = ("haarpsi",)  # measured where ``metrics=`` asks for them
 
 def psnr(reference: Image, output: Image) -> float:
     """Peak signal-to-noise ratio in dB with MAX = 1, eq. (6). Identical images give inf."""
-    reference, output = checked(reference, output)
-    with np.errstate(divide="ignore"):  # identical images: 1 / 0 = inf
-        return float(10 * np.log10(1 / np.mean((reference - output) ** 2)))
+    return _psnr(_squared_error(*checked(reference, output)))
 
 
 def ssim(reference: Image, output: Image) -> float:
     """Structural similarity, eq. (7)-(8): 7 x 7 uniform window, mean over the channels."""
-    return _similarity(reference, output, WINDOW)
+    return _similarity(*checked(reference, output), WINDOW)
 
 
 def gaussian_ssim(reference: Image, output: Image) -> float:
@@ -103,15 +103,12 @@ def gaussian_ssim(reference: Image, output: Image) -> float:
     lie wholly inside the image, then over the channels. MATLAB's own ``ssim()`` also counts the
     5 px along the edges, where it repeats the outermost pixels.
     """
-    # scikit-image's radius is int(3.5 * 1.5 + 0.5) = 5 px: 11 x 11
-    gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    return _similarity(reference, output, LITERATURE_WINDOW, **gaussian)
+    return _similarity(*checked(reference, output), LITERATURE_WINDOW, **GAUSSIAN)
 
 
 def rmse(reference: Image, output: Image) -> float:
     """Root mean square error, eq. (9)."""
-    reference, output = checked(reference, output)
-    return float(np.sqrt(np.mean((reference - output) ** 2)))
+    return float(np.sqrt(_squared_error(*checked(reference, output))))
 
 
 def nrmse(reference: Image, output: Image) -> float:
@@ -120,9 +117,7 @@ def nrmse(reference: Image, output: Image) -> float:
     Undefined for an all-black reference: returns NaN.
     """
     reference, output = checked(reference, output)
-    if not reference.any():
-        return math.nan
-    return float(rmse(reference, output) / np.sqrt(np.mean(reference**2)))
+    return _nrmse(_squared_error(reference, output), reference)
 
 
 def haarpsi(reference: Image, output: Image) -> float:
@@ -150,8 +145,14 @@ def haarpsi(reference: Image, output: Image) -> float:
 
 def all_metrics(reference: Image, output: Image) -> dict[str, float]:
     """The four metrics of a table's row: psnr, ssim, rmse and nrmse."""
-    pair = checked(reference, output)
-    return {metric.__name__: metric(*pair) for metric in (psnr, ssim, rmse, nrmse)}
+    reference, output = checked(reference, output)  # once, and the error once: images are large
+    error = _squared_error(reference, output)
+    return {
+        "psnr": _psnr(error),
+        "ssim": _similarity(reference, output, WINDOW),
+        "rmse": float(np.sqrt(error)),
+        "nrmse": _nrmse(error, reference),
+    }
 
 
 def rgb_to_luma(rgb: Same) -> Same:
@@ -197,7 +198,10 @@ def literature(reference: Image, output: Image, border: int) -> dict[str, float]
         )
     inside = (slice(border, border + height), slice(border, border + width))
     reference, output = reference[inside], output[inside]
-    return {"psnr_y": psnr(reference, output), "ssim_y": gaussian_ssim(reference, output)}
+    return {
+        "psnr_y": _psnr(_squared_error(reference, output)),
+        "ssim_y": _similarity(reference, output, LITERATURE_WINDOW, **GAUSSIAN),
+    }
 
 
 def round_8bit(image: np.ndarray) -> np.ndarray:
@@ -205,9 +209,21 @@ def round_8bit(image: np.ndarray) -> np.ndarray:
     return np.floor(np.clip(image, 0, 1) * 255 + 0.5) / 255
 
 
-def _similarity(reference: Image, output: Image, window: int, **options) -> float:
+def _squared_error(reference: np.ndarray, output: np.ndarray) -> np.float64:
+    return np.mean((reference - output) ** 2)
+
+
+def _psnr(error: np.float64) -> float:
+    with np.errstate(divide="ignore"):  # identical images: 1 / 0 = inf
+        return float(10 * np.log10(1 / error))
+
+
+def _nrmse(error: np.float64, reference: np.ndarray) -> float:
+    return float(np.sqrt(error) / np.sqrt(np.mean(reference**2))) if reference.any() else math.nan
+
+
+def _similarity(reference: np.ndarray, output: np.ndarray, window: int, **options) -> float:
     """scikit-image's SSIM with a window of this side, the mean over the channels."""
-    reference, output = checked(reference, output)
     height, width = reference.shape[-2:]
     if min(height, width) < window:
         raise ValueError(

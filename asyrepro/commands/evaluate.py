@@ -65,7 +65,7 @@ def run(options: Options) -> None:
     network, task, cfg = parts.load(options.checkpoint, device, options.trust)
     other_task = [f"task.{name}={value}" for name, value in options.task.items()]
     if options.task:
-        task = _another_task(options.task, task, cfg)
+        task = _another_task(other_task, task, cfg)
     white = options.white or cfg.dataset.get("white")
     where = {"root": options.data, "download": options.download, "white": white}
     testset = catalogue.test_set(options.testset, **task.reading(), **where)
@@ -101,18 +101,19 @@ def run(options: Options) -> None:
     print(_table({cfg.loss.name: rows, task.baseline: baseline}))
 
 
-def _another_task(given: dict[str, str], task, cfg):
+def _another_task(typed: list[str], task, cfg):
     """The network's task with other options; ConfigError if there is none such or it cannot be."""
     from omegaconf import OmegaConf
     from yaml import YAMLError
 
     from asyrepro.runs import config
 
-    typed = " ".join(f"task.{name}={value}" for name, value in given.items())
     try:
-        changes = OmegaConf.from_dotlist([f"{name}={value}" for name, value in given.items()])
+        changes = OmegaConf.from_dotlist(typed).task
     except YAMLError as error:
-        raise ConfigError(f"{typed} is not understood: give it as task.sigma=15") from error
+        raise ConfigError(
+            f"{' '.join(typed)} is not understood: give it as task.sigma=15"
+        ) from error
     if unknown := [name for name in changes if name not in cfg.task]:
         raise ConfigError(no_such_choice("setting of the task", unknown[0], [*cfg.task]))
     changes = config.plain(changes)

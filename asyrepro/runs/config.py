@@ -98,17 +98,29 @@ def search_path(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _parsed(arguments: Sequence[str]) -> Namespace:
+    """A command line as Hydra's parser takes it.
+
+    Raises:
+        ConfigError: there is no such option, or see :func:`_check_own`.
+    """
+
     def refuse(reason: str) -> NoReturn:
         raise ConfigError(reason)
 
     parser = get_args_parser()
     parser.error = refuse
     given = parser.parse_intermixed_args(list(arguments))
-    for path in CONFIGS.rglob("*.yaml") if given.config_dir else ():
-        own = Path(given.config_dir) / path.relative_to(CONFIGS)
+    if given.config_dir:
+        _check_own(Path(given.config_dir))
+    return given
+
+
+def _check_own(folder: Path) -> None:
+    """ConfigError if a file of your own has the name of one here, which Hydra finds first."""
+    for path in CONFIGS.rglob("*.yaml"):
+        own = folder / path.relative_to(CONFIGS)
         if own.is_file() and own.read_text() != path.read_text():
             raise ConfigError(f"{own} would not be read, as {path} is: give it another name")
-    return given
 
 
 def searching(places: Sequence[str]) -> str:
