@@ -37,6 +37,9 @@ def orthogonalized(matrices: Tensor, iterations: int = 5) -> Tensor:
 
     Returns:
         The same shape and type. A matrix of zeros stays zero.
+
+    Raises:
+        ValueError: fewer iterations than one, or more than :data:`MOST`.
     """
     x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
     tall = x.shape[-2] > x.shape[-1]
@@ -76,6 +79,7 @@ def _factor(gram: Tensor, iterations: int) -> Tensor:
     times as many columns as rows: products of rows by rows are the cheaper ones, five iterations
     take a third of the time. They need float32: a Gram matrix squares the singular values.
     """
+    _check_iterations(iterations)
     a, b, c = COEFFICIENTS
     factor = None
     for left in reversed(range(iterations)):
@@ -85,6 +89,11 @@ def _factor(gram: Tensor, iterations: int) -> Tensor:
         if left:
             gram = step @ gram @ step
     return factor
+
+
+def _check_iterations(iterations: int) -> None:
+    if iterations not in range(1, MOST + 1):
+        raise ValueError(f"iterations is {iterations}, but must be a whole number up to {MOST}")
 
 
 class Muon(torch.optim.Optimizer):
@@ -141,8 +150,7 @@ class Muon(torch.optim.Optimizer):
                 raise ValueError(f"{name} is {value}, but must be above 0")
         if not (isinstance(parts, int) and parts > 0):
             raise ValueError(f"parts is {parts}, but must be a whole number above 0")
-        if iterations not in range(1, MOST + 1):
-            raise ValueError(f"iterations is {iterations}, but must be a whole number up to {MOST}")
+        _check_iterations(iterations)
         for name, value in {
             "momentum": momentum,
             "betas[0]": betas[0],

@@ -171,6 +171,15 @@ def test_decay_takes_its_share_of_the_hidden_kernels_alone():
 # ------------------------------------------------------------------ all shapes at once, for CUDA
 
 
+@pytest.mark.parametrize(
+    "orthogonalize", [orthogonalized, lambda *a: orthogonalized_together([a[0]], a[1])]
+)
+@pytest.mark.parametrize("iterations", [0, 6])
+def test_iterations_that_float32_does_not_bear_are_refused(orthogonalize, iterations):
+    with pytest.raises(ValueError, match="iterations"):
+        orthogonalize(torch.eye(2), iterations)
+
+
 @pytest.mark.parametrize("iterations", [3, 5])
 def test_matrices_of_many_shapes_are_orthogonalized_together(iterations):
     generator = torch.Generator().manual_seed(0)
