@@ -101,6 +101,7 @@ class Claim:
         metric: "psnr", "ssim" or "nrmse"; None if it is about none of them.
         figure: the paper's percentage for "up_to". (The mean changes for "change" are worked out
             from its tables.)
+        says: for claims without a number, what the asymmetric loss does, as "takes no longer".
         note: what a reader must know before believing a verdict.
     """
 
@@ -114,6 +115,7 @@ class Claim:
     metric: str | None = None
     figure: float | None = None
     region: str | None = None
+    says: str = ""
     note: str = ""
 
     @property

@@ -2,7 +2,7 @@
 
 Each network and base loss is answered by its strongest study: the one with the most training steps
 times seeds. Where that one has too few seeds for a verdict, the strongest that has enough stands
-below it.
+below it. The paper's reasons, for which it gives no number, are counted over all studies.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from asyrepro import paper
 from asyrepro.analysis import titles
 from asyrepro.analysis.comparisons import READING
 from asyrepro.analysis.summary import summarise
-from asyrepro.analysis.titles import loss_title, model_title
+from asyrepro.analysis.titles import loss_title, model_rank, model_title
 from asyrepro.data import STAND_IN
 from asyrepro.metrics import METRICS, PRINTED
-from asyrepro.paper.claims import BETTER, EXCLUDED, MINIMUM_SEEDS
+from asyrepro.paper.claims import BETTER, CLAIMS, EXCLUDED, MINIMUM_SEEDS, NEITHER, WORSE
 from asyrepro.report import answers, forest, wording
 from asyrepro.report.grid import Grid
 from asyrepro.report.page import failures, figure
@@ -31,7 +31,7 @@ from asyrepro.system.files import write_text
 from asyrepro.system.templates import render
 
 JUDGED = {  # of a study's report, and the columns that are read
-    "claims": ["verdict", "counted"],
+    "claims": ["claim", "table", "model", "measured", "direction", "verdict", "counted"],
     "verdicts": [*("table", "model", "dataset", "kind", "base", "loss", "metric", "seeds"),
                  *("change", "lower", "upper", "paper_change", "power", "noise"),
                  *("direction", "size", "verdict")],
@@ -80,6 +80,7 @@ def write(folder: Path, log, pdf: bool = False) -> Path | None:
         "answer": _sentences(evidence),
         "rows": [_row(row) for row in evidence.to_dict("records")],
         "overview": overview,
+        "reasons": reasons(entries),
         "studies": [_study(entry, evidence) for entry in entries],
         "tables": [_means(entries, *row) for row in _by_table(evidence)],
         "enough": MINIMUM_SEEDS,
@@ -137,6 +138,41 @@ def strongest(entries: list[Entry]) -> pd.DataFrame:
             made.append(group[group["seeds"] >= MINIMUM_SEEDS].head(1).assign(first=False))
     columns = ["table", "model", "base", "loss", "study", "seeds", "verdict", "first"]
     return pd.concat(made, ignore_index=True) if made else pd.DataFrame(columns=columns)
+
+
+def reasons(entries: list[Entry]) -> Grid:
+    """How often each of the paper's claims without a number was tested, and with what outcome.
+
+    A measurement that two studies share, as step times may be, counts once.
+    """
+    tests = [entry.claims.assign(study=entry.name) for entry in entries if not _is_trial(entry)]
+    found = pd.concat(tests) if tests else pd.DataFrame(columns=[*JUDGED["claims"], "study"])
+    found = found[found["direction"].isin((BETTER, WORSE, NEITHER))]
+    found = found.drop_duplicates(["claim", "table", "model", "measured"])
+    found["model"] = found["model"].fillna(found["table"].map(paper.MODELS))
+    says, rows = found["claim"].map({claim.id: claim.says for claim in CLAIMS}), []
+    for text in dict.fromkeys(claim.says for claim in CLAIMS if claim.says):
+        if count := len(of_claim := found[says == text]):
+            outcomes = (_outcome(of_claim, direction) for direction in (BETTER, WORSE))
+            rows.append([text, *outcomes, str(count)])
+    return Grid("", ["The asymmetric loss ...", "better", "worse", "tests"], rows, text_columns=3)
+
+
+def _outcome(tests: pd.DataFrame, direction: str) -> str:
+    """``SRCNN 11 of 12, EDSR 1 of 4 (seeds)``: where a claim's tests went that way."""
+    said = []
+    for model in sorted(set(tests["model"]), key=model_rank):
+        of_model = tests[tests["model"] == model]
+        studies = dict.fromkeys(of_model.loc[of_model["direction"] == direction, "study"])
+        if hits := int((of_model["direction"] == direction).sum()):
+            where = f" ({wording.listed(studies)})" if len(studies) <= 2 else ""
+            said.append(f"{model_title(model)} {hits} of {len(of_model)}{where}")
+    return ", ".join(said) or NOTHING
+
+
+def _is_trial(entry: Entry) -> bool:
+    """Whether a study says nothing about the paper's data."""
+    return results.of_stand_in(entry.frame) or entry.claims.empty
 
 
 def _sentences(evidence: pd.DataFrame) -> str:

@@ -7,17 +7,19 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from helpers import refuses
+from helpers import ROOT, refuses
 from PIL import Image
 
 from asyrepro import paper
 from asyrepro.data.catalogue import TABLE2
 from asyrepro.report import crops, front, study
 from asyrepro.report.page import failures
-from asyrepro.report.wording import MINUS
+from asyrepro.report.wording import MINUS, NOTHING
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
 
@@ -360,6 +362,49 @@ def test_a_study_that_does_not_record_its_steps_is_on_the_front_page(tmp_path):
     assert not any("left out" in line for line in said)
     text = (tmp_path / "index.html").read_text()
     assert "old/index.html" in text and "500 steps" in text
+
+
+CLAIMS = ["claim", "table", "model", "measured", "direction", "verdict", "counted"]
+
+
+def entry(name, *claims, dataset="bsd300"):
+    """A study by its claims: (id, table or None, model or None, measured, direction)."""
+    made = [(*claim, claim[-1], True) for claim in claims]
+    frame = pd.DataFrame({"dataset": [dataset], "testset": ["table2"]})
+    return front.Entry(Path(name), frame, pd.DataFrame(made, columns=CLAIMS), pd.DataFrame())
+
+
+def test_the_front_page_counts_the_outcomes_of_the_papers_reasons():
+    entries = [
+        entry(
+            "one",
+            ("table2-mae-psnr", 2, "srcnn", 0.1, "better"),  # has a number
+            ("contrast-mae", 2, "srcnn", 1.0, "better"),
+            ("contrast-mse", 2, "srcnn", 1.5, "worse"),
+            ("learning-mae", 4, None, 0.2, "neither shown"),
+            ("training-time-mae", None, "edsr", 1.1, "worse"),
+        ),
+        entry(
+            "two",
+            ("contrast-mae", 2, "srcnn", 2.0, "better"),
+            ("contrast-mse", 2, "srcnn", 2.5, "not judged"),
+            ("learning-mae", 4, None, 0.3, "better"),
+            ("training-time-mae", None, "edsr", 1.1, "worse"),  # measured once, kept twice
+        ),
+        entry("trial", ("contrast-mae", 2, "srcnn", 3.0, "better"), dataset="bundled"),
+    ]
+    found = {name: rest for name, *rest in front.reasons(entries).rows}
+    assert found["raises contrast"] == ["SRCNN 2 of 3 (one and two)", "SRCNN 1 of 3 (one)", "3"]
+    assert found["learns more efficiently"] == ["DnCNN 1 of 2 (two)", NOTHING, "2"]
+    assert found["takes no longer"] == [NOTHING, "EDSR 1 of 1 (one)", "1"]
+    assert len(found) == 3 and front.reasons([]).rows == []
+
+
+def test_the_documentation_has_the_outcomes_of_the_committed_studies():
+    grid = front.reasons(list(front._entries(ROOT / "results", print)))
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").replace(" - ", f" {NOTHING} ")
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    assert grid.rows and [row for row in [grid.head, *grid.rows] if row not in lines] == []
 
 
 def test_without_studies_there_is_no_front_page(tmp_path):
