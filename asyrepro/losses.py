@@ -230,7 +230,8 @@ class CharbonnierLoss(nn.Module):
 
     def forward(self, output: Tensor, label: Tensor) -> Tensor:
         _check_shapes(output, label)
-        return torch.hypot(output.float() - label.float(), label.new_full((), self.epsilon)).mean()
+        error = output.float() - label.float()
+        return torch.hypot(error, error.new_full((), self.epsilon)).mean()
 
 
 class GradientLoss(nn.Module):

@@ -86,7 +86,7 @@ def makes_a_folder(path, target="os.mkdir"):
 
 BIAS = "map.bias"
 NETWORK = "asyrepro.models."
-ALIASES = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n"
+ALIASES = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
 CHECKPOINTS = {  # how it is made, and what the sentence names beside the file
     "missing": (lambda p: None,),
     "a folder": (lambda p: p.mkdir(),),
@@ -113,6 +113,7 @@ CHECKPOINTS = {  # how it is made, and what the sentence names beside the file
     "a weight too few": (
         lambda p: weights(p, network={BIAS: trained()["network"][BIAS]}), "extract.bias",
     ),
+    "a weight too many": (lambda p: with_weight(p, "other", torch.ones(1)), "SRCNN", "other"),
     "other precision": (lambda p: with_weight(p, BIAS, broken(0).double()), "SRCNN", BIAS),
     "sparse": (lambda p: with_weight(p, BIAS, broken(0).to_sparse()), "SRCNN", BIAS),
     "a weight's name of two lines": (
@@ -152,7 +153,9 @@ CHECKPOINTS = {  # how it is made, and what the sentence names beside the file
     "a text as seed": (lambda p: with_config(p, seed="abc"), "seed"),
     "configuration that is no YAML": (lambda p: weights(p, config="a: [b"),),
     "configuration that is no text": (lambda p: weights(p, config=torch.ones(3)),),
-    "configuration that multiplies": (lambda p: weights(p, config=ALIASES),),
+    "configuration that multiplies": (
+        lambda p: weights(p, config=trained()["config"] + ALIASES), "repeats",
+    ),
 }  # fmt: skip
 
 

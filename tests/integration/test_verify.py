@@ -52,9 +52,6 @@ def change_weights(path, change):
     checkpoint.save(path, state)
 
 
-# --------------------------------------------------------------------- what is recorded
-
-
 # --------------------------------------------------------------------- what is checked
 
 

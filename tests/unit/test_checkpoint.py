@@ -28,6 +28,16 @@ def test_digest_sees_a_single_bit():
     assert checkpoint.digest(weights) != checkpoint.digest(other)
 
 
+def test_digest_sees_names_shapes_and_types_but_no_order():
+    one, two, ints = torch.ones(6), torch.zeros(6), torch.zeros(6, dtype=torch.int32)
+    different = [
+        {"a": one, "b": two}, {"a": two, "b": one}, {"a": one, "c": two},
+        {"a": one, "b": two.view(2, 3)}, {"a": one, "b": ints},
+    ]  # fmt: skip
+    assert len({checkpoint.digest(weights) for weights in different}) == len(different)
+    assert checkpoint.digest({"b": two, "a": one}) == checkpoint.digest(different[0])
+
+
 CONFIG = """
     model: {{name: mine, network: {{_target_: {}, in_channels: 1}}}}
     task: {{_target_: asyrepro.tasks.Denoising, sigma: 25}}

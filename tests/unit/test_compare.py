@@ -12,6 +12,7 @@ from helpers import REAL, assert_refused, call, door
 from PIL import Image
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from synthetic import wang_ssim
 
 from asyrepro.conventions import CONVENTIONS, measure
 from asyrepro.data import images
@@ -47,18 +48,6 @@ def matlab_luma(rgb) -> np.ndarray:
     """rgb2ycbcr's Y of uint8, in exact integers, rounded as uint8() does."""
     weighted = rgb.astype(int) @ np.array([65481, 128553, 24966])
     return (2 * (weighted + 16 * 255000) + 255000) // (2 * 255000)
-
-
-def wang_ssim(one, two) -> float:
-    """ssim_index of Wang et al. for 0 ... 255, window by window."""
-    line = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
-    window = np.outer(line, line) / line.sum() ** 2
-    x, y = (np.lib.stride_tricks.sliding_window_view(a.astype(float), (11, 11)) for a in (one, two))
-    mx, my = (x * window).sum((2, 3)), (y * window).sum((2, 3))
-    vx, vy = (x * x * window).sum((2, 3)) - mx**2, (y * y * window).sum((2, 3)) - my**2
-    cov = (x * y * window).sum((2, 3)) - mx * my
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    return ((2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))).mean()
 
 
 def cut(image, border):

@@ -1,6 +1,7 @@
 """Degradations and tasks against hand-worked values, Pillow and published figures."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import torch
 from helpers import refuses
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from torch.nn import functional as F
 
 from asyrepro import degradation
 from asyrepro.analysis.summary import published_psnr
@@ -16,7 +18,7 @@ from asyrepro.data import catalogue
 from asyrepro.metrics import literature
 from asyrepro.runs import config
 from asyrepro.runs.evaluation import evaluate_baseline
-from asyrepro.tasks import Deblurring, Denoising, SuperResolution, to_float
+from asyrepro.tasks import Deblurring, Denoising, Jpeg, SuperResolution, to_float
 
 
 def smooth_image(height=48, width=60, channels=1):
@@ -28,13 +30,16 @@ def smooth_image(height=48, width=60, channels=1):
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_downsample_agrees_with_pillow(scale):
     # Pillow's bicubic has a = -0.5, antialiasing, and nothing beyond the image.
-    image = smooth_image()
-    ours = degradation.downsample(image, scale, "renormalise")
-    theirs = Image.fromarray(image[0].numpy()).resize(
-        (image.shape[2] // scale, image.shape[1] // scale), Image.Resampling.BICUBIC
-    )
-    assert ours.dtype == torch.uint8
-    assert np.abs(ours[0].numpy().astype(int) - np.asarray(theirs).astype(int)).max() <= 1
+    edge = torch.zeros(1, 48, 60, dtype=torch.uint8)
+    edge[..., 25:] = 255  # which overshoots
+    for image in (smooth_image(), edge):
+        ours = degradation.downsample(image, scale, "renormalise")
+        theirs = Image.fromarray(image[0].numpy()).resize(
+            (image.shape[2] // scale, image.shape[1] // scale), Image.Resampling.BICUBIC
+        )
+        assert ours.dtype == torch.uint8
+        difference = ours[0].numpy().astype(int) - np.asarray(theirs).astype(int)
+        assert np.abs(difference).max() <= 1 and abs(difference.mean()) < 0.1
 
 
 def imresize(image, size):
@@ -73,6 +78,20 @@ def test_bicubic_is_matlabs_everywhere(scale, size):
     np.testing.assert_allclose(again[0, 0].numpy(), imresize(expected, size), atol=1e-5)
 
 
+@pytest.mark.parametrize("scale", [2, 3])
+def test_super_resolution_degrades_as_matlab_or_as_runs_before_the_border_was_an_option(scale):
+    levels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (24, 30)))
+    image, size = levels[None].to(torch.uint8), (24 // scale, 30 // scale)
+    matlab, _ = SuperResolution(scale, border="mirror").test_pair(image, "x")
+    small = imresize(levels.double().numpy(), size).round().clip(0, 255)
+    np.testing.assert_allclose(matlab[0, 0], imresize(small / 255, (24, 30)), atol=2 / 255)
+    older, _ = SuperResolution(scale).test_pair(image, "x")
+    resize = partial(F.interpolate, mode="bicubic", antialias=True)
+    small = resize(levels[None, None].float(), size).round().clamp(0, 255)
+    torch.testing.assert_close(older, resize(small / 255, (24, 30)), rtol=0, atol=1e-6)
+    assert (older - matlab).abs().max() > 8 / 255  # at the border
+
+
 def test_training_pairs_of_super_resolution_are_those_of_the_whole_image():
     task = SuperResolution(3, border="mirror")
     whole, _ = task.test_pair(smooth_image(60, 63), "x")
@@ -100,6 +119,9 @@ def test_noise_depends_on_name_and_sigma_only():
     assert not torch.equal(first, degradation.test_noise("03", 15, (1, 200, 300)) * 25 / 15)
     assert first.std().item() == pytest.approx(25 / 255, rel=0.01)
     assert first.mean().item() == pytest.approx(0, abs=3 * 25 / 255 / math.sqrt(60000))
+    # as it was when the committed studies were made
+    expected = [-0.0121256514, -0.1062883958, -0.0698988959]
+    assert first.flatten()[:3].tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_noise_is_neither_clipped_nor_rounded():
@@ -107,6 +129,9 @@ def test_noise_is_neither_clipped_nor_rounded():
     noisy, label = Denoising(25).test_pair(white, "white")
     assert (noisy > 1).float().mean() == pytest.approx(0.5, abs=0.05)
     assert torch.equal(label, torch.ones(1, 1, 64, 64))
+    one, other = (torch.Generator().manual_seed(0) for _ in range(2))
+    drawn = torch.randn(1, 1, 4, 4, generator=one)
+    assert torch.equal(degradation.add_noise(torch.zeros(1, 1, 4, 4), 255, other), drawn)
 
 
 def test_noise_map_is_the_second_channel():
@@ -220,6 +245,13 @@ def test_motion_of_a_point_is_a_line():
     assert torch.equal(column, row.T)
     slanted = Deblurring("motion", 9, 45).stored(image)[0]
     assert slanted[12, 18] > 10 and slanted[18, 18] == 0  # anticlockwise: up and to the right
+
+
+@pytest.mark.parametrize("mode", ["grey", "rgb"])
+def test_jpeg_of_a_lower_quality_loses_more(mode):
+    image = smooth_image(channels=3 if mode == "rgb" else 1).float()
+    lost = [(Jpeg(q, mode).stored(image.byte()) - image).abs().mean() for q in (95, 50, 5)]
+    assert 0 < lost[0] < lost[1] < lost[2]
 
 
 @pytest.mark.parametrize("name", ["gaussian_blur", "motion_blur", "jpeg", "blind_denoising"])

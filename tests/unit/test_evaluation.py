@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from helpers import refuses
 from torch import nn
 
-from asyrepro.runs import results
+from asyrepro.runs import evaluation, results
 from asyrepro.runs.evaluation import evaluate, evaluate_baseline, mean_psnr
 from asyrepro.system.errors import ConfigError, DataError
 from asyrepro.tasks import Denoising, SuperResolution
@@ -52,7 +53,28 @@ def test_the_identity_scores_as_the_baseline():
         assert evaluate(nn.Identity(), Two(), task) == evaluate_baseline(Two(), task)
 
 
-@pytest.mark.parametrize("network", [nn.AvgPool2d(2), nn.Conv2d(3, 3, 1)])
+def test_the_baseline_of_a_network_that_enlarges_has_the_labels_size():
+    task, sizes = SuperResolution(3, "luma", enlarged=False), []
+
+    def keep(name, *images):
+        sizes.extend(image.shape for image in images)
+
+    evaluate(nn.Upsample(scale_factor=3), Two(), task, keep=keep)
+    assert set(sizes) == {(1, 36, 42)}
+
+
+def test_kairs_noise_reaches_networks_and_baseline():
+    task = Denoising(25, noise="kair")
+    noise = np.random.RandomState(0).normal(0, 25 / 255, (36, 42))
+    expected = [np.sqrt(np.mean(noise**2))] * 2
+    for rows in (
+        evaluate(nn.Identity(), Two("set12"), task),
+        evaluate_baseline(Two("set12"), task),
+    ):
+        assert [row["rmse"] for row in rows] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("network", [nn.AvgPool2d(2), nn.Conv2d(3, 3, 1), nn.Conv2d(1, 3, 1)])
 def test_a_network_that_does_not_fit_the_images(network):
     with refuses(ConfigError, "'a'", "(1, 1, 36, 42)"):
         evaluate(network, Two(), Denoising(25))
@@ -89,6 +111,12 @@ def test_rows_of_denoising_name_their_test_noise(tmp_path):
 def test_literature_metrics_but_on_the_tables_images():
     task = SuperResolution(3, "luma")
     assert {"psnr_y", "ssim_y"} <= set(evaluate(nn.Identity(), Two(), task)[0])
+    label = torch.full((1, 36, 42), 0.5)
+    for line, inside in ((2, False), (3, True)):  # as many lines as the scale are cut
+        restored = label.clone()
+        restored[:, line] = 0.6
+        found = evaluation.row("a", restored, label, task, "set5")
+        assert (found["psnr_y"] < 99) == inside
     assert {"psnr_y", "ssim_y"} <= set(evaluate(nn.Identity(), Two("Urban100"), task)[0])
     assert "psnr_y" not in evaluate(nn.Identity(), Two("table2"), task)[0]
 

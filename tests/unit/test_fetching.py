@@ -86,6 +86,19 @@ def test_files_are_fetched_one_by_one_and_only_what_is_missing(mini, server, tmp
     assert sorted(path for path, _ in server.log) == ["/Set5/a.bmp", "/Set5/c.bmp"]
 
 
+def test_nothing_is_fetched_where_that_is_not_wanted(mini, server):
+    with pytest.raises(NotAvailable):
+        test_set("set5", mode="rgb", download=False)
+    assert server.log == []
+
+
+def test_declared_sources_can_hold_their_folders():
+    for folder in sources.FOLDERS.values():
+        for source in folder.sources:
+            assert source.archive == source.url.endswith((".zip", ".tgz"))
+            assert source.max_bytes > 1e6 * folder.megabytes / (1 if source.archive else 1000)
+
+
 def test_second_mirror(mini, server):
     server.answers["/two.tgz"] = server.answers.pop("/one.tgz")
     assert len(training_set("bsd300", mode="rgb")) == 2
@@ -187,9 +200,11 @@ def test_cache_is_built_once(tmp_path, monkeypatch):
     files = pictures(tmp_path / "in")
     first = cache.cached_images(files, "rgb", tmp_path / "cache", "x")
     monkeypatch.setattr(cache.images, "read", None)  # a second decoding would fail
+    before = [image.clone() for image in first[0]]
+    first[0][0].zero_()  # in memory alone
     second = cache.cached_images(files, "rgb", tmp_path / "cache", "x")
     assert first[1] == second[1]
-    assert all(torch.equal(a, b) for a, b in zip(first[0], second[0], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, second[0], strict=True))
 
 
 def test_cache_of_other_files_or_damaged_is_built_again(tmp_path):
@@ -209,6 +224,8 @@ def test_cache_of_other_files_or_damaged_is_built_again(tmp_path):
         assert len(mapped) == len(files)
         for tensor, file in zip(mapped, files, strict=True):
             assert torch.equal(tensor, catalogue.images.read_image(file))
+    grey, _ = cache.cached_images(files, "grey", folder, "x")
+    assert torch.equal(grey[0], catalogue.images.read_image(files[0], "grey"))
 
 
 @pytest.mark.parametrize("task", [Denoising(25, "rgb"), SuperResolution(2, "rgb")])

@@ -106,6 +106,17 @@ def test_at_least_against_enumeration():
         assert identify.at_least(count, probabilities) == pytest.approx(total)
 
 
+def test_density_against_known_ones():
+    even = (np.arange(2000) + 0.5) / 2000
+    found = identify.density(even, np.array([0.2, 0.5, 0.8]))
+    assert found == pytest.approx([1, 1, 1], rel=0.05)
+    normal = np.random.default_rng(0).normal(0.5, 0.1, 20_000)
+    found = identify.density(normal, np.array([0.5]))[0]
+    assert 0.95 < found * 0.1 * (2 * np.pi) ** 0.5 < 1.9  # the nearest neighbours vary
+    # of one image, far away: five imaginary ones of six are spread evenly
+    assert identify.density(np.array([0.2]), np.array([0.9])) == pytest.approx(5 / 6)
+
+
 def random_scan(rng, images, settings):
     values = np.full((images, len(VARIANTS), len(CROPS)), np.nan)
     base = np.clip(rng.normal(0.48, 0.12, images), 0.02, 0.98)

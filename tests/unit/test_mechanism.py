@@ -53,11 +53,16 @@ def test_changes_by_hand():
     main, grey = frame["loss"] == "asy_mae", frame["kind"] == "grey"
     frame.loc[main & grey & (frame["bin"] == 0), "sum_squared"] *= 0.5
     frame.loc[grey & (frame["bin"] == 1), ["pixels", "sum_squared"]] *= 3
-    frame.loc[grey & (frame["bin"] == 2), ["pixels", "sum_squared"]] *= 0
+    frame.loc[grey & (frame["bin"] == 2), ["pixels", "sum_squared", "sum_absolute"]] *= 0
+    frame.loc[main & grey & (frame["bin"] == 7), ["sum_squared", "sum_absolute"]] *= 1.3
+    frame.loc[main & ~grey & (frame["bin"] == 2), "sum_squared"] *= 0.7
     # bins of one and three parts, the first with half its error: (0.5 + 3) / 4 - 1
     assert region(frame, "dark")["measured"] == pytest.approx(-12.5)
-    assert region(frame, "bright")["measured"] == pytest.approx(0)
-    assert region(frame, "dark minus bright")["measured"] == pytest.approx(-12.5)
+    # of three alike: (1.3 + 1 + 1) / 3 - 1, and (1 + 1 + 0.7) / 3 - 1
+    assert region(frame, "bright")["measured"] == pytest.approx(10)
+    assert region(frame, "flat")["measured"] == pytest.approx(-10)
+    assert region(frame, "dark minus bright")["measured"] == pytest.approx(-22.5)
+    assert region(frame, "dark over bright")["measured"] == pytest.approx(100 * (1 / 1.1 - 1))
     split = m.bin_changes(frame).query("kind == 'grey'").set_index("bin")["change"]
     assert split[0] == pytest.approx(-50) and split[1] == pytest.approx(0)
 
@@ -77,8 +82,9 @@ def test_bin_changes_show_the_true_profile():
 
 def test_images_with_too_few_pixels_in_a_bin_play_no_part():
     frame = profiles(seeds=2, images=4)
-    few = (frame["kind"] == "grey") & (frame["bin"] == 9) & (frame["image"] == "2")
-    frame.loc[few, "pixels"] = 99
+    last = (frame["kind"] == "grey") & (frame["bin"] == 9)
+    frame.loc[last & (frame["image"] == "2"), "pixels"] = 99
+    frame.loc[last & (frame["image"] == "3"), "pixels"] = 100
     found = m.bin_changes(frame)
     grey = found[found["kind"] == "grey"].set_index("bin")["images"]
     assert grey[9] == 3 and (grey[:9] == 4).all()
@@ -105,7 +111,17 @@ def direction(frame, claim):
     ],
 )
 def test_claims_about_regions_are_judged_against_zero(claim, changes, expected):
-    assert direction(profiles(**changes), claim) == expected
+    frame = profiles(**changes)
+    assert direction(frame, claim) == expected
+    with pytest.raises(KeyError):
+        direction(frame, claim.replace("mae", "mse"))
+
+
+@pytest.mark.parametrize(("sign", "expected"), [(1, "better"), (-1, "worse")])
+def test_directions_of_the_other_regions(sign, expected):
+    frame = profiles(dark=-4 * sign, bright=3 * sign, energy=40 * sign)
+    for name in ("dark minus bright", "edge energy"):
+        assert region(frame, name)["direction"] == expected
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,7 @@ def _only_upsampling(scale: int) -> EDSR:
 @pytest.mark.parametrize("colours", [1, 3])
 def test_untrained_edsr_repeats_pixels(scale, colours):
     network = build(lambda: EDSR(scale, blocks=2, channels=8, image_channels=colours)).double()
+    assert "mean" not in network.state_dict()  # nor in stored weights
     image = np.random.default_rng(0).random((colours, 4, 5))
     expected = image.repeat(scale, axis=1).repeat(scale, axis=2)
     output = network(torch.from_numpy(image)[None])[0].detach().numpy()
@@ -166,8 +167,8 @@ def test_edsr_body_and_residual_scaling():
         nn.init.zeros_(p)
     with torch.no_grad():
         network.head.weight[0, 0, 1, 1] = 2
-        for block in network.blocks:
-            block.conv1.weight[0, 0, 1, 1] = 3
+        for block, weight in zip(network.blocks, (3, -3), strict=True):
+            block.conv1.weight[0, 0, 1, 1] = weight
             block.conv2.weight[0, 0, 1, 1] = 5
         network.body_end.weight[0, 0, 1, 1] = 7
         network.upsample[0].weight[:, 0, 1, 1] = 1
@@ -175,7 +176,7 @@ def test_edsr_body_and_residual_scaling():
     mean = network.mean.item()
     assert mean == pytest.approx((0.4488 + 0.4371 + 0.4040) / 3, abs=1e-6)
     head = 2 * (1 - mean)
-    block = head * (1 + 0.1 * 5 * 3) ** 2  # each block: x + 0.1 * 5 * relu(3 x), x > 0
+    block = head * (1 + 0.1 * 5 * 3)  # x + 0.1 * 5 * relu(3 x), x > 0; relu(-3 x) is 0
     expected = head + 7 * block + mean
     output = network(torch.ones(1, 1, 1, 1).double())
     assert output.flatten().tolist() == pytest.approx([expected] * 4)
@@ -291,7 +292,8 @@ def test_grunet_mirrors_the_image_at_its_end_and_crops(bands, height, width):
 
 def test_untrained_denoisers_return_their_input():
     x = torch.rand(2, 1, 13, 18)
-    assert torch.equal(DnCNN(5, channels=8)(x), x)
+    for options in ({}, {"batch_norm": False, "bias": True}):
+        assert torch.equal(DnCNN(5, channels=8, **options)(x), x)
     for bands in (1, 3):
         volume = torch.rand(2, 2, bands, 13, 18)
         assert torch.equal(GRUNet(2)(volume), volume[:, 0])
@@ -331,7 +333,9 @@ def test_every_parameter_leaves_its_start(make, shape):
         assert (per_output > 0).float().mean() > 0.5, name
 
 
-def test_srcnn_paper_initialisation():
+def test_srcnn_initialisations():
+    last = build(lambda: SRCNN(init="kaiming")).reconstruct.weight
+    assert last.std().item() == pytest.approx(0.1 * (2 / (25 * 32)) ** 0.5, rel=0.1)
     network = build(lambda: SRCNN(init="paper"))
     weights = torch.cat([p.flatten() for n, p in network.named_parameters() if "weight" in n])
     assert weights.std().item() == pytest.approx(0.001, rel=0.05)
@@ -368,6 +372,3 @@ def test_grunet_is_exported_with_dynamic_sizes(bands):
         x = torch.rand(1, 2, bands, height, width)
         with torch.no_grad():
             torch.testing.assert_close(exported(x), network(x))
-
-
-# --- configuration

@@ -200,7 +200,7 @@ def test_a_chart_is_the_same_svg_each_time_and_keeps_its_numbers(tmp_path):
     first = (tmp_path / "a.svg").read_bytes()
     assert style.save(chart(), stem)[0].read_bytes() == first
     text = first.decode()
-    values = printed(4, "mae", "nrmse" if False else "rmse")
+    values = printed(4, "mae", "rmse")
     assert f"MAE {values.mean():.5f}" in text  # numbers in texts are whole
     assert "prefers-color-scheme:dark" in text
     coordinates = re.findall(r' d="([^"]*)"', text)

@@ -134,8 +134,10 @@ GOOD = "4,dncnn,bsd400,mae,0,03,30.1,0.8,0.03,0.05,table4,,,,abc,500,cpu,x"
         (f"{HEAD}\n{GOOD.replace('30.1', '')}\n", ["line 2", "psnr"]),
         (f"{HEAD}\n{GOOD.replace('30.1', 'nan')}\n", ["psnr", "'nan'"]),
         (f"{HEAD}\n{GOOD.replace(',0,03', ',0.5,03')}\n", ["seed", "'0.5'"]),
+        (f"{HEAD}\n{GOOD.replace('0.8', '')}\n", ["ssim"]),
         (f"{HEAD}\n{GOOD.replace(',0,03', ',,03')}\n", ["seed"]),
-        (f"{HEAD}\n{GOOD}\n{GOOD}\n", ["line 3"]),
+        (f"{HEAD}\n{GOOD.replace('mae,0,03', 'mine,,03')}\n", ["seed"]),  # has a configuration
+        (f"{HEAD}\n{GOOD}\n{GOOD.replace('30.1', '30.2')}\n", ["line 3"]),
         (b"\xff\xfe\x00\x81" * 9, []),
     ],
 )

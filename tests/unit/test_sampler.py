@@ -61,6 +61,8 @@ def test_all_orientations_and_all_corners_are_drawn():
         for turned in turns(image[:, top : top + 3, left : left + 3])
     }
     assert seen == possible  # 4 corners x 8 orientations, none missing, none invented
+    [whole] = next(PatchSampler([image], Denoising(0), patch=4, batch=1, seed=0))[1]
+    assert any(torch.equal((whole * 255).round(), turned) for turned in turns(image))
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

@@ -2,37 +2,47 @@
 
 import numpy as np
 import pytest
-from synthetic import EFFECT, table_of_changes
+from synthetic import EFFECT, SPREAD, table_of_changes
 
 from asyrepro.analysis import statistics
 
 
-def test_standard_error_of_a_table_worked_by_hand():
-    # Mean squares: seeds 2 (1.5^2 + 1.5^2) = 9, images 2 (1 + 1) = 4, residual 4 (0.5^2) = 1;
-    # (9 + 4 - 1) / 4 = 3; Satterthwaite 12^2 / (9^2 + 4^2 + 1^2)
-    error, degrees = statistics.crossed_error(np.array([[1.0, 2.0], [3.0, 6.0]]))
-    assert error == pytest.approx(3**0.5)
-    assert degrees == pytest.approx(144 / 98)
+@pytest.mark.parametrize(
+    ("changes", "total", "degrees"),
+    [
+        # Mean squares: seeds 2 (1.5^2 + 1.5^2) = 9, images 2 (1 + 1) = 4, residual 4 (0.5^2) = 1;
+        # 9 + 4 - 1; Satterthwaite 12^2 / (9^2 + 4^2 + 1^2)
+        ([[1.0, 2.0], [3.0, 6.0]], 12, 144 / 98),
+        # seeds 0, images 3 (2^2 + 2^2) = 24, residual 4 (1^2) / 2 = 2: not 22, less than images
+        # alone give, but 24; Satterthwaite 24^2 / (24^2 + 2^2 / 2)
+        ([[0.0, 6.0], [1.0, 5.0], [2.0, 4.0]], 24, 576 / 578),
+    ],
+)
+def test_standard_error_of_a_table_worked_by_hand(changes, total, degrees):
+    changes = np.array(changes)
+    error, freedom = statistics.crossed_error(changes)
+    assert error == pytest.approx((total / changes.size) ** 0.5)
+    assert freedom == pytest.approx(degrees)
+    assert np.array(statistics.crossed_error(changes.T)) == pytest.approx(
+        np.array([error, freedom])
+    )
 
 
-@pytest.mark.parametrize(("seeds", "effect"), [(3, 0.0), (6, 0.0), (10, 0.0), (10, EFFECT)])
-def test_interval_covers_the_true_effect_as_often_as_it_says(seeds, effect):
+@pytest.mark.parametrize(
+    ("seeds", "effect", "spread"),
+    [
+        *((3, 0.0, SPREAD), (6, 0.0, SPREAD), (10, 0.0, SPREAD), (10, EFFECT, SPREAD)),
+        *((6, 0.0, (0.03, 0.005, 0.01)), (6, 0.0, (0.003, 0.03, 0.01))),  # seeds, images dominate
+    ],
+)
+def test_interval_covers_the_true_effect_as_often_as_it_says(seeds, effect, spread):
     rng = np.random.default_rng(seeds)
     hits = 0
     for _ in range(400):
-        changes = table_of_changes(rng, seeds, effect=effect)
+        changes = table_of_changes(rng, seeds, effect=effect, spread=spread)
         found = statistics.crossed_interval(changes)
         hits += found.lower <= effect <= found.upper
-    assert 0.92 <= hits / 400 <= 0.98  # 95 % with a standard error of 1.1 %
-
-
-@pytest.mark.parametrize("spread", [(0.03, 0.005, 0.01), (0.003, 0.03, 0.01)])
-def test_interval_covers_when_seeds_or_images_dominate(spread):
-    rng = np.random.default_rng(7)
-    found = []
-    for _ in range(300):
-        found.append(statistics.crossed_interval(table_of_changes(rng, 6, spread=spread)))
-    assert 0.91 <= np.mean([one.lower <= 0 <= one.upper for one in found]) <= 0.985
+    assert 0.915 <= hits / 400 <= 0.985  # 95 % with a standard error of 1.1 %
 
 
 def test_interval_for_these_images_is_a_t_interval_over_seeds():
@@ -41,6 +51,7 @@ def test_interval_for_these_images_is_a_t_interval_over_seeds():
     half = 4.302653 * np.std([1, 2, 4.5], ddof=1) / 3**0.5  # t(0.975, 2) from a printed table
     assert found.fixed_lower == pytest.approx(2.5 - half, abs=1e-5)
     assert found.fixed_upper == pytest.approx(2.5 + half, abs=1e-5)
+    assert found.flipped() == pytest.approx(statistics.crossed_interval(-changes))
 
 
 def test_p_and_interval_agree_about_zero():
@@ -104,3 +115,11 @@ def test_power_of_six_seeds_by_student_and_sign():
     assert statistics.power(changes, 2 * deviation) == pytest.approx(0.87, abs=0.05)
     assert statistics.power(changes, 20 * deviation) == 1
     assert statistics.power(changes, 0.01 * deviation) < 0.06
+
+
+def test_power_where_images_differ_and_seeds_agree():
+    """Half of the studies have an interval above zero if the change is as large as its half."""
+    images = np.array([-1.6, -1.1, -0.6, -0.3, -0.1, 0.1, 0.4, 0.6, 1.0, 1.6])
+    changes = images + np.random.default_rng(0).normal(0, 1e-3, (6, 10))
+    half = 2.262 * images.std(ddof=1) / 10**0.5  # t(0.975, 9) from a printed table
+    assert statistics.power(changes, half) == pytest.approx(0.5, abs=0.06)

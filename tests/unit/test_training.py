@@ -4,6 +4,7 @@ import math
 import random
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from operator import methodcaller
 from unittest import mock
 
 import numpy as np
@@ -29,7 +30,7 @@ def test_one_step_of_gradient_descent_by_hand(tmp_path):
     run.optimizer = torch.optim.SGD(run.network.parameters(), lr=0.1)
     run.scheduler = torch.optim.lr_scheduler.ConstantLR(run.optimizer, 1)
     x, y = next(Lines())
-    run.run()
+    assert not run.run().training
     assert run.network.weight.item() == pytest.approx(0.2 * (x * y).mean().item(), rel=1e-5)
     assert run.network.bias.item() == pytest.approx(0.2 * y.mean().item(), rel=1e-5)
     assert run.history[0]["loss"] == pytest.approx(y.square().mean().item(), rel=1e-5)
@@ -47,11 +48,11 @@ def test_clipping_bounds_the_step(tmp_path):
 
 def test_running_average_of_the_weights(tmp_path):
     # The average starts at the first step's weights, then a <- decay a + (1 - decay) w.
-    run = trainer(tmp_path, steps=3, ema=0.5)
+    run = trainer(tmp_path, steps=3, ema=0.8)
     seen = []
     run.optimizer.register_step_post_hook(lambda *_: seen.append(run.network.weight.item()))
     averaged = run.run()
-    expected = 0.25 * seen[0] + 0.25 * seen[1] + 0.5 * seen[2]
+    expected = 0.8 * (0.8 * seen[0] + 0.2 * seen[1]) + 0.2 * seen[2]
     assert averaged.weight.item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -68,12 +69,20 @@ def test_a_continued_run_is_the_undisturbed_one_bit_for_bit(tmp_path, settings):
     network = second.run()
     assert checkpoint.digest(network.state_dict()) == checkpoint.digest(whole.trained.state_dict())
     assert [r["loss"] for r in second.history] == [r["loss"] for r in whole.history]
+    seconds = [row["seconds"] for row in second.history]
+    assert seconds == sorted(seconds)
 
 
-def test_a_continued_run_goes_on_with_pythons_and_numpys_random_numbers(tmp_path):
+def test_a_continued_run_goes_on_with_the_losss_state_and_all_random_numbers(tmp_path):
     class Drawing(nn.MSELoss):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+
         def forward(self, output, label):
-            return super().forward(output, label) * (1 + random.random() + np.random.rand())
+            self.calls += 1
+            drawn = random.random() + np.random.rand()
+            return super().forward(output, label) * (self.calls + drawn)
 
     def run(name, steps):
         made = trainer(tmp_path / name, steps=steps, total=20, criterion=Drawing())
@@ -99,26 +108,57 @@ def test_modules_of_other_programs_are_not_captured_unasked():
     assert not graphs.are_known(with_piq)
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+@pytest.mark.parametrize("finite", [False, True], ids=["loss", "gradient"])
+def test_what_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path, finite):
     class Breaks(nn.MSELoss):
         calls = 0
 
         def forward(self, output, label):
             self.calls += 1
-            return super().forward(output, label) * (math.nan if self.calls > 12 else 1)
+            loss = super().forward(output, label)
+            if self.calls <= 12:
+                return loss
+            # the root of 0 is 0, and its slope infinite
+            return (loss - loss.detach()).sqrt() if finite else loss * math.nan
 
     with refuses(Diverged, "step 13"):
         trainer(tmp_path, criterion=Breaks()).run()
     assert checkpoint.load(tmp_path / CHECKPOINT)["step"] == 12
 
 
-def test_history_has_a_line_each_interval_and_validation_where_asked(tmp_path):
-    run = trainer(tmp_path, steps=12, validate=lambda network: 30.125, validate_every=4)
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_history_by_hand(tmp_path, ema):
+    class Numbered(nn.Module):
+        """A loss of 1 in the first step, 2 in the second, and so on."""
+
+        calls = 0
+
+        def forward(self, output, label):
+            assert run.network.training
+            self.calls += 1
+            return 0 * output.mean() + self.calls
+
+    def validate(network):
+        assert network is run.trained and not network.training
+        return 30.125
+
+    settings = {"validate": validate, "validate_every": 4, "ema": ema}
+    run = trainer(tmp_path, steps=12, criterion=Numbered(), **settings)
+    run.scheduler = torch.optim.lr_scheduler.ExponentialLR(run.optimizer, 0.5)
+    first = run.optimizer.param_groups[0]["lr"]
     run.run()
-    lines = (tmp_path / HISTORY).read_text().splitlines()
-    assert lines[0] == "step,loss,lr,val_psnr,patches_per_second,seconds"
-    assert [line.split(",")[0] for line in lines[1:]] == ["4", "5", "8", "10", "12"]
-    assert [line.split(",")[3] for line in lines[1:]] == ["30.125", "", "30.125", "", "30.125"]
+    head, *lines = (tmp_path / HISTORY).read_text().splitlines()
+    assert head == "step,loss,lr,val_psnr,patches_per_second,seconds"
+    steps, losses, rates, scores, *_ = zip(*(line.split(",") for line in lines), strict=True)
+    assert steps == ("4", "5", "8", "10", "12")
+    assert losses == ("2.5", "5", "7", "9.5", "11.5")  # means since the line before
+    assert [*map(float, rates)] == pytest.approx(
+        [first * 0.5 ** (int(step) - 1) for step in steps], rel=1e-3
+    )
+    assert scores == ("30.125", "", "30.125", "", "30.125")
+    for row, before in zip(run.history[1:], run.history, strict=False):
+        rate = 4 * (row["step"] - before["step"]) / (row["seconds"] - before["seconds"])
+        assert row["patches_per_second"] == pytest.approx(rate)  # four a step
 
 
 def test_another_runs_checkpoint_is_refused(tmp_path):
@@ -127,22 +167,24 @@ def test_another_runs_checkpoint_is_refused(tmp_path):
         trainer(tmp_path, signature="other").run()
 
 
-@pytest.mark.parametrize("key", ["criterion", "random", "step", "seconds", "history"])
-def test_a_checkpoint_that_lacks_something_is_refused(tmp_path, key):
+def other_parameters(state):
+    state["optimizer"]["param_groups"][0]["params"].append(99)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        *((methodcaller("pop", key), key) for key in ("criterion", "random", "step", "history")),
+        (lambda state: state.update(device="cuda"), "cuda"),
+        (other_parameters, CHECKPOINT),  # as of an earlier version
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, change, name):
     trainer(tmp_path).run()
     state = checkpoint.load(tmp_path / CHECKPOINT)
-    checkpoint.save(
-        tmp_path / CHECKPOINT, {k: v for k, v in state.items() if k not in ("format", key)}
-    )
-    with refuses(CheckpointError, key):
-        trainer(tmp_path).run()
-
-
-def test_a_checkpoint_of_another_kind_of_device_is_refused(tmp_path):
-    trainer(tmp_path).run()
-    state = checkpoint.load(tmp_path / CHECKPOINT) | {"device": "cuda"}
-    checkpoint.save(tmp_path / CHECKPOINT, {k: v for k, v in state.items() if k != "format"})
-    with refuses(CheckpointError, "cuda"):
+    change(state)
+    checkpoint.save(tmp_path / CHECKPOINT, state)
+    with refuses(CheckpointError, tmp_path / CHECKPOINT, name):
         trainer(tmp_path).run()
 
 
@@ -235,7 +277,8 @@ def test_every_run_of_a_process_is_compiled(tmp_path, monkeypatch):
 
 def test_layers_with_a_learning_rate_of_their_own():
     network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 1, 1))
-    groups = parameter_groups(network, 1e-4, {"1.": 0.1})
-    assert [(len(g["params"]), g["lr"]) for g in groups] == [(2, 1e-4), (2, pytest.approx(1e-5))]
+    groups = parameter_groups(network, 1e-4, {"1.": 0.1, "1.bias": 0.2})  # the longest name counts
+    assert [len(group["params"]) for group in groups] == [2, 1, 1]
+    assert [group["lr"] for group in groups] == pytest.approx([1e-4, 1e-5, 2e-5])
     with refuses(ValueError, "'tail'"):
         parameter_groups(network, 1e-4, {"tail": 0.1})

@@ -30,14 +30,15 @@ def test_function_is_unchanged_before_and_after_folding():
     assert torch.allclose(network.extract.weight, weight, atol=1e-5)
 
 
-def test_inputs_are_white_in_the_learnt_coordinates():
+@pytest.mark.parametrize("floor", [0, 0.5])
+def test_inputs_are_white_in_the_learnt_coordinates_but_for_the_floor(floor):
     layer, inputs = nn.Conv2d(1, 4, 3), correlated(2000, 3)
-    whitening.whiten(layer, inputs, floor=0)
+    whitening.whiten(layer, inputs, floor)
     matrix = layer.parametrizations.weight[0].matrix.double()
-    windows = inputs.flatten(1).double() @ matrix  # what V multiplies
-    covariance = torch.cov(windows.T)
-    expected = torch.cov(inputs.flatten(1).double().T).trace() / 9
-    assert torch.allclose(covariance, expected * torch.eye(9, dtype=torch.float64), atol=1e-4)
+    windows = inputs.flatten(1).double()
+    before, after = (torch.linalg.eigvalsh(torch.cov(x.T)) for x in (windows, windows @ matrix))
+    expected = before / (before / before.mean() + floor)  # all equal without a floor
+    assert torch.allclose(after, expected, atol=1e-4)
 
 
 def test_one_step_descends_along_the_whitened_gradient():
