@@ -325,4 +325,4 @@ def to_yaml(cfg: DictConfig) -> str:
 def read_yaml(path: Path) -> object:
     """The content of a YAML file that this program wrote, quickly (OmegaConf takes 50 times it)."""
     with open(path, encoding="utf-8") as file:
-        return yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506

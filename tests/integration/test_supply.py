@@ -1,6 +1,5 @@
-"""What comes from outside: packages, data sets, weights. Nothing of it may run code unasked."""
+"""What comes from outside: packages and data sets. Weights: test_bad_checkpoints.py."""
 
-import ast
 import re
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -13,69 +12,15 @@ from packaging.utils import canonicalize_name
 from asyrepro.data import sources
 
 ROOT = Path(__file__).parents[2]
-SOURCES = sorted([*(ROOT / "asyrepro").rglob("*.py"), *(ROOT / "scripts").glob("*.py")])
-RUN_CODE = {  # calls that run what a string or file holds
-    "eval", "exec", "__import__", "os.system", "os.popen", "pickle.load", "pickle.loads",
-    "pickle.Unpickler", "marshal.loads", "shelve.open", "dill.load", "joblib.load",
-    "pd.read_pickle", "pandas.read_pickle", "yaml.load", "yaml.unsafe_load", "yaml.full_load",
-    "torch.hub.load", "runpy.run_path",
-}  # fmt: skip
-
-
-def dangers(source: str) -> list[str]:
-    """The calls in a source text that could run code out of data."""
-    found = []
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.Call):
-            continue
-        name = ast.unparse(node.func)
-        given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-        if (
-            name == "yaml.load"
-            and len(node.args) == 2
-            and "SafeLoader" in ast.unparse(node.args[1])
-        ):
-            continue
-        if (
-            name in RUN_CODE
-            or (name == "torch.load" and given.get("weights_only") != "True")
-            or (name.endswith(".load") and given.get("allow_pickle") == "True")
-            or given.get("shell", "False") != "False"
-        ):
-            found.append(ast.unparse(node))
-    return found
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_no_data_is_read_in_a_way_that_can_run_code(path):
-    assert dangers(path.read_text()) == []
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "torch.load(path)", "torch.load(path, weights_only=False)", "eval('1')", "exec(text)",
-        "pickle.load(file)", "np.load(file, allow_pickle=True)", "yaml.load(text)",
-        "yaml.load(text, yaml.Loader)", "yaml.load(text, Loader=yaml.FullLoader)",
-        "subprocess.run(text, shell=True)", "def f():\n    os.system(text)",
-    ],
-)  # fmt: skip
-def test_the_search_finds_what_it_looks_for(line):
-    harmless = "network.eval(); re.compile('x'); torch.load(f, weights_only=True); json.load(f)"
-    assert len(dangers(f"{harmless}\nyaml.load(f, yaml.CSafeLoader)\n{line}")) == 1
-
-
-def test_packages_call_no_plain_http():
-    for path in SOURCES:
-        for address in re.findall(r"http://[\w.{}-]+", path.read_text()):
-            raise AssertionError(f"{address} in {path}")
 
 
 @pytest.mark.parametrize("name", sources.FOLDERS)
-def test_every_download_is_https_and_has_a_checksum(name):
+def test_every_download_is_https_has_a_checksum_and_may_be_as_large_as_it_is(name):
     folder = sources.FOLDERS[name]
     for source in folder.sources:
         assert source.url.startswith("https://")
+        assert source.archive == source.url.endswith((".zip", ".tgz"))
+        assert source.max_bytes > 1e6 * folder.megabytes / (1 if source.archive else 1000)
         # DIV2K publishes an MD5 of its archives; every other image has a SHA-256 here.
         if not re.fullmatch("[0-9a-f]{32}", source.md5):
             assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in folder.files.values())

@@ -155,13 +155,38 @@ def other_images(study):
     return "data sets", "training bundled"
 
 
+def other_images_of_one_run(study):
+    path = study / provenance.STUDY
+    record = json.loads(path.read_text())
+    cell = record["cells"][MAE]
+    record["data"]["other"] = dict.fromkeys(record["data"][cell["data"]], "0" * 64)
+    cell["data"] = "other"
+    path.write_text(json.dumps(record))
+    return "data sets", "training bundled"
+
+
+def run_that_is_not_recorded(study):
+    path = study / provenance.STUDY
+    record = json.loads(path.read_text())
+    del record["cells"][MAE]
+    path.write_text(json.dumps(record))
+    return MAE, provenance.STUDY
+
+
+def byte_of_the_baseline(study):
+    path = study / BASELINE
+    path.write_bytes(path.read_bytes() + b"\n")
+    return BASELINE, "rows "
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         weight, weight_and_its_hash, weights_of_the_other_loss, truncated_weights,
         digit_of_the_metrics, digit_of_the_rows, digit_of_the_rows_and_metrics, setting,
         rows_of_two_tables,
-        digit_of_the_baseline, lost_row, row_of_no_run, other_images,
+        digit_of_the_baseline, byte_of_the_baseline, lost_row, row_of_no_run, other_images,
+        other_images_of_one_run, run_that_is_not_recorded,
     ],
 )  # fmt: skip
 def test_what_differs_is_found_and_named(tiny, damage):

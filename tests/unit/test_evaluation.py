@@ -1,14 +1,16 @@
 """Evaluation of any module on any test set."""
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from helpers import refuses
+from helpers import ROOT, refuses
 from torch import nn
 
-from asyrepro.runs import evaluation, results
+from asyrepro.data import bundled
+from asyrepro.runs import evaluation, parts, results
 from asyrepro.runs.evaluation import evaluate, evaluate_baseline, mean_psnr
 from asyrepro.system.errors import ConfigError, DataError
 from asyrepro.tasks import Denoising, SuperResolution
@@ -46,6 +48,18 @@ def test_a_constant_error_of_a_tenth_is_20_db():
         rms = (image.double() / 255).square().mean().sqrt().item()
         assert row["nrmse"] == pytest.approx(0.1 / rms, rel=1e-4)
         assert "psnr_y" not in row
+
+
+@pytest.mark.parametrize(
+    ("weights", "gain"), [("table2/mse", 0.7), ("table3/mae", 0.8), ("table4/mse", 7.5)]
+)
+def test_stored_weights_restore_what_they_were_trained_for(weights, gain):
+    path = ROOT / "results" / "paper-cpu" / "weights" / weights / "seed0.pt"
+    network, task, _ = parts.load(path)
+    images, _ = bundled.read_regions({"face": ("astronaut.png", 170, 40, 96, 96)}, task.mode)
+    testset = SimpleNamespace(name="bundled", names=["face"], images=images)
+    [found], [before] = evaluate(network, testset, task), evaluate_baseline(testset, task)
+    assert found["psnr"] > before["psnr"] + gain
 
 
 def test_the_identity_scores_as_the_baseline():

@@ -92,11 +92,10 @@ def test_nothing_is_fetched_where_that_is_not_wanted(mini, server):
     assert server.log == []
 
 
-def test_declared_sources_can_hold_their_folders():
-    for folder in sources.FOLDERS.values():
-        for source in folder.sources:
-            assert source.archive == source.url.endswith((".zip", ".tgz"))
-            assert source.max_bytes > 1e6 * folder.megabytes / (1 if source.archive else 1000)
+def test_a_folder_that_may_not_be_written_is_not_where_downloads_go(nowhere, tmp_path, monkeypatch):
+    assert sources.target(tmp_path) == tmp_path
+    monkeypatch.setattr(sources.os, "access", lambda path, mode: False)
+    assert sources.target(tmp_path) == sources.home()
 
 
 def test_second_mirror(mini, server):

@@ -117,6 +117,16 @@ def test_density_against_known_ones():
     assert identify.density(np.array([0.2]), np.array([0.9])) == pytest.approx(5 / 6)
 
 
+def test_an_image_inside_the_interval_is_nearer_than_any_outside():
+    wanted = pd.DataFrame({"value": [0.5], "low": [0.4999], "high": [0.503]}, index=[1])
+    values = np.array([0.49988, 0.5025])  # just outside and near, inside and far
+    [found] = identify.nearest(["out", "in"], values, wanted, tries=3).to_dict("records")
+    assert (found["image"], found["second_image"], found["hit"]) == ("in", "out", True)
+    expected = 2 * identify.density(values, np.array([0.5]))[0] * 2 * 0.0025  # twice the distance
+    assert found["chance"] == pytest.approx(1 - np.exp(-expected))
+    assert found["chance_any"] == pytest.approx(1 - np.exp(-3 * expected))
+
+
 def random_scan(rng, images, settings):
     values = np.full((images, len(VARIANTS), len(CROPS)), np.nan)
     base = np.clip(rng.normal(0.48, 0.12, images), 0.02, 0.98)
@@ -151,7 +161,9 @@ def test_a_single_match_is_called_chance():
     for value in middles(4).values():
         flat[np.abs(flat - value) < 1e-4] += 2e-4  # no other matches
     flat[17, 0] = middles(4)[4]
+    flat[:, 5] = flat[:, 0]  # as where a crop is the whole image
     sets, matches = identify.search(scan, tables=[4])
+    assert sets["tries"].tolist() == [5]
     fourth = matches.set_index("no").loc[4]
     assert fourth["image"] == "17.png" and fourth["hit"]
     assert fourth["chance"] < 0.1

@@ -111,6 +111,12 @@ def test_grey_that_counts_from_white(write, dtype):
     assert decoding.read(write(file.getvalue())).pixels.ravel().tolist() == [white, 0]
 
 
+@pytest.mark.parametrize(("highest", "named"), [(0, ""), (60, "63"), (64, "")])
+def test_a_range_that_is_not_used_is_noted(highest, named):
+    note = decoding.brightest(np.full((2, 2, 1), highest, np.uint8))
+    assert bool(note) == bool(named) and named in note
+
+
 def test_cmyk(write):
     """No ink is white, full black ink is black."""
     image = Image.new("CMYK", (16, 8))

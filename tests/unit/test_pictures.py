@@ -131,6 +131,20 @@ def test_less_common_kinds_of_file(tmp_path):
     np.testing.assert_array_equal(decoding.read(tmp_path / "planar.tif").pixels, planar)
 
 
+def test_each_page_of_16_bit_colours(tmp_path):
+    pages = np.random.default_rng(0).integers(0, 65536, (2, 5, 4, 3), dtype=np.uint16)
+    path = tmp_path / "pages.tif"
+    tifffile.imwrite(path, pages, photometric="rgb")
+    found = decoding.decode(path.read_bytes(), path, every=True)
+    np.testing.assert_array_equal([page.pixels for page in found], pages)
+
+
+def test_a_ppm_of_10_bits_is_scaled_and_rounded(tmp_path):
+    path = tmp_path / "a.ppm"
+    path.write_bytes(b"P3\n1 1\n1023\n0 512 1023\n")
+    assert decoding.read(path).pixels.tolist() == [[[0, 32800, 65535]]]  # 32799.6
+
+
 def test_premultiplied_alpha_is_divided_out(tmp_path):
     alpha = np.array([[65535, 32768, 0]], dtype=np.uint16)
     pixels = np.stack([alpha // 2, alpha // 4, alpha * 0, alpha], axis=-1)

@@ -47,6 +47,7 @@ def test_collect_sorts_canonically_and_keeps_the_papers_order(tmp_path):
     assert [loss for loss, _ in runs[:5]] == ["noisy", "mae", "mae", "asy_mae", "asy_mae"]
     assert [seed for _, seed in runs[1:5]] == ["2", "10", "2", "10"]
     assert frame["image"].tolist()[1:4] == ["227092", "143090", "14037"]
+    assert frame["psnr"][1] == pytest.approx(30 + 2 / 7, abs=6e-7)  # six decimals are kept
     last = frame.iloc[-1]
     assert last["testset"] == "set5"
     assert pd.isna(last["table"])

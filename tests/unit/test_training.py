@@ -109,7 +109,7 @@ def test_modules_of_other_programs_are_not_captured_unasked():
 
 
 @pytest.mark.parametrize("finite", [False, True], ids=["loss", "gradient"])
-def test_what_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path, finite):
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path, finite):
     class Breaks(nn.MSELoss):
         calls = 0
 

@@ -103,6 +103,9 @@ def test_yardstick_is_the_difference_of_two_seeds_over_all_losses_but_the_contro
         means = of_loss.groupby("seed")["psnr"].mean().to_numpy()
         squares += [(a - b) ** 2 for a, b in itertools.combinations(means, 2)]
     assert row(compared)["noise"] == pytest.approx(np.mean(squares) ** 0.5)
+    longer = full[(full["loss"] == "mse") & (full["seed"] == 0)].assign(seed=99, iterations=2000)
+    more = pd.concat([full, longer.assign(psnr=longer["psnr"] + 3)])  # no run of the usual kind
+    assert row(v.verdicts(more, PAPER))["noise"] == row(compared)["noise"]
 
 
 def test_ranges_without_one_seed_and_without_one_image(full, compared):
