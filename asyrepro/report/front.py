@@ -66,7 +66,8 @@ def write(folder: Path, log, pdf: bool = False) -> Path | None:
     entries = list(_entries(Path(folder), log))
     if not entries:
         return None
-    evidence = strongest(entries)
+    gains = of_psnr(entries)
+    evidence = strongest(gains)
     overview = None
     if len(evidence):
         title = "What the asymmetric weight changes, and what the paper reports"
@@ -78,6 +79,7 @@ def write(folder: Path, log, pdf: bool = False) -> Path | None:
         overview = figure(Path(folder), "overview", alt)
     context = {
         "answer": _sentences(evidence),
+        "everywhere": _everywhere(gains),
         "rows": [_row(row) for row in evidence.to_dict("records")],
         "overview": overview,
         "reasons": reasons(entries),
@@ -111,13 +113,12 @@ def _reported(path: Path, columns: list[str]) -> pd.DataFrame:
     return results.read_table(path, columns) if path.is_file() else pd.DataFrame()
 
 
-def strongest(entries: list[Entry]) -> pd.DataFrame:
-    """The evidence on each network and base loss.
+def of_psnr(entries: list[Entry]) -> pd.DataFrame:
+    """What the studies of the paper's data say about its gains in PSNR.
 
     Returns:
         Rows of verdicts.csv about PSNR and the paper's losses, with the columns study, longest
-        (steps), steps (as text) and first: True for the study with the most steps x seeds; after it
-        one with seeds enough for a verdict, where the first lacks them.
+        (steps) and steps (as text).
     """
     found = []
     for entry in entries:
@@ -129,15 +130,27 @@ def strongest(entries: list[Entry]) -> pd.DataFrame:
             longest = entry.steps(row["table"])
             steps = f"{longest:,}" if longest else NOTHING
             found.append(row | {"study": entry.name, "longest": longest, "steps": steps})
+    return pd.DataFrame(found, columns=[*JUDGED["verdicts"], "study", "longest", "steps"])
+
+
+def strongest(gains: pd.DataFrame) -> pd.DataFrame:
+    """The evidence on each network and base loss.
+
+    Args:
+        gains: of :func:`of_psnr`.
+
+    Returns:
+        Some of its rows, with the column first: True for the study with the most steps x seeds;
+        after it one with seeds enough for a verdict, where the first lacks them.
+    """
     made = []
-    for _, group in pd.DataFrame(found).groupby(["table", "base"]) if found else []:
+    for _, group in gains.groupby(["table", "base"]):
         group = group.assign(weight=group["longest"] * group["seeds"])
         group = group.sort_values("weight", ascending=False, kind="stable")
         made.append(group.head(1).assign(first=True))
         if group["seeds"].iloc[0] < MINIMUM_SEEDS:
             made.append(group[group["seeds"] >= MINIMUM_SEEDS].head(1).assign(first=False))
-    columns = ["table", "model", "base", "loss", "study", "seeds", "verdict", "first"]
-    return pd.concat(made, ignore_index=True) if made else pd.DataFrame(columns=columns)
+    return pd.concat(made, ignore_index=True) if made else gains.assign(first=False)
 
 
 def reasons(entries: list[Entry]) -> Grid:
@@ -156,6 +169,10 @@ def reasons(entries: list[Entry]) -> Grid:
             outcomes = (_outcome(of_claim, direction) for direction in (BETTER, WORSE))
             rows.append([text, *outcomes, str(count)])
     return Grid("", ["The asymmetric loss ...", "better", "worse", "tests"], rows, text_columns=3)
+
+
+def _with_number(claims: pd.DataFrame) -> pd.DataFrame:
+    return claims[~claims["claim"].isin({claim.id for claim in CLAIMS if claim.says})]
 
 
 def _outcome(tests: pd.DataFrame, direction: str) -> str:
@@ -195,6 +212,20 @@ def _sentences(evidence: pd.DataFrame) -> str:
     return text
 
 
+def _everywhere(gains: pd.DataFrame) -> str:
+    """What all comparisons with seeds enough for a verdict say together; "" without any."""
+    judged = gains[gains["seeds"] >= MINIMUM_SEEDS]
+    if judged.empty:
+        return ""
+    better, worse = ((judged["direction"] == side).sum() for side in (BETTER, WORSE))
+    studies = wording.counted(judged["study"].nunique(), "study", "studies")
+    return (
+        f"Of {wording.counted(len(judged), 'comparison')} with {MINIMUM_SEEDS} seeds or more, in "
+        f"{studies}, {wording.are(better)} better and {wording.are(worse)} worse; "
+        f"{(judged['size'] == EXCLUDED).sum()} exclude the paper's size."
+    )
+
+
 def _row(row: dict) -> dict:
     return {
         "name": f"{model_title(row['model'])}, {loss_title(row['loss'])} {wording.MINUS} "
@@ -217,9 +248,14 @@ def _study(entry: Entry, evidence: pd.DataFrame) -> dict:
     mine = evidence[evidence["study"] == entry.name]
     about = entry.folder / "about.txt"
     reasons = [about.read_text("utf-8", "replace").strip()] if about.is_file() else []
-    for first, what in ((True, "strongest evidence on"), (False, "a verdict on")):
-        models = dict.fromkeys(mine.loc[mine["first"] == first, "model"])
-        if models:
+    enough = mine["seeds"] >= MINIMUM_SEEDS
+    kinds = {
+        "strongest evidence on": mine["first"] & enough,
+        "longest runs of": mine["first"] & ~enough,
+        "a verdict on": ~mine["first"],
+    }
+    for what, chosen in kinds.items():
+        if models := dict.fromkeys(mine.loc[chosen.astype(bool), "model"]):
             reasons.append(f"{what} {wording.listed(map(model_title, models))}")
     if failing := failures(entry.folder):
         reasons.append(_inside(failing["title"]))
@@ -239,7 +275,7 @@ def _study(entry: Entry, evidence: pd.DataFrame) -> dict:
         "name": entry.name,
         "title": answers.title(entry.frame),
         "reasons": "; ".join(reasons) or "an earlier or shorter study",
-        "verdicts": (len(entry.claims) and answers.tally(entry.claims)) or NOTHING,
+        "verdicts": (len(entry.claims) and answers.tally(_with_number(entry.claims))) or NOTHING,
     }
 
 

@@ -400,6 +400,21 @@ def test_the_front_page_counts_the_outcomes_of_the_papers_reasons():
     assert len(found) == 3 and front.reasons([]).rows == []
 
 
+def test_the_front_page_counts_all_comparisons_with_seeds_enough():
+    columns = ["study", "seeds", "direction", "size"]
+    outcomes = [
+        ("one", 6, "worse", "excluded"),
+        ("one", 6, "worse", "not excluded"),
+        ("two", 10, "better", "excluded"),
+        ("two", 10, "neither shown", "excluded"),
+        ("three", 5, "better", "not excluded"),  # too few
+    ]
+    said = front._everywhere(pd.DataFrame(outcomes, columns=columns))
+    # comparisons, the least seeds, studies, better, worse, excluded
+    assert re.findall(r"\d+", said) == ["4", "6", "2", "1", "2", "3"]
+    assert front._everywhere(pd.DataFrame(columns=columns)) == ""
+
+
 def test_the_documentation_has_the_outcomes_of_the_committed_studies():
     grid = front.reasons(list(front._entries(ROOT / "results", print)))
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").replace(" - ", f" {NOTHING} ")
