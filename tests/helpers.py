@@ -114,6 +114,11 @@ def configured(root, *overrides):
     return config.compose([*TINY, f"results={root}", *overrides])
 
 
+def asked(*overrides, loss="mae", seed=0):
+    """The configuration of a tiny run of Table 2."""
+    return configured("results", *SRCNN, f"loss={loss}", f"seed={seed}", *overrides)
+
+
 def train(root, *overrides, folder=None):
     """Carry out a tiny run on the small images: its Run, in this folder or in its settings' own."""
     cfg = configured(root, *overrides)

@@ -44,6 +44,7 @@ VALUES = [  # what is wrong, and what the sentence must name beside setting and 
     (DENOISE, "task.sigma", 1e9, "sigma", "255"),
     (DENOISE, "task.sigma", "loud", "sigma", "255"),
     (DENOISE, "task.mode", "gray", "mode", "grey"),
+    (SR, "task.border", "zeros", "border", "mirror"),
     (SR, "recipe.patch", 0),
     (SR, "recipe.patch", 37, "scale 3"),
     (SR, "recipe.steps", -5),

@@ -3,13 +3,12 @@
 import re
 import runpy
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import ROOT
 from scipy.stats import ttest_1samp
 
-ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "train_with_asymmetric_loss.py"
 
 

@@ -3,11 +3,10 @@
 import csv
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
-ROOT = Path(__file__).parents[2]
 TINY = [
     "device=cpu", "profile=smoke", "study=rehearsal", "checks=forward and srcnn",
     "experiment=table2_srcnn",

@@ -11,8 +11,8 @@ from pathlib import Path
 import jupytext
 import nbformat
 import pytest
+from helpers import ROOT
 
-ROOT = Path(__file__).parents[2]
 PICTURES = {"image/png", "image/svg+xml"}
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ONE_EACH = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

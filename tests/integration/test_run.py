@@ -7,7 +7,7 @@ from unittest import mock
 
 import pytest
 import torch
-from helpers import SRCNN, call, configured, refuses
+from helpers import asked, call, refuses
 from helpers import train as train_tiny
 
 from asyrepro.data import catalogue
@@ -21,11 +21,6 @@ from asyrepro.system.errors import CheckpointError, ConfigError, DataError
 from asyrepro.training.loop import Diverged
 
 FOLDER = "table2/mae/seed0"  # of the run that is looked at
-
-
-def asked(*overrides, loss="mae", seed=0):
-    """What that run, or one beside it, is asked for with."""
-    return configured("results", *SRCNN, f"loss={loss}", f"seed={seed}", *overrides)
 
 
 @pytest.fixture

@@ -2,16 +2,14 @@
 
 import re
 from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
 
 import packaging.markers
 import pytest
+from helpers import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from asyrepro.data import sources
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", sources.FOLDERS)

@@ -2,16 +2,16 @@
 
 import re
 import sys
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+from helpers import ROOT
 from torch import nn
 
 from asyrepro.losses import AsymmetricLoss
 
-TEXT = (Path(__file__).parents[2] / "docs" / "using-the-loss.md").read_text()
+TEXT = (ROOT / "docs" / "using-the-loss.md").read_text()
 SNIPPETS = dict(re.findall(r"```python\n# (\w+)\n(.*?)```", TEXT, re.DOTALL))
 
 

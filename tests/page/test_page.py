@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from helpers import ROOT, refuses
 from PIL import Image
+from synthetic import save_rows
 
 from asyrepro import paper
 from asyrepro.data.catalogue import TABLE2
@@ -46,16 +47,6 @@ def rows(table=4, seeds=(0, 1), images=None, dataset="bsd400", steps=500, losses
                 }
 
 
-def write_metrics(folder, tidy):
-    folder.mkdir(parents=True, exist_ok=True)
-    tidy = list(tidy)
-    with open(folder / "metrics.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*results.COLUMNS, *({"base"} & set(tidy[0]))],
-                                lineterminator="\n")  # fmt: skip
-        writer.writeheader()
-        writer.writerows(tidy)
-
-
 def write_crops(folder, tidy, name="table4", losses=LOSSES, seed=0):
     """Kept crops of the first two images, as an earlier report made them."""
     random = np.random.default_rng(1)
@@ -76,7 +67,7 @@ def write_crops(folder, tidy, name="table4", losses=LOSSES, seed=0):
 
 
 def built(folder, tidy, **more):
-    write_metrics(folder, tidy)
+    save_rows(folder / "metrics.csv", list(tidy))
     study.build(folder, log=lambda line: None, **more)
     return folder
 
@@ -258,7 +249,7 @@ def test_what_is_recorded_of_the_machine_is_said(tmp_path):
     ],
 )
 def test_a_damaged_file_of_the_page_is_named(tmp_path, name, content):
-    write_metrics(tmp_path, rows())
+    save_rows(tmp_path / "metrics.csv", list(rows()))
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import ROOT
-from synthetic import findings
+from synthetic import findings, tidy
 
 from asyrepro import paper
 from asyrepro.analysis import changes, statistics
@@ -31,14 +31,6 @@ def rows(loss, values, *, testset="table2", variant="", seeds=None, **more):
             }
 
 
-def tidy(folder, *made):
-    folder.mkdir(parents=True, exist_ok=True)
-    frame = pd.DataFrame([row for part in made for row in part])
-    columns = [*results.COLUMNS, *sorted(set(frame) - set(results.COLUMNS))]
-    frame.reindex(columns=columns).to_csv(folder / "metrics.csv", index=False)
-    return results.load(folder)
-
-
 MAE = [[30.0, 28.0], [30.2, 28.4]]
 ASY = [[30.1, 28.5], [30.06, 28.6]]  # +0.1 +0.5, -0.14 +0.2
 
@@ -57,16 +49,6 @@ def test_a_comparison_by_hand(tmp_path):
     nrmse = table.iloc[2]  # falls where PSNR rises, and smaller is better
     assert nrmse["change"] == pytest.approx(-row["change"] / 20)
     assert (nrmse["seeds_better"], nrmse["images_better"]) == (2, 1)
-
-
-def test_the_interval_is_that_of_the_verdicts(tmp_path):
-    random = np.random.default_rng(1)
-    mae, mine = random.normal(30, 0.1, (6, 3)), random.normal(30.3, 0.1, (6, 3))
-    frame = tidy(tmp_path, rows("mae", mae.round(6)), rows("asy_mae", mine.round(6)))
-    row = changes.changes(frame).iloc[0]
-    interval = statistics.crossed_interval(mine.round(6) - mae.round(6))
-    assert (row["lower"], row["upper"]) == pytest.approx((interval.lower, interval.upper))
-    assert row["direction"] == "better"
 
 
 def test_what_a_loss_is_compared_with(tmp_path):

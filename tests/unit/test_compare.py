@@ -7,16 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-import torch
-from helpers import REAL, assert_refused, call, door
+from helpers import assert_refused, call, door
 from PIL import Image
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from synthetic import wang_ssim
 
 from asyrepro.conventions import CONVENTIONS, measure
-from asyrepro.data import images
-from asyrepro.tasks import SuperResolution
 
 SCALE = 3
 
@@ -342,31 +339,6 @@ def odd(colour, grey, tmp_path):
 def test_other_errors(odd, monkeypatch, arguments, names):
     monkeypatch.chdir(odd)
     assert_refused(call("compare", *arguments.split()), *names.split())
-
-
-# --- published numbers ---------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(
-    not REAL or not (Path(REAL or ".") / "Set5").is_dir(), reason="needs Set5 in ASYREPRO_DATA"
-)
-def test_bicubic_on_set5_has_the_published_numbers(tmp_path, capsys):
-    """Luma enlarged 3 times: 30.39 dB and 0.8682 in the tables of SRCNN, VDSR, EDSR and RCAN."""
-    task = SuperResolution(3, "luma", enlarged=True)
-    for path in images.list_images(Path(REAL) / "Set5"):
-        enlarged, label = task.test_pair(images.read_image(path, "luma"), path.stem)
-        for folder, image in (("gt", label), ("out", enlarged)):
-            rounded = (image[0, 0] * 255).round().clamp(0, 255).to(torch.uint8)
-            save(tmp_path / folder / f"{path.stem}.png", rounded.numpy())
-    output = tmp_path / "table.csv"
-    assert (
-        door("compare", str(tmp_path / "gt"), str(tmp_path / "out"), "scale=3", f"output={output}")
-        == 0
-    )
-    row = pd.read_csv(output).set_index("row").loc[5]
-    assert row["pairs"] == 5
-    assert row["psnr"] == pytest.approx(30.39, abs=0.01)
-    assert row["ssim_11"] == pytest.approx(0.8682, abs=0.0005)
 
 
 def test_pages_that_are_not_compared_are_named(tmp_path, grey, capsys):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import DNCNN, SRCNN, configured, refuses
+from helpers import DNCNN, asked, configured, refuses
 from omegaconf import OmegaConf
 
 from asyrepro.runs import checks, config, parts
@@ -11,10 +11,6 @@ from asyrepro.runs.resolve import resolve
 from asyrepro.runs.run import Run
 from asyrepro.system.errors import ConfigError
 from asyrepro.training import checkpoint
-
-
-def asked(*overrides, loss="mae", seed=0):
-    return configured("results", *SRCNN, f"loss={loss}", f"seed={seed}", *overrides)
 
 
 def test_where_and_how_a_run_is_carried_out_is_not_its_identity():

@@ -7,11 +7,11 @@ import copy
 import math
 import os
 from contextlib import nullcontext
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from helpers import ROOT
 from torch import nn
 
 from asyrepro.data import catalogue
@@ -31,7 +31,6 @@ NETWORKS = {
     "dphsir": "table5_dphsir",
 }
 RANDOM_LAST = {"dncnn", "dphsir"}  # whose untrained output would be the input
-ROOT = Path(__file__).parents[2]
 STORED, LOSSES = ROOT / "results" / "paper-cpu", ROOT / "configs" / "loss"
 
 pytestmark = [

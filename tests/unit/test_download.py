@@ -3,10 +3,6 @@
 import hashlib
 import os
 import socket
-import subprocess
-import sys
-import threading
-from pathlib import Path
 
 import pytest
 from helpers import refuses
@@ -160,45 +156,6 @@ def test_folder_that_cannot_be_written(server, tmp_path):
         fetch(server, inner)
     with refuses(DataError, tmp_path / "file"), download.locked(inner):
         pass
-
-
-def test_two_processes_download_once(server, tmp_path):
-    """Both ask at once; the server holds its answer back until the second waits for the lock."""
-    waits = threading.Event()
-
-    def slowly(handler):
-        waits.wait(30)
-        send(handler, 200, BODY)
-
-    server.answers["/a"] = slowly
-    program = (
-        "import sys; from pathlib import Path; from asyrepro.data import download as d\n"
-        "url, path, digest = sys.argv[1:]; path = Path(path); d.ALLOWED = ['http://127.0.0.1:']\n"
-        "def accept(file): d.expect(file, digest)\n"
-        "with d.locked(path):\n"
-        "    path.exists() or d.fetch(url, path, accept=accept, max_bytes=10**6)\n"
-        "print(len(path.read_bytes()))\n"
-    )
-    command = [sys.executable, "-c", program, f"{server.address}/a", str(tmp_path / "f"), SHA256]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    running = [subprocess.Popen(command, env=environment, **pipes) for _ in range(2)]
-
-    def watch(process):
-        for line in process.stderr:
-            if line.startswith("waiting for another process"):
-                waits.set()
-
-    watchers = [threading.Thread(target=watch, args=(process,)) for process in running]
-    for watcher in watchers:
-        watcher.start()
-    assert [process.stdout.read() for process in running] == ["256000\n"] * 2
-    for process, watcher in zip(running, watchers, strict=True):
-        watcher.join()
-        process.stdout.close()
-        process.stderr.close()
-        assert process.wait() == 0
-    assert server.log == [("/a", None)] and waits.is_set()
 
 
 # ----------------------------------------- unpacking (hostile and damaged ones: test_bad_files.py)

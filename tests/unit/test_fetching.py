@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import threading
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from helpers import call, refuses
 from material import number, picture_bytes, send, tarred, whole, zip_of
 from PIL import Image
 
-from asyrepro.data import cache, catalogue, sources
+from asyrepro.data import cache, catalogue, download, sources
 from asyrepro.data.catalogue import NotAvailable, test_set, training_set
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.data.sources import Source
@@ -96,6 +97,19 @@ def test_a_folder_that_may_not_be_written_is_not_where_downloads_go(nowhere, tmp
     assert sources.target(tmp_path) == tmp_path
     monkeypatch.setattr(sources.os, "access", lambda path, mode: False)
     assert sources.target(tmp_path) == sources.home()
+
+
+def test_who_waits_for_another_process_takes_what_it_has_fetched(mini, server, tmp_path):
+    folder, found = tmp_path / "home/Set5", []
+    waiting = threading.Thread(target=lambda: found.append(test_set("set5", mode="rgb")))
+    with download.locked(folder):
+        waiting.start()
+        waiting.join(0.2)
+        folder.mkdir()
+        for file in MINI["set5"]:
+            (folder / file).write_bytes(mini[f"Set5/{file}"])
+    waiting.join()
+    assert found[0].names == ["a", "b", "c"] and server.log == []
 
 
 def test_second_mirror(mini, server):

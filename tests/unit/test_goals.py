@@ -2,8 +2,8 @@
 
 import pandas as pd
 import pytest
+from synthetic import as_measured
 
-from asyrepro import paper
 from asyrepro.analysis import goals
 from asyrepro.analysis.summary import summarise
 from asyrepro.runs.results import COLUMNS
@@ -70,20 +70,7 @@ def test_the_papers_own_images_are_held_against_its_better_base_loss():
 @pytest.fixture
 def published():
     """The paper's Table 4 as if it were a study's."""
-    theirs = paper.tables()
-    theirs = theirs[theirs["table"].astype(int) == 4]
-    made = []
-    for row in theirs.itertuples():
-        name = paper.known_images()[4][int(row.image) - 1]
-        made.append(
-            dict.fromkeys(COLUMNS)
-            | {"table": 4, "model": "dncnn", "dataset": "bsd400", "testset": "table4"}
-            | {"loss": row.loss, "seed": 0, "image": name, "variant": "", "iterations": 1}
-            | {"psnr": row.psnr, "ssim": row.ssim, "nrmse": row.rmse, "rmse": 0.0}
-        )
-    made = pd.DataFrame(made)
-    made[["table", "seed", "iterations"]] = made[["table", "seed", "iterations"]].astype("Int64")
-    return made
+    return as_measured(4, shift=0).assign(variant="")
 
 
 def counted(made):

@@ -123,31 +123,6 @@ def test_memory_layout_makes_no_difference():
     assert torch.allclose(*weights, atol=1e-5)
 
 
-def test_a_continuation_takes_the_same_steps():
-    def start():
-        torch.manual_seed(0)
-        network = nn.Sequential(nn.Conv2d(1, 16, 3), nn.Conv2d(16, 16, 3))
-        return network, Muon(network.parameters(), lr=0.01)
-
-    def train(network, optimizer, steps):
-        for step in steps:
-            optimizer.zero_grad()
-            x = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(step))
-            network(x).square().mean().backward()
-            optimizer.step()
-
-    whole, optimizer = start()
-    train(whole, optimizer, range(6))
-    first, optimizer = start()
-    train(first, optimizer, range(3))
-    second, continued = start()
-    second.load_state_dict(first.state_dict())
-    continued.load_state_dict(optimizer.state_dict())
-    train(second, continued, range(3, 6))
-    for a, b in zip(whole.parameters(), second.parameters(), strict=True):
-        assert torch.equal(a, b)
-
-
 @pytest.mark.parametrize(
     ("setting", "value"),
     [

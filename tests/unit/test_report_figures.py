@@ -9,6 +9,7 @@ import pytest
 from helpers import door
 from matplotlib.text import Text
 from PIL import Image
+from synthetic import PSNR_SHIFT, as_measured
 
 from asyrepro import paper
 from asyrepro.analysis.summary import summarise
@@ -17,35 +18,10 @@ from asyrepro.metrics import GREY
 from asyrepro.report import canvas, flowchart, pictures, radar, wording
 from asyrepro.report.canvas import grey
 from asyrepro.report.crops import Crop, Subject
-from asyrepro.runs import results
 from asyrepro.system import style
 from asyrepro.system.errors import DataError
 
-PSNR_SHIFT = 0.5  # our runs in these tests: the paper's numbers and so much more
 METRICS = {"psnr": "psnr", "ssim": "ssim", "nrmse": "rmse"}  # and the paper's columns
-
-
-def as_measured(table=4, seeds=(0,), images=None, dataset="bsd400", losses=results.PAPER_LOSSES):
-    """A tidy table made of the paper's own numbers, PSNR shifted by PSNR_SHIFT."""
-    rows = paper.tables()
-    rows = rows[(rows["table"] == table) & rows["loss"].isin(losses)]
-    images = images or paper.known_images().get(table) or [f"10{k}0" for k in range(10)]
-    frames = []
-    for seed in seeds:
-        frame = rows.assign(
-            image=[images[int(k) - 1] for k in rows["image"]],
-            psnr=rows["psnr"] + PSNR_SHIFT + 0.01 * seed * (rows["loss"] == "asy_mae"),
-            nrmse=rows["rmse"],
-            dataset=dataset,
-            seed=seed,
-            testset=f"table{table}",
-            iterations=500,
-        )
-        frames.append(frame)
-    frame = pd.concat(frames, ignore_index=True)
-    for name in ("table", "seed", "iterations"):
-        frame[name] = frame[name].astype("Int64")
-    return frame.reindex(columns=results.COLUMNS)
 
 
 def chart(frame=None, table=4):

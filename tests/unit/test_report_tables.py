@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from helpers import refuses
 from synthetic import metrics_row as row
-from synthetic import save_rows as save
+from synthetic import tidy
 
 from asyrepro.analysis.summary import summarise
 from asyrepro.data import STAND_IN
@@ -17,11 +17,6 @@ from asyrepro.runs import results
 from asyrepro.system.errors import DataError
 
 DASH, MINUS = "\u2013", "\u2212"
-
-
-def tidy(tmp_path, rows):
-    save(tmp_path / "metrics.csv", rows)
-    return results.load(tmp_path)
 
 
 # Two images of Table 4 with numbers that are easy to average.

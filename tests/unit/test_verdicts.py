@@ -1,7 +1,6 @@
 """Verdicts on synthetic studies whose true effect is known."""
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,8 +14,6 @@ from asyrepro.analysis.comparisons import across, below_baseline
 from asyrepro.paper.claims import judge
 from asyrepro.report import texts
 from asyrepro.system.errors import DataError
-
-RESULTS = Path(__file__).parents[2] / "results"
 
 
 def row(found, metric="psnr", loss="asy_mae", against="mae"):
