@@ -160,17 +160,6 @@ def test_all_pages_where_the_format_holds_them(keep, tmp_path):
         np.testing.assert_array_equal(Image.open(tmp_path / "one.png").convert("L"), frames[0])
 
 
-@pytest.mark.parametrize("plain", [False, True])
-def test_a_ppm_of_16_bits_stays_one(plain, keep, tmp_path):
-    pixels = random_pixels(3, np.uint16)
-    pixels[0, 0] = 65535
-    header = b"P%d # a comment\n14\t11\n65535\n" % (3 if plain else 6)
-    body = " ".join(map(str, pixels.ravel())).encode() if plain else pixels.astype(">u2").tobytes()
-    (tmp_path / "a.ppm").write_bytes(header + body)
-    restored(tmp_path / "a.ppm", keep, f"output={tmp_path}/b.png")
-    np.testing.assert_array_equal(decoding.read(tmp_path / "b.png").pixels, pixels)
-
-
 def test_further_bands_are_named(keep, tmp_path):
     bands = random_pixels(5)
     tifffile.imwrite(tmp_path / "a.tif", bands, photometric="rgb", extrasamples=[0, 0])

@@ -139,10 +139,13 @@ def test_each_page_of_16_bit_colours(tmp_path):
     np.testing.assert_array_equal([page.pixels for page in found], pages)
 
 
-def test_a_ppm_of_10_bits_is_scaled_and_rounded(tmp_path):
-    path = tmp_path / "a.ppm"
-    path.write_bytes(b"P3\n1 1\n1023\n0 512 1023\n")
-    assert decoding.read(path).pixels.tolist() == [[[0, 32800, 65535]]]  # 32799.6
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize(("most", "middle"), [(65535, 512), (1023, 32800)])  # 32799.6
+def test_a_ppm_of_more_than_8_bits_is_scaled_and_rounded(plain, most, middle, tmp_path):
+    header = b"P%d # a comment\n1\t1\n%d\n" % (3 if plain else 6, most)
+    body = b"0 512 %d" % most if plain else struct.pack(">3H", 0, 512, most)
+    (tmp_path / "a.ppm").write_bytes(header + body)
+    assert decoding.read(tmp_path / "a.ppm").pixels.tolist() == [[[0, middle, 65535]]]
 
 
 def test_premultiplied_alpha_is_divided_out(tmp_path):
