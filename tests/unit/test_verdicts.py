@@ -82,7 +82,7 @@ def test_improvement_is_supported_in_every_metric(compared):
         assert found["fixed_lower"] < found["change"] < found["fixed_upper"]
         assert sign * found["paper_change"] > 0
         assert (found["seeds_better"], found["seeds_worse"]) == (10, 0)
-        assert (found["seeds"], found["images"]) == (10, 10)
+        assert (found["seeds"], found["images"], found["images_better"]) == (10, 10, 10)
 
 
 def test_numbers_are_those_of_the_rows(full, compared):
