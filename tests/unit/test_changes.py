@@ -110,6 +110,13 @@ def test_the_literatures_psnr_is_shown_as_papers_count_it(tmp_path):
     assert shown.iloc[0]["change"] == pytest.approx(0.25)
 
 
+def test_psnr_is_shown_where_one_of_two_losses_lacks_the_literatures(tmp_path):
+    newer = rows("asy_mae", ASY, testset="set5", psnr_y=33.0, ssim_y=0.9)
+    frame = tidy(tmp_path, rows("mae", MAE, testset="set5"), newer)
+    [found] = changes.shown(changes.changes(frame)).to_dict("records")
+    assert found["metric"] == "psnr" and found["change"] == pytest.approx(0.165)
+
+
 def test_infinite_values_are_left_out_and_told_of(tmp_path):
     flat = [[np.inf, 28.0], [30.2, 28.4]]
     table = changes.changes(tidy(tmp_path, rows("mae", flat), rows("asy_mae", ASY)))
