@@ -181,9 +181,7 @@ class AsymmetricLoss(nn.Module):
         self._validated_once = False
 
     def forward(self, output: Tensor, label: Tensor) -> Tensor:
-        _check_images("output", output)
-        _check_images("label", label)
-        _check_shapes(output, label)
+        _check_pair(output, label)
         if self.validate and not torch.compiler.is_compiling():
             if label.device.type == "cpu" or not self._validated_once:
                 _check_values(label)
@@ -221,7 +219,8 @@ class CharbonnierLoss(nn.Module):
         output, label: (N, C, H, W), floating point; the loss: a float32 scalar.
 
     Raises:
-        ValueError: their shapes differ.
+        TypeError: output or label is not a floating-point tensor.
+        ValueError: their shapes differ or are not (N, C, H, W).
     """
 
     def __init__(self, epsilon: float = 1e-3):
@@ -229,7 +228,7 @@ class CharbonnierLoss(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, output: Tensor, label: Tensor) -> Tensor:
-        _check_shapes(output, label)
+        _check_pair(output, label)
         error = output.float() - label.float()
         return torch.hypot(error, error.new_full((), self.epsilon)).mean()
 
@@ -244,11 +243,12 @@ class GradientLoss(nn.Module):
         output, label: (N, C, H, W), floating point; the loss: a float32 scalar.
 
     Raises:
-        ValueError: their shapes differ.
+        TypeError: output or label is not a floating-point tensor.
+        ValueError: their shapes differ or are not (N, C, H, W).
     """
 
     def forward(self, output: Tensor, label: Tensor) -> Tensor:
-        _check_shapes(output, label)
+        _check_pair(output, label)
         error = output.float() - label.float()
         return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
 
@@ -267,7 +267,8 @@ class FocalFrequencyLoss(nn.Module):
         output, label: (N, C, H, W), floating point; the loss: a float32 scalar.
 
     Raises:
-        ValueError: their shapes differ.
+        TypeError: output or label is not a floating-point tensor.
+        ValueError: their shapes differ or are not (N, C, H, W).
     """
 
     def __init__(self, alpha: float = 1.0):
@@ -275,7 +276,7 @@ class FocalFrequencyLoss(nn.Module):
         self.alpha = alpha
 
     def forward(self, output: Tensor, label: Tensor) -> Tensor:
-        _check_shapes(output, label)
+        _check_pair(output, label)
         with torch.autocast(output.device.type, enabled=False):
             spectrum = torch.fft.fft2(output.float() - label.float(), norm="ortho")
         power = spectrum.real.square() + spectrum.imag.square()
@@ -298,7 +299,9 @@ class SumOfLosses(nn.Module):
         output, label: (N, C, H, W), floating point; the loss: a float32 scalar.
 
     Raises:
-        ValueError: the three lists differ in length.
+        TypeError: output or label is not a floating-point tensor.
+        ValueError: the three lists differ in length, or the images are not of one shape
+            (N, C, H, W).
     """
 
     def __init__(self, terms: list[nn.Module], weights: list[float], clamp: list[bool]):
@@ -309,6 +312,7 @@ class SumOfLosses(nn.Module):
         self.weights, self.clamp = list(weights), list(clamp)
 
     def forward(self, output: Tensor, label: Tensor) -> Tensor:
+        _check_pair(output, label)
         output, label = output.float(), label.float()
         pairs = {False: (output, label), True: (output.clamp(0, 1), label.clamp(0, 1))}
         terms = zip(self.weights, self.terms, self.clamp, strict=True)
@@ -369,8 +373,10 @@ def _check_images(name: str, images: Tensor) -> None:
         )
 
 
-def _check_shapes(output: Tensor, label: Tensor) -> None:
-    """ValueError where the difference would be broadcast."""
+def _check_pair(output: Tensor, label: Tensor) -> None:
+    """Two batches of images, whose difference is not broadcast."""
+    _check_images("output", output)
+    _check_images("label", label)
     if output.shape != label.shape:
         raise ValueError(
             f"output {tuple(output.shape)} and label {tuple(label.shape)} differ in shape: "

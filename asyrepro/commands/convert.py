@@ -39,7 +39,7 @@ class Options:
 def run(options: Options) -> None:
     from omegaconf import OmegaConf
 
-    from asyrepro.runs import config, parts
+    from asyrepro.runs import config, evaluation, parts
     from asyrepro.training import checkpoint, foreign
 
     output = options.output or options.path.with_suffix(".pt")
@@ -50,7 +50,9 @@ def run(options: Options) -> None:
         cfg = config.plain(config.compose(chosen))
         cfg.dataset = {"name": "unknown"}
         network, task = parts.build(cfg, "cpu")
-    foreign.load_into(network, parts.black_patches(task, 32)[0], options.path, options.range)
+        black, label = parts.black_patches(task, 32 // task.scale * task.scale)
+        evaluation.output_of(network.eval(), black, label, "a black patch")
+    foreign.load_into(network, black, options.path, options.range)
     cfg = OmegaConf.masked_copy(cfg, ["model", "task", "dataset", "loss", "seed", "channels_last"])
     state = {"network": network.state_dict(), "config": config.to_yaml(cfg)}
     checkpoint.save(output, state)

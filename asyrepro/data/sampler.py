@@ -10,10 +10,12 @@ patches, whatever the loss.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from asyrepro.system import devices
 from asyrepro.system.errors import ConfigError, DataError
 from asyrepro.tasks import Task, to_float
 
@@ -61,6 +63,28 @@ class _Stack:
         return to_float(self.pixels.index_select(0, index.flatten()).view(index.shape))
 
 
+def split(task: Task, image: Tensor) -> tuple[Tensor, Tensor | None]:
+    """:meth:`Task.split` of a decoded image; ConfigError unless it returns what can be stored."""
+    name, shape = f"the task {type(task).__name__}", tuple(image.shape)
+    with devices.explained(f"{name} refuses an image of {shape}"):
+        label, stored = task.split(image)
+    small = label if stored is None else stored
+    for what, found, scale in (("label", label, 1), ("degraded image", small, task.scale)):
+        if not isinstance(found, Tensor):
+            told = f"a {type(found).__name__}"
+        elif found.dtype != torch.uint8 or found.ndim != 3:
+            told = f"{found.dtype} of {tuple(found.shape)}"
+        elif [side * scale for side in found.shape[-2:]] != list(label.shape[-2:]):
+            told = f"{tuple(found.shape)} for a label of {tuple(label.shape)}"
+        else:
+            continue
+        raise ConfigError(
+            f"{name} returns {told} as the {what} of an image of {shape}; it must be torch.uint8 "
+            f"(C, H, W), the degraded image of 1/{task.scale} of the label's height and width"
+        )
+    return label, stored
+
+
 class PatchSampler:
     """An endless source of batches (input, label).
 
@@ -72,9 +96,11 @@ class PatchSampler:
         seed: of the one generator that draws images, corners, orientations and noise.
         device: where the images are kept and the batches made.
         augment: draw one of the eight flips and rotations for each patch.
+        names: of the images, for messages.
 
     Raises:
-        ConfigError: a patch or batch size that cannot be.
+        ConfigError: a patch or batch size that cannot be, or a task that returns what cannot be
+            stored.
         DataError: no images, or images that are smaller than a patch.
     """
 
@@ -88,6 +114,7 @@ class PatchSampler:
         seed: int,
         device: torch.device | str = "cpu",
         augment: bool = True,
+        names: Sequence[str] = (),
     ):
         if patch < 1 or batch < 1:
             raise ConfigError(f"patch is {patch} and batch is {batch}; both must be at least 1")
@@ -98,13 +125,17 @@ class PatchSampler:
         self.task, self.batch, self.augment = task, batch, augment
         self.device = torch.device(device)
         self.side = patch // task.scale + 2 * task.margin  # in pixels of the stored image
-        pieces = [task.split(image) for image in images]
+        pieces = [split(task, image) for image in images]
         labels, fixed = [label for label, _ in pieces], [stored for _, stored in pieces]
-        smallest = min(min(label.shape[-2:]) for label in labels)
-        if smallest < self.side * task.scale:
+        least, sides = self.side * task.scale, [min(label.shape[-2:]) for label in labels]
+        if min(sides) < least:
+            place, few = sides.index(min(sides)), sum(side < least for side in sides)
+            name = f", {names[place]!r}," if names else ""
+            height, width = labels[place].shape[-2:]
             raise DataError(
-                f"a patch needs {self.side * task.scale} pixels a side with its margin, but the "
-                f"smallest training image has {smallest}: choose a smaller patch"
+                f"a patch needs {least} pixels a side with its margin, but {few} of the "
+                f"{len(sides)} training images are smaller; the smallest{name} gives a label of "
+                f"{height} x {width}: choose a smaller patch, or leave them out"
             )
         self._labels = _Stack(labels, self.device)
         self._stored = self._labels if fixed[0] is None else _Stack(fixed, self.device)

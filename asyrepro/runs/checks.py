@@ -12,8 +12,9 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from asyrepro.data import catalogue
-from asyrepro.runs import config, evaluation, parts, provenance
+from asyrepro.data import catalogue, sampler
+from asyrepro.data.download import file_digest
+from asyrepro.runs import config, evaluation, parts, provenance, results
 from asyrepro.runs.resolve import have, or_give
 from asyrepro.runs.run import Run, of_study
 from asyrepro.system import devices, files
@@ -39,6 +40,17 @@ def check_folder(cfg: DictConfig | dict, run: Run) -> bool:
             "choose another study=..., or delete the folder"
         )
     return True
+
+
+def check_rows(run: Run) -> None:
+    """DataError unless the rows of a finished run are those that it wrote."""
+    results.read_rows(run.rows, may_be_empty=True)
+    recorded = (provenance.read(run.provenance) or {}).get("rows_sha256")
+    if recorded not in (None, file_digest(run.rows)):
+        raise DataError(
+            f"{run.rows} is not as the run wrote it: delete it, and the same command evaluates the "
+            "weights again"
+        )
 
 
 def check_row(cfg: DictConfig | dict, run: Run) -> None:
@@ -76,8 +88,15 @@ def check_fit(cfg: DictConfig, network: nn.Module, task: Task, device: torch.dev
         CheckpointError: no command would load the trained weights.
     """
     checkpoint.check_described(cfg, "the configuration", checkpoint.targets(cfg))
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ConfigError(
+            f"{type(network).__name__} has no parameter to train: give it some, or set "
+            "requires_grad of those that it has"
+        )
     with devices.explained(f"the task {cfg.task['_target_']} refuses a black patch"):
         inputs, label = parts.black_patches(task, cfg.recipe.patch, device)
+    if not checkpoint.is_trusted(cfg.task["_target_"], "task"):
+        sampler.split(task, parts.random_image(task, cfg.recipe.patch))
     with torch.inference_mode():
         output = evaluation.output_of(network.eval(), inputs, label, "a black patch")
     _check_loss(cfg, output.float(), label)
@@ -85,9 +104,16 @@ def check_fit(cfg: DictConfig, network: nn.Module, task: Task, device: torch.dev
 
 
 def _check_loss(cfg: DictConfig, output: Tensor, label: Tensor) -> None:
-    criterion = parts.module(cfg.loss.criterion).to(output.device)
+    criterion, name = parts.module(cfg.loss.criterion), f"the loss {cfg.loss.name}"
+    for key, parameter in criterion.named_parameters():
+        if parameter.requires_grad:
+            raise ConfigError(
+                f"{name} has a parameter to train, {key!r}, and only the network is trained: "
+                "keep it as a buffer (register_buffer), or call requires_grad_(False)"
+            )
+    checkpoint.storable(criterion.state_dict(), f"the state of {name}")
+    criterion = criterion.to(output.device)
     output = output.clone().requires_grad_()  # a tensor of inference mode has no gradient
-    name = f"the loss {cfg.loss.name}"
     with devices.explained(f"{name} refuses patches of {cfg.recipe.patch} pixels"):
         loss = criterion(output, label)
     if not isinstance(loss, Tensor):
@@ -152,7 +178,9 @@ def check_tests(cfg: DictConfig, run: Run, network: nn.Module, task: Task) -> No
         if not any_size:
             images = zip(testset.images, testset.names, strict=True)
             sizes = {image.shape: (image, called) for image, called in images}
-            pairs = {called: task.test_pair(image, called) for image, called in sizes.values()}
+            pairs = {
+                name: evaluation.test_pair(task, image, name) for image, name in sizes.values()
+            }
             check_shapes(network, task, cfg.recipe.patch, pairs)
         if catalogue.is_folder(name):
             check_same_images(run, name, f"test {testset.name}", testset.fingerprint)

@@ -42,9 +42,15 @@ def restore(network: nn.Module, task: Task, image: Tensor, name: str, device="cp
     Raises:
         ConfigError: see :func:`output_of`.
     """
-    inputs, label = task.test_pair(image, name)
+    inputs, label = test_pair(task, image, name)
     output = output_of(network, inputs.to(device), label, f"the image {name!r}").float().cpu()
     return task.degraded(inputs)[0], output[0], label[0]
+
+
+def test_pair(task: Task, image: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """:meth:`Task.test_pair`; ConfigError if a task of your own refuses the image."""
+    with devices.explained(f"the task {type(task).__name__} refuses the image {name!r}"):
+        return task.test_pair(image, name)
 
 
 def output_of(network: nn.Module, inputs: Tensor, label: Tensor, what: str) -> Tensor:
@@ -185,7 +191,7 @@ def evaluate_baseline(testset, task: Task, further: Collection[str] = ()) -> lis
     """The same rows for the degraded images themselves: bicubic, or noisy."""
     rows, task = [], task.on(testset.name)
     for name, image in zip(testset.names, testset.images, strict=True):
-        inputs, label = task.test_pair(image, name)
+        inputs, label = test_pair(task, image, name)
         rows.append(row(name, task.degraded(inputs)[0], label[0], task, testset.name, further))
     return rows
 

@@ -73,6 +73,7 @@ def _open(cfg: DictConfig, run: Run, held: ExitStack) -> list[dict] | None:
         files.write_text(run.config, config.to_yaml(cfg))
     if not run.finished:
         return None
+    checks.check_rows(run)
     run.checkpoint.unlink(missing_ok=True)
     return files.read_csv(run.rows)
 
@@ -151,9 +152,14 @@ class Job:
             key = f"training {images.name}"
             if catalogue.is_folder(cfg.dataset.name):
                 checks.check_same_images(self.run, cfg.dataset.name, key, images.fingerprint)
-            size = {"patch": cfg.recipe.patch, "batch": cfg.recipe.batch}
             sampler = PatchSampler(
-                images.images, self.task, **size, seed=cfg.seed, device=self.device
+                images.images,
+                self.task,
+                patch=cfg.recipe.patch,
+                batch=cfg.recipe.batch,
+                seed=cfg.seed,
+                device=self.device,
+                names=images.names,
             )
         seen = {key: images.fingerprint}
         signature = config.identity(cfg)  # what must agree for a checkpoint to be continued
@@ -177,9 +183,10 @@ class Job:
         with or_give(f"validation= a folder of your own, or {without}"):
             chosen = catalogue.test_set(cfg.validation, **parts.reading_here(self.task, cfg))
         step = self.task.scale if self.task.pairs else 1
+        centres = [_centre(image, step) for image in chosen.images]
         pairs = [
-            tuple(part.to(self.device) for part in self.task.test_pair(_centre(image, step), name))
-            for name, image in zip(chosen.names, chosen.images, strict=True)
+            [part.to(self.device) for part in evaluation.test_pair(self.task, image, name)]
+            for name, image in zip(chosen.names, centres, strict=True)
         ]
         if not checks.takes_any_size(cfg):
             named = dict(zip(chosen.names, pairs, strict=True))

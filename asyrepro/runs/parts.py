@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from asyrepro import whitening
 from asyrepro.data.sampler import PatchSampler
@@ -31,7 +32,21 @@ def build(cfg: DictConfig, device: torch.device | str) -> tuple[nn.Module, Task]
 
 
 def _network(cfg: DictConfig, device: torch.device | str) -> nn.Module:
-    network = module(cfg.model.network).to(device)
+    """The network; ConfigError if its state is not tensors alone, as files of weights hold it."""
+    network = module(cfg.model.network)
+    name = type(network).__name__
+    for key, value in network.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise ConfigError(
+                f"{name} keeps {key!r}, a {type(value).__name__}, in its state_dict, of which a "
+                "file of weights takes tensors only: keep it as a buffer (register_buffer)"
+            )
+        if is_lazy(value):
+            raise ConfigError(
+                f"{name}'s {key!r} has no size before the first image: write the layer with its "
+                "number of input channels instead of a lazy one"
+            )
+    network = network.to(device)
     return network.to(memory_format=torch.channels_last) if cfg.channels_last else network
 
 
@@ -47,10 +62,21 @@ def black_patches(
     task: Task, patch: int, device: torch.device | str = "cpu", batch: int = 1
 ) -> tuple[Tensor, Tensor]:
     """What a network is given for black patches of so many label pixels a side, and the labels."""
-    side, channels = patch // task.scale + 2 * task.margin, 3 if task.mode == "rgb" else 1
+    side, channels = patch // task.scale + 2 * task.margin, _channels(task)
     stored = torch.zeros(batch, channels, side, side, device=device)
     inputs = task.inputs(stored, torch.Generator(device).manual_seed(0))
     return inputs, torch.zeros(batch, channels, patch, patch, device=device)
+
+
+def random_image(task: Task, patch: int) -> Tensor:
+    """An image as it is decoded for a task, uint8 (C, H, W), of a photograph's size."""
+    side = task.scale * max(patch // task.scale + 2 * task.margin, 256)
+    size = (_channels(task) * (2 if task.pairs else 1), side, side)
+    return torch.randint(256, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def _channels(task: Task) -> int:
+    return 3 if task.mode == "rgb" else 1
 
 
 def load(path: Path | str, device: torch.device | str = "cpu", trusted: Collection[str] = ()):
@@ -114,10 +140,10 @@ def optimization(recipe: DictConfig, network: nn.Module):
             peaks["max_lr"] = [recipe.scheduler.max_lr * share for share in shares]
         name = "recipe.optimizer"
         optimizer = optimizer_of(groups)
-        _steps_alone(optimizer)
+        _check_can(optimizer)
         name = "recipe.scheduler"
         scheduler = scheduler_of(optimizer, **peaks)
-        _steps_alone(scheduler)
+        _check_can(scheduler)
         steps = getattr(scheduler, "total_steps", recipe.steps)  # a OneCycleLR's
         if steps < recipe.steps:
             raise ValueError(f"it ends after {steps} of the {recipe.steps} steps")
@@ -128,12 +154,17 @@ def optimization(recipe: DictConfig, network: nn.Module):
         raise ConfigError(f"{name} cannot be used: {error}{advice}") from error
 
 
-def _steps_alone(made: object) -> None:
-    """ValueError unless an optimiser or schedule takes a step without being given anything."""
+def _check_can(made: object) -> None:
+    """ValueError unless an optimiser or schedule can be stepped without arguments, and stored."""
+    name = type(made).__name__
+    for method in ("step", "state_dict", "load_state_dict"):
+        if not callable(getattr(made, method, None)):
+            raise ValueError(f"{name} has no {method}(), which training calls")
     try:
         inspect.signature(made.step).bind()
     except TypeError as error:  # which names a ReduceLROnPlateau's metrics, an LBFGS's closure
-        raise ValueError(f"training gives {type(made).__name__}'s steps nothing: {error}") from None
+        raise ValueError(f"training gives {name}'s steps nothing: {error}") from None
+    checkpoint.storable(made.state_dict(), f"{name}'s state")
 
 
 def whiten(network: nn.Module, name: str, sampler: PatchSampler) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -112,11 +113,18 @@ def is_of_memory(error: Exception) -> bool:
 def explained(what: str, advice: str = "") -> Iterator[None]:
     """Within this, what a network, loss or task raises becomes a ConfigError of one sentence.
 
-    Not the end of the memory, of which :func:`memory` tells.
+    Not the end of the memory, of which :func:`memory` tells. An error whose text alone says little,
+    such as a KeyError's, is named with its place.
     """
     try:
         yield
-    except (ValueError, TypeError, RuntimeError) as error:
+    except UserError:
+        raise
+    except Exception as error:
         if is_of_memory(error):
             raise
-        raise ConfigError(f"{what}: {first_line(error)}{advice}") from error
+        reason = first_line(error)
+        if not isinstance(error, ValueError | TypeError | RuntimeError):
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            reason = f"{type(error).__name__} in {place.filename}, line {place.lineno}: {reason}"
+        raise ConfigError(f"{what}: {reason}{advice}") from error

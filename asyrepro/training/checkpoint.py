@@ -10,20 +10,25 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import pkgutil
 import zipfile
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from asyrepro import models, tasks
-from asyrepro.system.errors import CheckpointError, first_line, shown
+from asyrepro.system.errors import CheckpointError, ConfigError, first_line, shown
 from asyrepro.system.files import write_bytes
 
 FORMAT = 1
+PLAIN = (Tensor, torch.nn.Parameter, str, int, float, bool, type(None))
+LIKE_PYTHON = (np.float64, np.integer, np.bool_)  # NumPy's float32 rounds otherwise
 NAME = str | int | float  # as YAML reads what is written without quotes
 NEEDED = {
     **{"model.name": NAME, "model.network": DictConfig, "task": DictConfig},
@@ -43,14 +48,45 @@ OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch's files be
 
 
 class NotTrusted(CheckpointError):
-    """Weights of a network or task that is not of this program."""
+    """Weights of a network or task that is not of this program, or cannot be found."""
 
-    def __init__(self, path: Path | str, kind: str, asked: str):
-        self.advice = f"if {asked} is your own, give trust={asked.partition('.')[0]}"
-        super().__init__(
-            f"{path} asks for {asked} as its {kind}, which is not of this program; it was not "
-            f"made; {self.advice}"
-        )
+    def __init__(self, reason: str, advice: str):
+        super().__init__(f"{reason}; {advice}")
+        self.advice = advice
+
+
+def storable(state: object, name: str) -> object:
+    """A state of plain values and tensors as :func:`load` will read it.
+
+    Numbers of NumPy that compute as Python's do become these.
+
+    Args:
+        state: any nesting of dictionaries, lists and tuples.
+        name: what it is, for messages.
+
+    Raises:
+        ConfigError: :func:`load` would refuse it; its place is named.
+    """
+    if isinstance(state, LIKE_PYTHON):
+        state = state.item()
+    if type(state) in PLAIN:
+        return state
+    if type(state) in (dict, OrderedDict):
+        items = state.items()
+        return {storable(k, name): storable(v, f"{name}[{k!r}]") for k, v in items}
+    if type(state) in (list, tuple):
+        return type(state)(storable(v, f"{name}[{k}]") for k, v in enumerate(state))
+    buffer = io.BytesIO()
+    try:
+        torch.save(state, buffer)
+        buffer.seek(0)
+        torch.load(buffer, weights_only=True)
+    except Exception as error:  # pickle's are many
+        raise ConfigError(
+            f"{name} is a {type(state).__module__}.{type(state).__qualname__}, which no checkpoint "
+            "can hold: keep tensors and Python's numbers, texts, lists and dictionaries there"
+        ) from error
+    return state
 
 
 def save(path: Path | str, state: dict) -> None:
@@ -98,6 +134,10 @@ def read(path: Path | str, device: torch.device | str = "cpu") -> object:
             plain values.
     """
     file, path = Path(path), shown(path)
+    if file.is_dir():
+        found = file / "weights.pt"
+        advice = f"give {shown(found)}" if found.is_file() else "give a file of weights"
+        raise CheckpointError(f"{path} is a folder: {advice}")
     if not file.is_file():
         raise CheckpointError(f"there is no checkpoint at {path}")
     try:
@@ -182,7 +222,15 @@ def check_described(cfg: DictConfig, source: str, trusted: Collection[str] = ())
         special = any(_is_special(key, value) for key, value in values)
         if strange or special or "_target_" not in node:
             named = strange and isinstance(strange[0], str)
-            raise NotTrusted(source, kind, _brief(strange[0] if named else "something"))
+            asked = _brief(strange[0] if named else "something")
+            # A trusted module is not trusted with its functions, nor with what it imports.
+            within = any(asked.startswith(f"{package}.") for package in trusted)
+            trust = [*trusted, asked if within else asked.partition(".")[0]]
+            raise NotTrusted(
+                f"{source} asks for {asked} as its {kind}, which is not of this program; it was "
+                "not made",
+                f"if {asked} is your own, give trust={','.join(trust)}",
+            )
         for key, value in values if node["_target_"] in OURS[kind] else ():
             if isinstance(value, int | float) and not abs(value) <= LARGEST:  # NaN neither
                 raise CheckpointError(
@@ -222,7 +270,8 @@ def _items(node: object) -> Iterator[tuple]:
 def is_trusted(name: object, kind: str, trusted: Collection[str] = ()) -> bool:
     """Whether a class may be made as a "model.network" or "task" that a file asks for.
 
-    It is one of ours, one that is trusted, or one that a trusted package has defined.
+    It is one of ours, one that is trusted, or one that a trusted package has defined;
+    NotTrusted if that cannot be imported.
     """
     if not isinstance(name, str):
         return False
@@ -232,10 +281,14 @@ def is_trusted(name: object, kind: str, trusted: Collection[str] = ()) -> bool:
     if not name.startswith(within):
         return False
     try:
-        found = get_class(name)
-    except Exception:  # no such module or class
-        return False
-    return f"{found.__module__}.".startswith(within)  # not what it has imported from elsewhere
+        found = pkgutil.resolve_name(name)
+    except Exception as error:  # whatever the code of a module raises
+        raise NotTrusted(
+            f"{_brief(name)}, which is trusted, cannot be imported ({_reason(error)})",
+            f"run the command in the folder of {_brief(name).partition('.')[0]}",
+        ) from error
+    # Not what it has imported from elsewhere, nor a function.
+    return isinstance(found, type) and f"{found.__module__}.".startswith(within)
 
 
 def _reason(error: Exception) -> str:
@@ -256,6 +309,11 @@ def check_weights(network: torch.nn.Module, weights: dict, source: Path | str) -
     other = [name for name in own.keys() & weights.keys() if not _alike(own[name], weights[name])]
     if missing or extra or other:
         name = (missing or extra or sorted(other))[0]
+        if name in other and _alike(own[name], weights[name], dtype=False):
+            raise CheckpointError(
+                f"{source} holds {_brief(name)} as {weights[name].dtype}, where "
+                f"{type(network).__name__} has {own[name].dtype}: asyrepro convert casts weights"
+            )
         raise CheckpointError(
             f"{source} holds the weights of another network than {type(network).__name__} as it "
             f"is configured (first difference: {_brief(name)})"
@@ -271,12 +329,17 @@ def load_weights(network: torch.nn.Module, weights: dict, source: Path | str) ->
     network.load_state_dict(weights)
 
 
-def _alike(own: torch.Tensor, other: object) -> bool:
+def _alike(own: Tensor, other: object, dtype: bool = True) -> bool:
+    """Whether a weight can be another's; ``dtype``: also by its type, for which half will do."""
     return (
-        isinstance(other, torch.Tensor)
+        isinstance(other, Tensor)
         and (other.shape, other.layout) == (own.shape, own.layout)
-        and (other.dtype == own.dtype or (own.is_floating_point() and other.dtype == torch.half))
         and not other.is_meta
+        and (
+            not dtype
+            or other.dtype == own.dtype
+            or (own.is_floating_point() and other.dtype == torch.half)
+        )
     )
 
 

@@ -20,7 +20,10 @@ from asyrepro.models import EDSR, SRCNN
 from asyrepro.system.errors import CheckpointError, ConfigError, shown
 from asyrepro.training import checkpoint
 
-WRAPPERS = ("params_ema", "params", "state_dict", "model", "network")  # keys of a state dict
+WRAPPERS = (  # keys that other programs keep a state dict under
+    *("params_ema", "params", "state_dict", "model_state_dict", "model", "network", "net"),
+    *("netG", "generator"),
+)
 HOMOGENEOUS = (EDSR, SRCNN)  # k times input and biases give k times the output, for k > 0
 COUNTER = "num_batches_tracked"  # of batch normalisation; old files have none, and nothing needs it
 
@@ -35,15 +38,25 @@ def state_dict(path: Path | str) -> dict[str, Tensor]:
             plain values, or no weights.
     """
     found = checkpoint.read(path)
-    while inside := [key for key in WRAPPERS if isinstance(found, dict) and found.get(key)]:
-        found = found[inside[0]]
+    while inside := _wrapped(found):
+        found = inside[0]
     weights = found if isinstance(found, dict) else {}
     right = [isinstance(k, str) and isinstance(v, Tensor) for k, v in weights.items()]
     if not right or not all(right):
-        raise CheckpointError(f"{shown(path)} holds no weights of a network")
+        keys = ", ".join(shown(str(key)[:40]) for key in [*weights][:5]) or "nothing"
+        raise CheckpointError(
+            f"{shown(path)} holds no weights of a network, but {keys}; a state_dict is needed, "
+            f"bare or under one of {', '.join(WRAPPERS)}"
+        )
     if all(name.startswith("module.") for name in weights):
         weights = {name.removeprefix("module."): value for name, value in weights.items()}
     return weights
+
+
+def _wrapped(found: object) -> list[dict]:
+    """The dictionaries in ``found`` that may be the state dict."""
+    inside = [found.get(key) for key in WRAPPERS] if isinstance(found, dict) else []
+    return [value for value in inside if isinstance(value, dict) and value]
 
 
 def load_into(
@@ -75,7 +88,13 @@ def load_into(
         theirs = dict(zip(names, theirs.values(), strict=True)) | counters
     if white not in (None, 1):
         theirs = _for_white_1(network, theirs, white)
-    checkpoint.load_weights(network, theirs, path)
+    checkpoint.load_weights(network, _cast(theirs, own), path)
+
+
+def _cast(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Floating-point weights in the type of the network's own."""
+    floating = [k for k in weights.keys() & own.keys() if weights[k].is_floating_point()]
+    return weights | {k: weights[k].to(own[k].dtype) for k in floating}
 
 
 def _without_mean_shifts(

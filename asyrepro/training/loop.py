@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from asyrepro.system import devices, files, progress, randomness
-from asyrepro.system.errors import CheckpointError, UserError
+from asyrepro.system.errors import CheckpointError, ConfigError, UserError
 from asyrepro.training import checkpoint, distributed, graphs, stopping
 
 CHECKPOINT = "checkpoint.pt"
@@ -118,7 +118,8 @@ class Trainer:
             self.network.to(memory_format=torch.channels_last)
         advance = self.stepping()
         self.network.train()
-        saved = clock = time.perf_counter()
+        begun, saved = self.step, time.perf_counter()
+        clock = saved
         bar = progress.bar(
             lines=True, total=self.steps, initial=self.step, desc=self.label, unit="step",
             disable=True if self.label is None else None, dynamic_ncols=True, mininterval=0.5,
@@ -133,6 +134,8 @@ class Trainer:
                 self.scheduler.step()
                 if self.average is not None:
                     self._average()
+                if self.step == begun:
+                    self._state_of_parts()  # what an optimiser makes at its first step
                 self.step += 1
                 bar.update()
 
@@ -173,6 +176,11 @@ class Trainer:
 
         def advance(inputs: Tensor, label: Tensor) -> None:
             loss = loss_of(inputs, label)
+            if not loss.requires_grad:
+                raise ConfigError(
+                    f"the output of {type(self.network).__name__} has no gradient in training: "
+                    "take detach() and no_grad() out of its forward"
+                )
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             if self.clip is not None:
@@ -219,7 +227,7 @@ class Trainer:
         row = {
             "step": self.step,
             "loss": self.total.item() / steps,
-            "lr": rate,
+            "lr": float(rate),
             "val_psnr": distributed.on_main(self._validate) if validate else None,
             "patches_per_second": self.sampler.batch * steps / seconds,
             "seconds": self.seconds,
@@ -244,9 +252,7 @@ class Trainer:
             "total": self.total,
             "network": self.network.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
-            "criterion": self.criterion.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
+            **self._state_of_parts(),
             "sampler": self.sampler.state_dict(),
             **randomness.state(self.device),
             "history": self.history,
@@ -256,6 +262,13 @@ class Trainer:
             self.reported = len(self.history)
         files.write_text(self.folder / HISTORY, history_csv(self.history))
         checkpoint.save(self.folder / CHECKPOINT, state)
+
+    def _state_of_parts(self) -> dict:
+        """Of loss, optimiser and schedule; ConfigError if a checkpoint cannot hold it."""
+        return {
+            name: checkpoint.storable(getattr(self, name).state_dict(), f"the {name}'s state")
+            for name in ("criterion", "optimizer", "scheduler")
+        }
 
     def resume(self) -> bool:
         """Take up the folder's checkpoint if there is one; True if so."""

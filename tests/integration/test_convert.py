@@ -182,6 +182,25 @@ def test_the_command_converts_edsr_of_another_range(tmp_path):
     torch.testing.assert_close(converted["tail.bias"], weights["tail.1.bias"] / 255)
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float64])
+def test_weights_of_another_precision_are_cast(published, tmp_path, kind):
+    theirs = {k: v.to(kind) for k, v in foreign.state_dict(published).items()}
+    path, ours = tmp_path / "other.pth", DnCNN(5, 8, batch_norm=False, bias=True)
+    torch.save(theirs, path)
+    foreign.load_into(ours, torch.rand(1, 1, 12, 11), path)
+    assert torch.equal(ours.first.weight, theirs["model.0.weight"].float())
+    with refuses(CheckpointError, "first.bias", kind, "torch.float32"):
+        weights = {k: v.to(kind) for k, v in ours.state_dict().items()}
+        checkpoint.check_weights(ours, weights, path)
+
+
+def test_a_network_that_does_not_fit_the_task_is_refused(tmp_path):
+    path, weights = tmp_path / "x.pth", SRCNN(image_channels=3).state_dict()
+    torch.save({f"net.{name}": value for name, value in weights.items()}, path)
+    given = ["convert", path, "model=srcnn", "task=super_resolution"]
+    assert_refused(call(*given, "model.network.image_channels=3"), "(1, 1, ", "model.network")
+
+
 def test_what_does_not_fit_is_named_on_both_sides(published, tmp_path):
     given = ["convert", published, *NETWORK, "task=denoising", f"output={tmp_path / 'ours.pt'}"]
     names = ("model.6.weight (8, 8, 3, 3)", "last.weight (1, 8, 3, 3)")

@@ -5,12 +5,18 @@ import subprocess
 import sys
 
 import pytest
-from helpers import refuses, spawn
+import torch
+from helpers import DNCNN, configured, refuses, spawn
 from omegaconf import OmegaConf
+from torch import nn
 
 import asyrepro
 from asyrepro.runs import config
+from asyrepro.runs.execution import Job
+from asyrepro.runs.resolve import resolve
+from asyrepro.runs.run import Run
 from asyrepro.system.errors import ConfigError
+from asyrepro.tasks import Denoising
 
 PACKAGE = """
 from torch import nn
@@ -131,6 +137,72 @@ def test_why_a_file_of_your_own_cannot_be_imported(tmp_path, monkeypatch, text, 
     monkeypatch.syspath_prepend(tmp_path)
     with refuses(ConfigError, "broken.Loss", name):
         config.make(OmegaConf.create({"_target_": "broken.Loss"}))
+
+
+class Own(nn.Module):
+    """A network, or a loss, of one convolution that has one fault."""
+
+    def __init__(self, fault="", width=None):
+        super().__init__()
+        self.fault = fault
+        self.layer = nn.LazyConv2d(1, 1) if fault == "lazy" else nn.Conv2d(1, 1, 1)
+        if fault == "frozen":
+            self.requires_grad_(False)
+
+    def forward(self, x, label=None):
+        assert self.fault != "assert"
+        if self.fault == "key":
+            {}["foo"]
+        return self.layer(x) if label is None else self.layer(x - label).mean()
+
+
+class Counting(Own):
+    def get_extra_state(self):
+        return {"calls": 1}
+
+
+class Task(Denoising):
+    def stored(self, label):
+        return label.float() / 255
+
+
+class Schedule:
+    def __init__(self, optimizer):
+        pass
+
+    def step(self):
+        pass
+
+
+class Schedules(torch.optim.lr_scheduler.LambdaLR):
+    def __init__(self, optimizer):
+        self.rule = lambda step: 1
+        super().__init__(optimizer, self.rule)
+
+
+REFUSED = {  # what is another setting's, and what the sentence names
+    "state": ("model.network", {"_target_": "Counting"}, "Counting", "_extra_state"),
+    "lazy": ("model.network", {"_target_": "Own", "fault": "lazy"}, "Own", "layer.weight"),
+    "frozen": ("model.network", {"_target_": "Own", "fault": "frozen"}, "Own", "requires_grad"),
+    "assertion": ("model.network", {"_target_": "Own", "fault": "assert"}, "AssertionError"),
+    "key": ("model.network", {"_target_": "Own", "fault": "key"}, "KeyError", "foo", __file__),
+    "trained loss": ("loss.criterion", {"_target_": "Own"}, "mae", "layer.weight"),
+    "no state": ("recipe.scheduler", {"_target_": "Schedule"}, "Schedule", "state_dict"),
+    "a function": ("recipe.scheduler", {"_target_": "Schedules"}, "Schedules", "rule"),
+    "floats": ("task", {"_target_": "Task"}, "Task", "torch.float32"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused_before_any_image_is_read(tmp_path, name):
+    key, node, *named = REFUSED[name]
+    cfg = resolve(configured(tmp_path, *DNCNN, "loss=mae"))
+    node = {**node, "_target_": f"{__name__}.{node['_target_']}"}
+    if key == "recipe.scheduler":
+        node["_partial_"] = True
+    OmegaConf.update(cfg, key, node, merge=False, force_add=True)
+    with refuses(ConfigError, *named):
+        Job.prepared(cfg, Run(tmp_path))
 
 
 def test_a_sweep_that_fails_says_so_wherever_hydra_works(own):

@@ -66,6 +66,17 @@ def test_a_finished_run_is_not_trained_again(run, monkeypatch):
     assert carry_out(resolve(asked()), run) == (files.read_csv(run.rows), True)
 
 
+@pytest.mark.parametrize("left", [0, 0.9])
+def test_rows_that_are_cut_are_told_of(run, left):
+    text = run.rows.read_text()
+    run.rows.write_text(text[: int(left * len(text))])
+    with refuses(DataError, run.rows):
+        carry_out(resolve(asked()), run)
+    run.rows.write_text(text.rstrip()[:-1])  # which can still be read
+    with refuses(DataError, run.rows):
+        carry_out(resolve(asked()), run)
+
+
 def test_a_finished_training_without_rows_is_evaluated_again(run, monkeypatch):
     text, record = run.rows.read_text(), provenance.read(run.provenance)
     run.rows.unlink()

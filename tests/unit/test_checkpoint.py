@@ -1,13 +1,15 @@
 """Files are whole or absent. What is refused: test_bad_checkpoints.py."""
 
 import os
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from helpers import refuses
 from torch import nn
 
-from asyrepro.system.errors import CheckpointError
+from asyrepro.system.errors import CheckpointError, ConfigError
 from asyrepro.training import checkpoint, foreign
 
 
@@ -38,6 +40,20 @@ def test_digest_sees_names_shapes_and_types_but_no_order():
     assert checkpoint.digest({"b": two, "a": one}) == checkpoint.digest(different[0])
 
 
+def test_numbers_of_numpy_are_stored_as_pythons(tmp_path):
+    state = {"lr": np.float64(0.1), "steps": (np.int64(3), [np.bool_(True)]), "m": {1: None}}
+    checkpoint.save(tmp_path / "c.pt", {"x": checkpoint.storable(state, "x")})
+    read = checkpoint.load(tmp_path / "c.pt")["x"]
+    assert read == {"lr": 0.1, "steps": (3, [True]), "m": {1: None}}
+    assert type(read["lr"]) is float and type(read["steps"][0]) is int
+
+
+@pytest.mark.parametrize("value", [np.ones(2), np.float32(1), Fraction(1, 3), print, lambda: 0])
+def test_what_could_not_be_read_back_is_refused_with_its_place(value):
+    with refuses(ConfigError, "x['rates'][1]", type(value).__name__):
+        checkpoint.storable({"rates": [1, value]}, "x")
+
+
 CONFIG = """
     model: {{name: mine, network: {{_target_: {}, in_channels: 1}}}}
     task: {{_target_: asyrepro.tasks.Denoising, sigma: 25}}
@@ -54,6 +70,25 @@ def test_a_network_of_ones_own_is_let_through_where_it_is_trusted(trusted):
     with refuses(CheckpointError, "torch.nn.Conv2d"):
         checkpoint.configuration(state, "weights.pt")
     assert checkpoint.configuration(state, "weights.pt", [trusted]).model.name == "mine"
+
+
+def test_a_trusted_module_that_is_not_here_is_named():
+    state = {"config": CONFIG.format("not_here.Net")}
+    with refuses(CheckpointError, "not_here.Net", "No module named 'not_here'") as caught:
+        checkpoint.configuration(state, "weights.pt", ["not_here"])
+    assert "trust=" not in str(caught.value)
+
+
+def test_what_a_trusted_module_does_not_define_is_to_be_trusted_by_its_name():
+    state = {"config": CONFIG.format("torch.nn.functional.conv2d")}
+    with refuses(CheckpointError, "trust=torch.nn,torch.nn.functional.conv2d"):
+        checkpoint.configuration(state, "weights.pt", ["torch.nn"])
+
+
+def test_a_folder_is_answered_with_the_weights_in_it(tmp_path):
+    checkpoint.save(tmp_path / "weights.pt", {})
+    with refuses(CheckpointError, tmp_path / "weights.pt"):
+        checkpoint.load(tmp_path)
 
 
 NESTED = "padding: {{_target_: {}, width: 3}}"
@@ -105,12 +140,20 @@ MODULE = {f"module.{name}": value for name, value in WEIGHTS.items()}
         {"params": {}, "params_ema": WEIGHTS},
         {"state_dict": MODULE, "epoch": 3},
         {"model": {"state_dict": WEIGHTS}, "optimizer": {}},
+        {"net": WEIGHTS},
+        {"model_state_dict": WEIGHTS, "epoch": 3},
     ],
 )
 def test_weights_of_other_programs_are_found_in_their_wrappers(tmp_path, content, old):
     torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=not old)
     found = foreign.state_dict(tmp_path / "w.pth")
     assert checkpoint.digest(found) == checkpoint.digest(WEIGHTS)
+
+
+def test_a_weight_may_be_called_as_a_wrapper_is(tmp_path):
+    weights = {"model": torch.ones(2, 3), "net": torch.zeros(2)}
+    torch.save(weights, tmp_path / "w.pth")
+    assert checkpoint.digest(foreign.state_dict(tmp_path / "w.pth")) == checkpoint.digest(weights)
 
 
 class Evil:

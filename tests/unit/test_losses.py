@@ -10,6 +10,7 @@ from helpers import ROOT, refuses
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from synthetic import reference_mask
+from torch import nn
 from torch._subclasses import FakeTensorMode
 
 from asyrepro.degradation import enlarge, reduce
@@ -18,6 +19,7 @@ from asyrepro.losses import (
     CharbonnierLoss,
     FocalFrequencyLoss,
     GradientLoss,
+    SumOfLosses,
     asymmetric_weight,
 )
 
@@ -243,17 +245,26 @@ def test_overshoot_of_bicubic_resampling_is_no_other_range():
     assert AsymmetricLoss()(label, label) == 0
 
 
-@pytest.mark.parametrize(
-    "kind", [AsymmetricLoss, CharbonnierLoss, GradientLoss, FocalFrequencyLoss]
-)
-def test_shapes_that_differ_are_refused_even_where_they_broadcast(kind):
-    with refuses(ValueError, "(2, 1, 4, 4)", "(2, 3, 4, 4)"):
+KINDS = [
+    AsymmetricLoss, CharbonnierLoss, GradientLoss, FocalFrequencyLoss,
+    lambda: SumOfLosses([nn.L1Loss()], [1.0], [False]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_that_are_no_pair_are_refused(kind):
+    with refuses(ValueError, "(2, 1, 4, 4)", "(2, 3, 4, 4)"):  # even where they broadcast
         kind()(torch.zeros(2, 1, 4, 4), torch.zeros(2, 3, 4, 4))
-
-
-def test_integer_output_is_refused_but_a_diverged_one_is_not():
+    with refuses(ValueError, "output", "(4, 4)"):
+        kind()(torch.zeros(4, 4), torch.zeros(4, 4))
+    whole = torch.zeros(1, 1, 2, 2, dtype=torch.int64)
     with refuses(TypeError, "output", "torch.int64"):
-        AsymmetricLoss()(torch.zeros(1, 1, 2, 2, dtype=torch.int64), torch.zeros(1, 1, 2, 2))
+        kind()(whole, whole.float())
+    with refuses(TypeError, "label", "torch.int64"):
+        kind()(whole.float(), whole)
+
+
+def test_a_diverged_output_is_not_refused():
     assert AsymmetricLoss()(image(float("nan")), image(0.5)).isnan()
 
 

@@ -7,7 +7,7 @@ from helpers import refuses
 from asyrepro.data import sampler as module
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.system.errors import ConfigError, DataError
-from asyrepro.tasks import Denoising, SuperResolution
+from asyrepro.tasks import Denoising, SuperResolution, Task
 
 
 def numbered(count=3, channels=1):
@@ -147,3 +147,43 @@ def test_what_cannot_be_sampled_is_refused(change, error, names):
     settings = {"patch": 9, "batch": 4, "seed": 0, **change}
     with refuses(error, *names):
         PatchSampler(images, SuperResolution(3), **settings)
+
+
+def test_the_smallest_image_is_named():
+    images = [torch.zeros(1, *size, dtype=torch.uint8) for size in [(30, 30), (16, 20), (19, 40)]]
+    with refuses(DataError, "'b'", "16 x 20", "2 of the 3"):
+        PatchSampler(images, Denoising(25), patch=24, batch=1, seed=0, names=["a", "b", "c"])
+
+
+class Own(Task):
+    """A task whose stored image is what a function makes of the label."""
+
+    mode, baseline, scale = "grey", "blurred", 2
+
+    def __init__(self, stored):
+        self.stored = stored
+
+
+RETURNED = {
+    "float": (lambda x: x[:, ::2, ::2] / 255, "torch.float32"),
+    "int64": (lambda x: x[:, ::2, ::2].long(), "torch.int64"),
+    "a batch": (lambda x: x[None, :, ::2, ::2], "(1, 1, 32, 31)"),
+    "of the label's size": (lambda x: x, "(1, 64, 62)"),
+    "a row too few": (lambda x: x[:, 2::2, ::2], "(1, 31, 31)"),
+    "an array": (lambda x: x.numpy(), "ndarray"),
+    "nothing, at another scale": (lambda x: None, "(1, 64, 62)"),
+}
+
+
+@pytest.mark.parametrize("kind", RETURNED)
+def test_a_task_that_stores_what_is_no_image_of_its_scale_is_refused(kind):
+    image, (stored, name) = torch.zeros(1, 64, 62, dtype=torch.uint8), RETURNED[kind]
+    with refuses(ConfigError, "Own", name):
+        PatchSampler([image], Own(stored), patch=8, batch=1, seed=0)
+
+
+def test_a_task_of_ones_own_is_sampled_where_it_stores_one():
+    [image] = numbered(1)
+    task = Own(lambda x: x[:, ::2, ::2])
+    inputs, labels = next(PatchSampler([image], task, patch=8, batch=20, seed=0, augment=False))
+    assert torch.equal(inputs, labels[..., ::2, ::2])

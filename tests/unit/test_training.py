@@ -3,6 +3,7 @@
 import math
 import random
 from contextlib import contextmanager, nullcontext
+from fractions import Fraction
 from functools import partial
 from operator import methodcaller
 from unittest import mock
@@ -10,14 +11,14 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from helpers import Lines, refuses, trainer
+from helpers import NEVER, Lines, refuses, trainer
 from torch import nn
 
 from asyrepro.losses import AsymmetricLoss
 from asyrepro.models import SRCNN
 from asyrepro.runs import config
 from asyrepro.system import randomness
-from asyrepro.system.errors import CheckpointError
+from asyrepro.system.errors import CheckpointError, ConfigError
 from asyrepro.training import checkpoint, graphs
 from asyrepro.training.loop import CHECKPOINT, HISTORY, Diverged, parameter_groups
 
@@ -93,6 +94,43 @@ def test_a_continued_run_goes_on_with_the_losss_state_and_all_random_numbers(tmp
     whole = run("whole", 20)
     assert run("cut", 10) == whole[: len(whole) // 2]
     assert run("cut", 20) == whole
+
+
+def test_a_schedule_that_computes_with_numpy_is_continued(tmp_path):
+    def run(name, steps):
+        made = trainer(tmp_path / name, steps=steps, log_every=1)
+        rule = lambda step: np.cos(step / 20)  # noqa: E731
+        made.scheduler = torch.optim.lr_scheduler.LambdaLR(made.optimizer, rule)
+        return checkpoint.digest(made.run().state_dict()), [row["lr"] for row in made.history]
+
+    whole = run("whole", 20)
+    run("cut", 10)
+    assert run("cut", 20) == whole
+
+
+def test_what_an_optimiser_keeps_and_no_checkpoint_can_hold_is_told_at_the_first_step(tmp_path):
+    class Counting(torch.optim.SGD):
+        def step(self, closure=None):
+            super().step(closure)
+            self.state[self.param_groups[0]["params"][0]]["count"] = Fraction(1)
+
+    run = trainer(tmp_path, checkpoint_seconds=NEVER)
+    run.optimizer = Counting(run.network.parameters())
+    run.scheduler = torch.optim.lr_scheduler.ConstantLR(run.optimizer, 1)
+    with refuses(ConfigError, "optimizer", "count", "Fraction"):
+        run.run()
+    assert run.step == 0
+
+
+def test_a_network_whose_output_has_no_gradient_is_refused(tmp_path):
+    class Detached(nn.Conv2d):
+        def forward(self, x):
+            return super().forward(x).detach()
+
+    run = trainer(tmp_path)
+    run.network = Detached(1, 1, 1)
+    with refuses(ConfigError, "Detached"):
+        run.run()
 
 
 def test_modules_of_other_programs_are_not_captured_unasked():
