@@ -68,19 +68,19 @@ def split(task: Task, image: Tensor) -> tuple[Tensor, Tensor | None]:
     name, shape = f"the task {type(task).__name__}", tuple(image.shape)
     with devices.explained(f"{name} refuses an image of {shape}"):
         label, stored = task.split(image)
-    small = label if stored is None else stored
-    for what, found, scale in (("label", label, 1), ("degraded image", small, task.scale)):
+    small, scale = label if stored is None else stored, task.scale
+    for what, found, times in (("label", label, 1), ("degraded image", small, scale)):
         if not isinstance(found, Tensor):
             told = f"a {type(found).__name__}"
         elif found.dtype != torch.uint8 or found.ndim != 3:
-            told = f"{found.dtype} of {tuple(found.shape)}"
-        elif [side * scale for side in found.shape[-2:]] != list(label.shape[-2:]):
-            told = f"{tuple(found.shape)} for a label of {tuple(label.shape)}"
+            told = f"{found.dtype} of shape {tuple(found.shape)}"
+        elif [side * times for side in found.shape[-2:]] != list(label.shape[-2:]):
+            told = f"the shape {tuple(found.shape)} for a label of {tuple(label.shape)}"
         else:
             continue
         raise ConfigError(
-            f"{name} returns {told} as the {what} of an image of {shape}; it must be torch.uint8 "
-            f"(C, H, W), the degraded image of 1/{task.scale} of the label's height and width"
+            f"{name} returns {told} as the {what} of an image of {shape}; a label must be uint8 "
+            f"(C, H, W), its degraded image uint8 (C, H / {scale}, W / {scale})"
         )
     return label, stored
 

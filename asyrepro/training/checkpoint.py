@@ -285,7 +285,7 @@ def is_trusted(name: object, kind: str, trusted: Collection[str] = ()) -> bool:
     except Exception as error:  # whatever the code of a module raises
         raise NotTrusted(
             f"{_brief(name)}, which is trusted, cannot be imported ({_reason(error)})",
-            f"run the command in the folder of {_brief(name).partition('.')[0]}",
+            f"run the command in the folder that holds {_brief(name).partition('.')[0]}",
         ) from error
     # Not what it has imported from elsewhere, nor a function.
     return isinstance(found, type) and f"{found.__module__}.".startswith(within)
