@@ -14,7 +14,8 @@ from asyrepro.system.options import command, no_such_choice
 GROUPS = {
     "A study": ("reproduce", "report", "verify", "data"),
     "One network": ("train", "evaluate", "convert"),
-    "Your own pictures": ("restore", "compare", "radar"),
+    "Your own pictures": ("restore", "compare"),
+    "Your own numbers": ("judge", "radar"),
     "The paper": ("audit", "identify"),
 }
 COMMANDS = [name for group in GROUPS.values() for name in group]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from asyrepro.system.errors import DataError, say
+from asyrepro.system.errors import ConfigError, say
 from asyrepro.system.options import argument, setting
 
 
@@ -22,26 +22,21 @@ class Options:
     title: str = setting("", "of the figure (default: the file's name)", shown="TEXT")
     base: str | None = setting(None, "the loss that the others are compared with", shown="LOSS")
     metrics: list[str] = setting([], "the columns to draw (default: all)", shown="NAME,NAME")
+    smaller: list[str] = setting([], "columns of which smaller is better", shown="NAME,NAME")
     output: Path | None = setting(None, "default: beside the table", shown="FILE.svg")
     pdf: bool = setting(False, "write a PDF, too")
 
 
 def run(options: Options) -> None:
+    from asyrepro.analysis import own
     from asyrepro.report import radar
-    from asyrepro.runs import results
     from asyrepro.system import style
 
-    if not options.table.is_file():
-        raise DataError(f"there is no table {options.table}")
-    names = ["loss", "image"]
-    frame = results.read_table(
-        options.table,
-        [*names, *options.metrics],
-        names=names,
-        advice="it needs a row for each loss and image (asyrepro radar --help)",
-    )
+    if options.output and options.output.suffix != ".svg":
+        raise ConfigError(f"output={options.output}: the name must end in .svg")
+    frame = own.read(options.table, options.metrics)
     title = options.title or options.table.stem
-    figure = radar.of_frame(frame, title, options.base, options.metrics)
+    figure = radar.of_frame(frame, title, options.base, options.metrics, options.smaller)
     stem = (options.output or options.table).with_suffix("")
     for path in style.save(figure, stem, options.pdf):
         say(str(path))

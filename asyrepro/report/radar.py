@@ -17,14 +17,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from asyrepro.analysis import own
 from asyrepro.analysis.summary import Summary
 from asyrepro.analysis.titles import TASK_TITLES, loss_title
 from asyrepro.data import STAND_IN
 from asyrepro.metrics import METRICS, PRINTED
 from asyrepro.report import tables, wording
-from asyrepro.runs import results
 from asyrepro.system import style
-from asyrepro.system.errors import DataError
 
 FIGURES = {2: 4, 3: 7, 4: 9, 5: 10}  # the paper's, of its tables
 BASE_LOOKS = ({"lw": 3.4, "ms": 5.2, "alpha": 0.65}, {"lw": 1.0, "ms": 2.6})
@@ -137,7 +136,11 @@ def _means(values, lines: list[Line], metric: str, change: bool) -> str:
 
 
 def of_frame(
-    frame: pd.DataFrame, heading: str, base: str | None = None, metrics: Sequence[str] = ()
+    frame: pd.DataFrame,
+    heading: str,
+    base: str | None = None,
+    metrics: Sequence[str] = (),
+    smaller: Sequence[str] = (),
 ) -> Figure:
     """A radar chart of any losses and images.
 
@@ -147,48 +150,23 @@ def of_frame(
         heading: the title.
         base: a loss; a second row of charts then shows the others' changes from it.
         metrics: the columns to draw; by default all of numbers.
+        smaller: those of which smaller is better, beside those that are known.
 
     Raises:
-        DataError: a column is missing, there are no rows or no numbers, a row has no loss or image
-            or a text in a column of numbers, rows are of several test sets or networks, ``metrics``
-            names what holds no numbers, the base has no rows, or nothing else has.
+        DataError: see :func:`asyrepro.analysis.own.checked`.
     """
-    metrics = list(dict.fromkeys(metrics))
-    if {"loss", "image"} & set(metrics):
-        raise DataError("metrics= takes columns of numbers, not loss and image, which are names")
-    lacking = [name for name in ("loss", "image", *metrics) if name not in frame.columns]
-    if lacking:
-        raise DataError(f"no column {' and no column '.join(lacking)}: add it to the table")
-    if frame.empty:
-        raise DataError("the table has no rows: give one for each loss and image")
-    for name in ("loss", "image"):
-        if (nameless := frame[name].isna().to_numpy()).any():
-            raise DataError(f"row {nameless.argmax() + 1} has no {name}: fill it in")
-    for name in set(results.ROW_KEY) - {"loss", "image", "seed"}:  # of a study's own table
-        if name in frame.columns and frame[name].nunique() > 1:
-            raise DataError(f"rows with several values of {name}: keep those of one in the table")
-    frame = frame.astype({"loss": str, "image": str})
-    for name in metrics or frame.columns.difference(["loss", "image"]):
-        _check_numbers(frame[name], asked=name in metrics)
-    numbers = frame.select_dtypes("number").columns.difference(results.INTEGERS, sort=False)
-    metrics = metrics or list(numbers)
-    if not metrics:
-        raise DataError("no column of numbers (psnr, ssim, ...) beside loss and image")
-    losses, images = (list(dict.fromkeys(frame[name])) for name in ("loss", "image"))
-    if base is not None and base not in losses:
-        raise DataError(f"base={base} has no rows; there are {', '.join(losses)}")
-    if losses == [base]:
-        raise DataError(f"base={base} has no loss to be compared with: leave base= out")
-    wide = frame.groupby(["image", "loss"])[metrics].mean()
+    numbers = own.checked(frame, base, metrics, smaller)
+    losses, images, metrics = numbers.losses, numbers.images, numbers.metrics
+    wide = numbers.rows.groupby(["image", "loss"])[metrics].mean()
     wide = {m: wide[m].unstack("loss").reindex(images) for m in metrics}
     colours = style.colours(losses)
 
     def row(title: str, shown: list[str], against: str | None) -> Row:
         panels = []
         for metric in metrics:
-            numbers = wide[metric].sub(wide[metric][against], axis=0) if against else wide[metric]
-            lines = [Line(loss_title(x), numbers[x].to_numpy(), colours[x]) for x in shown]
-            better = METRICS[metric].direction if metric in METRICS else 1
+            values = wide[metric].sub(wide[metric][against], axis=0) if against else wide[metric]
+            lines = [Line(loss_title(x), values[x].to_numpy(), colours[x]) for x in shown]
+            better = numbers.direction(metric)
             name = METRICS[metric].label if metric in PRINTED else metric
             panels.append(Panel(name, lines, [], better if against else 0))
         return Row(title, panels)
@@ -198,18 +176,6 @@ def of_frame(
         others = [loss for loss in losses if loss != base]
         rows.append(row(f"Change against {loss_title(base)} (tinted: better)", others, base))
     return draw(heading, [], images, rows)
-
-
-def _check_numbers(column: pd.Series, asked: bool) -> None:
-    """DataError if a column holds texts, of one not asked for among at least as many numbers."""
-    numbers = pd.to_numeric(column, errors="coerce")
-    texts = (numbers.isna() & column.notna()).to_numpy()
-    if texts.any() and (asked or texts.sum() <= numbers.count()):
-        row = texts.argmax()
-        raise DataError(
-            f"row {row + 1} has {column.iloc[row]!r} in {column.name}, a column of numbers: write "
-            "a number, leave the field empty, or name the columns to draw (metrics=)"
-        )
 
 
 # ------------------------------------------------------------------------------------ the drawing

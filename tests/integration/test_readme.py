@@ -46,7 +46,8 @@ def clone(tmp_path, monkeypatch):
     losses.mkdir(parents=True)
     (losses / "mine.yaml").write_text(MINE)
     (tmp_path / "mine.csv").write_text(
-        "loss,image,psnr\n" + "".join(f"{loss},{i},{30 + i}\n" for loss in "ab" for i in range(4))
+        "loss,image,psnr\n"
+        + "".join(f"{loss},{i},{30 + i}\n" for loss in ("l1", "mine") for i in range(4))
     )
     with config.composing():
         public = config.make(config.compose(["model=dncnn_public"]).model.network)

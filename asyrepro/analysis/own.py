@@ -1,0 +1,169 @@
+"""Numbers of your own: a table of losses, images and perhaps seeds, and what it shows.
+
+Of any program's results: for ``asyrepro radar`` and ``asyrepro judge``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from asyrepro.analysis.pairs import finite, kinds_of, paired, wide
+from asyrepro.analysis.statistics import crossed_interval, holm
+from asyrepro.metrics import METRICS
+from asyrepro.paper.claims import NOT_JUDGED, judge
+from asyrepro.runs import results
+from asyrepro.system.errors import DataError
+
+NAMES = ("loss", "image")
+COLUMNS = ["loss", "metric", "of_base", "change", "lower", "upper", "seeds", "images"]
+COLUMNS += ["seeds_better", "p", "p_holm", "direction", "reason"]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A table that fits: its rows, and the losses, images and metrics in the order they stand.
+
+    ``smaller``: metrics of which smaller is better, beside those that are known.
+    """
+
+    rows: pd.DataFrame
+    losses: list[str]
+    images: list[str]
+    metrics: list[str]
+    smaller: Collection[str] = ()
+
+    def direction(self, metric: str) -> int:
+        """+1 if larger is better, as it is taken of metrics that are not known, else -1."""
+        if metric in self.smaller:
+            return -1
+        return METRICS[metric].direction if metric in METRICS else 1
+
+
+def read(path: Path, metrics: Sequence[str] = ()) -> pd.DataFrame:
+    """A CSV file of one's own; DataError if it is missing, damaged or lacks a column."""
+    if not path.is_file():
+        raise DataError(f"there is no table {path}")
+    advice = "it needs a row for each loss and image"
+    return results.read_table(path, [*NAMES, *metrics], names=NAMES, advice=advice)
+
+
+def checked(
+    frame: pd.DataFrame,
+    base: str | None = None,
+    metrics: Sequence[str] = (),
+    smaller: Sequence[str] = (),
+) -> Numbers:
+    """A table of one's own, if it fits.
+
+    Args:
+        frame: columns loss, image, one or more of numbers, and perhaps seed.
+        base: the loss that the others are compared with, if they are.
+        metrics: the columns to take; by default all of numbers.
+        smaller: those of which smaller is better, beside those that are known.
+
+    Raises:
+        DataError: a column is missing, there are no rows or no numbers, a row has no loss or image
+            or a text in a column of numbers, rows are of several test sets or networks, ``metrics``
+            or ``smaller`` names what holds no numbers, the base has no rows, or nothing else has.
+    """
+    metrics = list(dict.fromkeys(metrics))
+    if {*NAMES} & {*metrics}:
+        raise DataError("metrics= takes columns of numbers, not loss and image, which are names")
+    lacking = [name for name in (*NAMES, *metrics) if name not in frame.columns]
+    if lacking:
+        raise DataError(f"no column {' and no column '.join(lacking)}: add it to the table")
+    if frame.empty:
+        raise DataError("the table has no rows: give one for each loss and image")
+    for name in NAMES:
+        if (nameless := frame[name].isna().to_numpy()).any():
+            raise DataError(f"row {nameless.argmax() + 1} has no {name}: fill it in")
+    for name in {*results.ROW_KEY} - {*NAMES, "seed"}:  # of a study's own table
+        if name in frame.columns and frame[name].nunique() > 1:
+            raise DataError(f"rows with several values of {name}: keep those of one in the table")
+    frame = frame.astype(dict.fromkeys(NAMES, str))
+    for name in metrics or frame.columns.difference(NAMES):
+        _check_numbers(frame[name], asked=name in metrics)
+    numbers = frame.select_dtypes("number").columns.difference(results.INTEGERS, sort=False)
+    metrics = metrics or list(numbers)
+    if not metrics:
+        raise DataError("no column of numbers (psnr, ssim, ...) beside loss and image")
+    if unknown := sorted({*smaller} - {*metrics}):
+        raise DataError(f"smaller={unknown[0]}: there is no such column of numbers")
+    losses, images = (list(dict.fromkeys(frame[name])) for name in NAMES)
+    if base is not None and base not in losses:
+        raise DataError(f"base={base} has no rows; there are {', '.join(losses)}")
+    if losses == [base]:
+        raise DataError(f"base={base} has no loss to be compared with")
+    return Numbers(frame, losses, images, metrics, smaller)
+
+
+def _check_numbers(column: pd.Series, asked: bool) -> None:
+    """DataError if a column holds texts, of one not asked for among at least as many numbers."""
+    numbers = pd.to_numeric(column, errors="coerce")
+    texts = (numbers.isna() & column.notna()).to_numpy()
+    if texts.any() and (asked or texts.sum() <= numbers.count()):
+        row = texts.argmax()
+        raise DataError(
+            f"row {row + 1} has {column.iloc[row]!r} in {column.name}, a column of numbers: write "
+            "a number, leave the field empty, or name the columns to take (metrics=)"
+        )
+
+
+def judged(numbers: Numbers, base: str) -> pd.DataFrame:
+    """Every loss against the base, by the rule for changes (:func:`asyrepro.paper.claims.judge`).
+
+    Args:
+        numbers: of :func:`checked`. Rows without a column seed are of one seed.
+        base: the loss to compare with.
+
+    Returns:
+        A row a metric and loss: of_base (the base's mean over seeds and images), change (the loss
+        minus the base) with its interval of 95 % over seeds and images, seeds and images that both
+        have, seeds_better, p, p_holm (over the losses of a metric), direction and reason.
+
+    Raises:
+        DataError: two rows are of one loss, seed and image, or a row has no seed.
+    """
+    rows = numbers.rows if "seed" in numbers.rows else numbers.rows.assign(seed=0)
+    if rows["seed"].isna().any():
+        raise DataError("a row has no seed: fill it in, or leave the column out if there is one")
+    twice = rows[rows.duplicated([*NAMES, "seed"])]
+    if len(twice):
+        row = twice.iloc[0]
+        raise DataError(
+            f"loss {row['loss']}, seed {row['seed']}, image {row['image']} has two rows: give each "
+            "run its number in a column seed"
+        )
+    found = [
+        _against(rows, loss, base, metric, numbers.direction(metric))
+        for metric in numbers.metrics
+        for loss in numbers.losses
+        if loss != base
+    ]
+    table = pd.DataFrame(found, columns=COLUMNS)
+    for metric in numbers.metrics:
+        of_metric = table["metric"] == metric
+        table.loc[of_metric, "p_holm"] = holm(table.loc[of_metric, "p"].to_numpy(dtype=float))
+    return table
+
+
+def _against(rows: pd.DataFrame, loss: str, base: str, metric: str, sign: int) -> dict:
+    both = rows[rows["loss"].isin([loss, base])]
+    values, left_out = finite(wide(both, metric))
+    first, second, notes = paired(values, kinds_of(both), loss, base)
+    row = {"loss": loss, "metric": metric, "seeds": len(first), "images": first.shape[1]}
+    if not first.size:
+        return row | {"direction": NOT_JUDGED, "reason": "; ".join([*notes, *left_out])}
+    found = crossed_interval(sign * (first - second).to_numpy())
+    verdict = judge(found, len(first))
+    shown = found if sign > 0 else found.flipped()
+    return row | {
+        **{"of_base": second.to_numpy().mean(), "change": shown.mean, "lower": shown.lower},
+        **{"upper": shown.upper, "seeds_better": found.better, "p": found.p},
+        **{"direction": verdict.direction},
+        "reason": "; ".join([verdict.reason, *notes, *left_out]),
+    }

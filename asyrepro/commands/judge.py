@@ -1,0 +1,42 @@
+"""Is my loss better? Every loss of a table of your own numbers against a base, with intervals.
+
+    asyrepro judge mine.csv base=l1
+
+The table, of any program's results, has the columns loss and image, one or more columns of numbers
+(psnr, ssim, lpips, ...), and seed: the number of the run, so that runs of one number share their
+initial weights and data where they can. The intervals of 95 % are over seeds and images. A loss is
+better or worse where its interval leaves out zero and the seeds agree by the sign test; fewer than
+six seeds are not judged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from asyrepro.system.errors import ConfigError, say
+from asyrepro.system.options import argument, setting
+
+
+@dataclass(kw_only=True)
+class Options:
+    table: Path = argument("a CSV file")
+    base: str = setting(about="the loss that the others are compared with", shown="LOSS")
+    metrics: list[str] = setting([], "the columns to judge (default: all)", shown="NAME,NAME")
+    smaller: list[str] = setting([], "columns of which smaller is better", shown="NAME,NAME")
+    output: Path | None = setting(None, "also save the table, all digits", shown="FILE.csv")
+
+
+def run(options: Options) -> None:
+    from asyrepro.analysis import own
+    from asyrepro.report import texts
+    from asyrepro.system.files import write_csv
+
+    if options.output and options.output.suffix != ".csv":
+        raise ConfigError(f"output={options.output}: the name must end in .csv")
+    frame = own.read(options.table, options.metrics)
+    numbers = own.checked(frame, options.base, options.metrics, options.smaller)
+    table = own.judged(numbers, options.base)
+    if options.output:
+        write_csv(options.output, table, numbers=None)
+    say(texts.own_losses(table, options.base))

@@ -1,0 +1,102 @@
+"""Numbers of one's own, judged (asyrepro judge)."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import door
+from scipy import stats
+
+from asyrepro.analysis import own
+from asyrepro.system.errors import DataError
+
+CHANGES = [0.05, 0.02, 0.04, 0.03, 0.06, 0.01]  # of the seeds
+
+
+def table(changes=CHANGES, images="abcd"):
+    """A loss that changes every image of a seed by the same; lpips falls where psnr rises."""
+    rows = []
+    for seed, change in enumerate(changes):
+        for place, image in enumerate(images):
+            level = 30 + place + seed / 10
+            rows.append(("l1", seed, image, level, 0.5))
+            rows.append(("mine", seed, image, level + change, 0.5 - change))
+    return pd.DataFrame(rows, columns=["loss", "seed", "image", "psnr", "lpips"])
+
+
+def judged(frame, **options):
+    return own.judged(own.checked(frame, "l1", **options), "l1").set_index(["metric", "loss"])
+
+
+def test_a_change_that_is_alike_for_all_images_has_students_interval_over_the_seeds():
+    found = judged(table(), smaller=["lpips"])
+    test = stats.ttest_1samp(CHANGES, 0)
+    expected = test.confidence_interval(0.95)
+    row = found.loc["psnr", "mine"]
+    assert (row["lower"], row["upper"]) == pytest.approx(tuple(expected))
+    assert row["change"] == pytest.approx(np.mean(CHANGES))
+    assert (row["p"], row["p_holm"]) == pytest.approx((test.pvalue, test.pvalue))
+    assert (row["seeds"], row["images"], row["seeds_better"]) == (6, 4, 6)
+    assert row["direction"] == "better"
+    row = found.loc["lpips", "mine"]  # smaller is better
+    assert (row["lower"], row["upper"]) == pytest.approx((-expected[1], -expected[0]))
+    assert (row["direction"], row["seeds_better"]) == ("better", 6)
+
+
+def test_of_a_metric_that_is_not_known_larger_is_taken_to_be_better():
+    assert judged(table()).loc[("lpips", "mine"), "direction"] == "worse"
+
+
+def test_a_verdict_needs_six_seeds_that_agree():
+    assert judged(table(CHANGES[:5])).loc[("psnr", "mine"), "direction"] == "not judged"
+    mixed = [0.3, 0.31, 0.32, 0.3, 0.31, -0.01]
+    row = judged(table(mixed)).loc["psnr", "mine"]
+    assert row["lower"] > 0 and row["direction"] == "neither shown"
+    one = judged(table(CHANGES[:1]).drop(columns="seed")).loc["psnr", "mine"]
+    assert one["direction"] == "not judged" and np.isnan(one["lower"])
+
+
+def test_losses_of_one_metric_are_corrected_together():
+    frame = table()
+    frame = pd.concat([frame, frame[frame["loss"] == "mine"].assign(loss="same")])
+    found = judged(frame)
+    assert found.loc[("psnr", "mine"), "p_holm"] == pytest.approx(
+        2 * found.loc[("psnr", "mine"), "p"]
+    )
+
+
+def test_what_cannot_be_paired_is_left_out_and_named():
+    frame = table([*CHANGES, 0.02])
+    frame = frame[~((frame["loss"] == "mine") & (frame["seed"] == 3))]
+    frame.loc[frame["image"] == "b", "psnr"] = np.inf
+    row = judged(frame).loc["psnr", "mine"]
+    assert (row["seeds"], row["images"]) == (6, 3)
+    assert "3" in row["reason"] and "b" in row["reason"]
+    row = judged(frame.assign(loss=frame["loss"] + frame["seed"].map({0: ""}).fillna("x")))
+    assert row.loc[("psnr", "l1x"), "direction"] == "not judged"  # no seed in common
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda frame: pd.concat([frame, frame.tail(1)]), "seed"),
+        (lambda frame: frame.drop(columns="seed"), "seed"),  # which makes rows of six runs alike
+        (lambda frame: frame.assign(seed=[*frame["seed"][:-1], None]), "seed"),
+    ],
+)
+def test_runs_that_cannot_be_told_apart_are_refused(change, name):
+    with pytest.raises(DataError, match=name):
+        judged(change(table()))
+
+
+def test_the_command(tmp_path, capsys):
+    path = tmp_path / "mine.csv"
+    table().to_csv(path, index=False)
+    saved = tmp_path / "judged.csv"
+    assert door("judge", str(path), "base=l1", "smaller=lpips", f"output={saved}") == 0
+    said = capsys.readouterr().out
+    assert "mine" in said and said.count("better") >= 2
+    assert pd.read_csv(saved)["direction"].tolist() == ["better", "better"]
+    for wrong in ("base=l2", "smaller=fid", "metrics=fid", "output=a.txt"):
+        assert door("judge", str(path), *{"base=l1", wrong} - {"base=l1" * ("base" in wrong)}) == 2
+        assert wrong.partition("=")[2] in capsys.readouterr().err
+    assert door("judge", str(path)) == 2 and "base" in capsys.readouterr().err
