@@ -29,6 +29,11 @@ class Options:
     output: str | None = setting(
         None, "a file, whose ending names the format, or a folder", shown="PATH"
     )
+    format: str | None = setting(
+        None,
+        "write all pictures so (default: each as it is read)",
+        choices=("png", "tif", "jpg", "bmp", "webp"),
+    )
     task: str | None = setting(
         None, "refuse a checkpoint that does something else", choices=("denoise", "enlarge")
     )

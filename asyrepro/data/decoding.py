@@ -1,7 +1,8 @@
 """Image files to arrays at full depth, with a note on all that is left out, or one clear error.
 
 8 and 16 bits, grey, colour, alpha and the colour profile are kept. Palette, CMYK, YCbCr and LAB
-files become RGB. The EXIF orientation is applied. Text is not read, nor is anything else of EXIF.
+files become RGB. The EXIF orientation is applied. Nothing else of EXIF is read, nor text, as
+:func:`besides` says.
 
 Floating-point and 32-bit files have no agreed range and are refused, as are files of more than
 ``MAX_PIXELS`` pixels. Only ``FORMATS`` are tried, none of which runs another program.
@@ -27,6 +28,7 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how such files begin
 PNG = b"\x89PNG\r\n\x1a\n"
 MAX_PIXELS = 89_000_000  # a little less than Pillow's own limit, from which on it warns
 PngImagePlugin.MAX_TEXT_CHUNK = 1 << 26  # bytes of text or profile that Pillow unpacks of a PNG
+ORIENTATION = 0x0112  # of EXIF
 TURNS = {  # what undoes each EXIF orientation, of an array (H, W, C)
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -43,12 +45,14 @@ class Picture(NamedTuple):
 
     pixels: uint8 or uint16 (H, W, C): grey, grey and alpha, RGB, or RGB and alpha.
     profile: the ICC profile of the colours, or None.
-    notes: what a user should know of it, such as what was left out.
+    notes: what a user should know of the pixels, such as how many pages were left out.
+    besides: what else the file holds that is not read, see :func:`besides`.
     """
 
     pixels: np.ndarray
     profile: bytes | None = None
     notes: tuple[str, ...] = ()
+    besides: tuple[str, ...] = ()
 
 
 def read(path: str | os.PathLike) -> Picture:
@@ -106,6 +110,16 @@ def brightest(pixels: np.ndarray) -> str:
     if highest == 0 or 4 * highest > white:
         return ""
     return f"no value is above {2 ** highest.bit_length() - 1} of {white}: is white= needed?"
+
+
+def besides(image: Image.Image) -> tuple[str, ...]:
+    """What a decoded file holds beside its pixels that is not read: "EXIF data", "text"."""
+    found = []
+    if image.format in ("JPEG", "PNG", "WEBP") and {*image.getexif()} - {ORIENTATION}:
+        found.append("EXIF data")
+    if getattr(image, "text", None) or image.info.get("comment"):
+        found.append("text")
+    return tuple(found)
 
 
 @contextmanager
@@ -203,8 +217,11 @@ def _page(
     """One page or frame of an open image."""
     if number:
         image.seek(number)
-    foreign = image.mode in ("CMYK", "YCbCr", "LAB")  # their profile is not that of RGB
-    profile = None if foreign else image.info.get("icc_profile")
+    profile = image.info.get("icc_profile")
+    if image.mode in ("CMYK", "YCbCr", "LAB"):  # its profile is not that of RGB
+        if profile:
+            notes = [*notes, f"{image.mode} becomes RGB without regard to its colour profile"]
+        profile = None
     deep = image.format == "PNG" and data[24] == 16  # bits, as its header says
     if deep and image.mode[0] != "I":
         pixels = _deep_png(data)
@@ -218,12 +235,12 @@ def _page(
         clear = (pixels == np.asarray(image.info["transparency"])).all(axis=-1, keepdims=True)
         alpha = np.where(clear, 0, 65535).astype(np.uint16)
         pixels = np.concatenate([pixels, alpha], axis=-1)
-    pixels = TURNS.get(image.getexif().get(0x0112), lambda a: a)(pixels)
+    pixels = TURNS.get(image.getexif().get(ORIENTATION), lambda a: a)(pixels)
     if image.format == "TIFF":
         bands, taken = image.tag_v2.get(277, 1), len(image.getbands())  # SamplesPerPixel
         if bands > taken:
             notes = [*notes, f"only {taken} of {bands} bands are taken"]
-    return Picture(np.ascontiguousarray(pixels), profile, tuple(notes))
+    return Picture(np.ascontiguousarray(pixels), profile, tuple(notes), besides(image))
 
 
 def _decoded(image: Image.Image, path: str | os.PathLike) -> np.ndarray:

@@ -41,7 +41,7 @@ def restore_all(
         UserError: the only picture cannot be restored, or the results cannot be written.
     """
     if any(pictures.WRITTEN.get(target.suffix.lower()) is pictures.JPEG for _, target in jobs):
-        say("note: JPEG is lossy, even at quality 95; output=NAME.png keeps every value")
+        say("note: JPEG is lossy, even at quality 95; format=png keeps every value")
     failed = 0
     many = Path(options.input).is_dir()
     if many and (left := images.left_out(options.input, options.recursive)):
@@ -103,6 +103,7 @@ def _restore(source: Path, target: Path, network: nn.Module, task: Task, options
         notes.append(_about_sigma(task, options, tasks))
     for picture, read in zip(done, pages, strict=True):
         notes += [*picture.notes, "" if options.white else decoding.brightest(read.pixels)]
+        notes += [f"{what} left out" for what in read.besides]
     if options.preview:
         notes.append(_write_preview(target, pages[0].pixels, restored[0], options))
     return "; ".join(filter(None, dict.fromkeys(notes)))
@@ -159,13 +160,15 @@ def plan(options) -> list[tuple[Path, Path]]:
         if target.is_file() or (target.suffix.lower() in images.ENDINGS and not target.is_dir()):
             raise ConfigError(f"{shown(source)} is a folder: output= must name a folder too")
         found = images.list_images(source, options.recursive)
-        jobs = [(path, target / _kept(path.relative_to(source))) for path in found]
+        jobs = [(path, target / _named(path.relative_to(source), options)) for path in found]
         jobs = [job for job in jobs if target == source or target not in job[0].parents]
     elif options.output is None:
-        kept = _kept(Path(source.name))
+        kept = _named(Path(source.name), options)
         jobs = [(source, source.with_name(f"{Path(source.name).stem}-restored{kept.suffix}"))]
-    elif Path(options.output).suffix.lower() in images.ENDINGS:
-        pictures.check_ending(Path(options.output).suffix.lower())
+    elif (ending := Path(options.output).suffix.lower()) in images.ENDINGS:
+        pictures.check_ending(ending)
+        if options.format and ending != f".{options.format}":
+            raise ConfigError(f"output={options.output} and format={options.format} do not agree")
         jobs = [(source, Path(options.output))]
     elif _looks_like_a_picture(options.output):
         raise ConfigError(
@@ -173,7 +176,7 @@ def plan(options) -> list[tuple[Path, Path]]:
             f"ending; here are {', '.join(sorted(pictures.WRITTEN))}"
         )
     else:
-        jobs = [(source, Path(options.output) / _kept(Path(source.name)))]
+        jobs = [(source, Path(options.output) / _named(Path(source.name), options))]
     for path, result in jobs:
         if result.resolve() == path.resolve():
             raise ConfigError(f"{shown(path)} would be replaced by its result: choose output=")
@@ -183,8 +186,9 @@ def plan(options) -> list[tuple[Path, Path]]:
 
 def _looks_like_a_picture(output: str) -> bool:
     """Whether it ends as a file does, as ``t.xyz``, but not ``v1.5``, and is no folder."""
-    letters = Path(output).suffix[1:].isalpha()
-    return letters and not output.endswith("/") and not Path(output).is_dir()
+    ending = Path(output).suffix[1:]
+    named = ending.isalnum() and not ending.isdigit()
+    return named and not output.endswith("/") and not Path(output).is_dir()
 
 
 def _check_written(jobs: list[tuple[Path, Path]], preview: bool) -> None:
@@ -206,8 +210,13 @@ def _preview_of(result: Path) -> Path:
     return result.with_name(f"{result.name.removesuffix('.png')}-preview.png")
 
 
-def _kept(name: Path) -> Path:
-    """A file's name if its format can be written, and else with .png appended."""
+def _named(name: Path, options) -> Path:
+    """A file's name with the ending of ``format=``, if that is given.
+
+    Else it stays if its format can be written, or has .png appended.
+    """
+    if options.format:
+        return name.with_suffix(f".{options.format}")
     return name if name.suffix.lower() in pictures.WRITTEN else name.with_name(f"{name.name}.png")
 
 

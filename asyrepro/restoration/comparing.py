@@ -78,7 +78,8 @@ def compare(
         grey.append(len(one) == 1)
         notes += oddities(name, one, two)
     if not found:
-        raise DataError("; ".join(failed))
+        several = f"none of the {len(failed)} pairs can be compared:\n" * (len(failed) > 1)
+        raise DataError(several + "\n".join(failed))
 
     rows = pd.DataFrame(found, columns=["image", "number", "border", *METRICS, "reason"])
     notes += reasons(rows)
@@ -179,8 +180,8 @@ def read_full(path: Path, white: float | None = None, notes: list[str] | None = 
     """An image file as float64 (1, H, W) if it is grey, else (3, H, W), with white = 1.
 
     Nothing is rounded or clipped. ``white`` is the value of white in files of 16 bits or floating
-    point; None stands for 65535 and 1. What is left out, as all pages but the first, is added to
-    ``notes``.
+    point; None stands for 65535 and 1. What is left out, as all pages but the first, and whether
+    white seems to be another value, is added to ``notes``.
 
     Raises:
         DataError: the file cannot be read, has transparent pixels or another number of channels, or
@@ -192,7 +193,8 @@ def read_full(path: Path, white: float | None = None, notes: list[str] | None = 
         picture = decoding.decode(data, path)[0]
         pixels = picture.pixels
         if notes is not None:
-            notes += [f"{shown(path)}: {note}." for note in picture.notes]
+            found = [*picture.notes, "" if white else decoding.brightest(pixels)]
+            notes += [f"{shown(path)}: {note.rstrip('?.')}." for note in filter(None, found)]
     if pixels.dtype == np.uint8:
         pixels = pixels / 255
     else:

@@ -176,7 +176,10 @@ def explain(error: Exception, others: Sequence[str] = ()) -> str:
         return _no_such_file(error.missing_cfg_file, error.options)
     text = str(error).splitlines()[0].rstrip(".")
     if override := getattr(error, "override", None):  # it cannot be parsed
-        return f"{override!r} is not understood ({text}); settings are given as name=value"
+        return (
+            f"{override!r} is not understood ({text}); settings are given as name=value, a text "
+            "with brackets, commas or spaces in quotes of its own: \"name='a, b'\""
+        )
     if where := getattr(error, "full_key", None):
         text += f" (in {where})"
     name = text.partition("'")[2].partition("'")[0]
@@ -184,18 +187,25 @@ def explain(error: Exception, others: Sequence[str] = ()) -> str:
         sweep = "" if others else ", or add -m to run them one after the other"
         return f"{name} gives several values: give one{sweep}"
     near = nearest(name, [*others, *known()]) if name else ""
+    if not near and text.startswith("Could not override"):
+        near = f"+{name}= adds an option that its file does not have"
     return f"{text}; {near}" if near else text
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
-    """A question for the one of ``names``, such as "recipe.steps", that was meant; "" if none."""
+    """A question for the one of ``names``, such as "recipe.steps", that was meant; "" if none.
+
+    The name itself in another group, else one that is written alike in the same group, or anywhere.
+    """
     if name in names:
         return ""
+    group, _, end = name.rpartition(".")
     by_end = {key.rpartition(".")[2]: key for key in sorted(names, key=lambda key: -key.count("."))}
-    meant = by_end | {key: key for key in names}
-    end = name.rpartition(".")[2]
-    near = [end] if end in by_end else difflib.get_close_matches(name, meant, 1)
-    return f"did you mean {meant[near[0]]!r}?" if near else ""
+    beside = {k.rpartition(".")[2]: k for k in names if k.rpartition(".")[0] == group}
+    for found in ({end: by_end[end]} if end in by_end else {}, beside, by_end):
+        if near := difflib.get_close_matches(end, found, 1):
+            return f"did you mean {found[near[0]]!r}?"
+    return ""
 
 
 @cache
