@@ -48,9 +48,11 @@ def run(options: Options) -> int:
         border=options.border,
         white=options.white,
     )
-    if options.output:
-        comparing.save(options.output, found, options.images)
     for line in found.failed:
         print(f"error: {line}", file=sys.stderr)
+    if found.rows.empty:
+        return 2
+    if options.output:
+        comparing.save(options.output, found, options.images)
     print(comparing.report(found, options.images))
     return 2 if found.failed else 0

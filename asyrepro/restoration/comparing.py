@@ -33,7 +33,7 @@ class Comparison:
     """Two images, or the images of two folders, under every convention.
 
     Attributes:
-        rows: one a pair and convention: image, number, border, the metrics, or the reason why the
+        rows: one a pair that can be compared and convention: image, number, border, the metrics, or the reason why the
             convention does not apply.
         means: one a convention that applies, see :func:`summary`.
         notes: what a reader of the numbers should know, in sentences.
@@ -62,7 +62,7 @@ def compare(
         white: see :func:`read_full`.
 
     Raises:
-        DataError: no pair can be compared.
+        DataError: there is no pair, or the only one cannot be compared.
     """
     pairs, left = pair_files(reference, output)
     found, grey, notes, failed = [], [], [], []
@@ -77,11 +77,12 @@ def compare(
         found += [{"image": name, **row} for row in rows]
         grey.append(len(one) == 1)
         notes += oddities(name, one, two)
-    if not found:
-        several = f"none of the {len(failed)} pairs can be compared:\n" * (len(failed) > 1)
-        raise DataError(several + "\n".join(failed))
+    if len(pairs) == len(failed) == 1:
+        raise DataError(failed[0])
 
     rows = pd.DataFrame(found, columns=["image", "number", "border", *METRICS, "reason"])
+    if rows.empty:
+        return Comparison(rows, pd.DataFrame(), [], failed)
     notes += reasons(rows)
     if left:
         notes.append(f"Without a partner of the same name: {', '.join(left)}.")

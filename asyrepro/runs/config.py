@@ -202,7 +202,9 @@ def nearest(name: str, names: Sequence[str]) -> str:
     group, _, end = name.rpartition(".")
     by_end = {key.rpartition(".")[2]: key for key in sorted(names, key=lambda key: -key.count("."))}
     beside = {k.rpartition(".")[2]: k for k in names if k.rpartition(".")[0] == group}
-    for found in ({end: by_end[end]} if end in by_end else {}, beside, by_end):
+    if end in by_end:
+        return f"did you mean {by_end[end]!r}?"
+    for found in (beside, {} if group and beside else by_end):
         if near := difflib.get_close_matches(end, found, 1):
             return f"did you mean {found[near[0]]!r}?"
     return ""

@@ -314,6 +314,8 @@ COMMANDS = [  # a command line, and the names that the sentence must contain; mo
     ("reproduce", "profile=smoke seed=one", "seed 'one'"),
     ("reproduce", "profile=smoke loss=asymae", "'asymae' 'asy_mae'"),
     ("reproduce", "profile=smoke max_steps=-1", "max_steps -1"),
+    ("reproduce", "profile=smoke modle=srcnn", "'modle' 'model'"),
+    ("reproduce", "profile=smoke model.network.deep=3", "+model.network.deep="),
     ("evaluate", "w.pt", "'w.pt' name=value"),
     ("evaluate", "testset=set5", "checkpoint="),
     ("evaluate", "checkpoint=none.pt testset=set5", "none.pt"),

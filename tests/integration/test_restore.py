@@ -216,7 +216,7 @@ def test_large_text_is_read_over_and_large_profiles_left_out_with_a_note(
     image.save(tmp_path / "profile.png", icc_profile=large)
     image.save(tmp_path / "profile.jpg", quality=95, icc_profile=large)
     for name, what in (
-        ("text.png", ""),
+        ("text.png", "text left out"),
         ("profile.png", "profile"),
         ("profile.jpg", "profile"),
     ):
@@ -268,6 +268,22 @@ def test_a_full_disk_ends_it_at_the_first_picture(smooth, scans, tmp_path, monke
 
     monkeypatch.setattr(os, "replace", full)
     assert_refused(restore(scans, smooth), "No space left on device")
+
+
+def test_a_folder_in_one_format(keep, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    Image.fromarray(random_pixels(3)).save(photos / "a.jpg", exif=exif)
+    Image.fromarray(random_pixels(3)).save(photos / "b.png")
+    said = restored(photos, keep, f"output={tmp_path / 'out'}", "format=png")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png", "b.png"}
+    assert said.count("EXIF") == 1
+    for wrong in (f"output={tmp_path}/a.tif", f"output={tmp_path}/x.jp2"):
+        assert restore(photos / "a.jpg", keep, wrong, "format=png").status == 2
+    Image.fromarray(random_pixels(3)).save(photos / "a.png")  # which would be the same file
+    assert restore(photos, keep, f"output={tmp_path / 'other'}", "format=png").status == 2
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".jfif"])

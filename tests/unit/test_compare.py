@@ -272,6 +272,26 @@ def test_one_identical_pair_among_others_is_not_agreement(colour, tmp_path):
     assert "images=true" in said.out
 
 
+def test_a_white_that_seems_to_be_another_is_noted(tmp_path, capsys):
+    paths = [str(tmp_path / f"{name}.tif") for name in "ab"]
+    for path, value in zip(paths, (4000, 3900), strict=True):
+        tifffile.imwrite(path, np.full((32, 32), value, np.uint16))
+    assert door("compare", *paths) == 0
+    assert "4095 of 65535" in capsys.readouterr().out
+    assert door("compare", *paths, "white=4095") == 0
+    assert "65535" not in capsys.readouterr().out
+
+
+def test_reasons_of_several_pairs_stand_in_lines_of_their_own(tmp_path, capsys):
+    for folder, side in (("gt", 40), ("out", 39)):
+        (tmp_path / folder).mkdir()
+        for name in "ab":
+            Image.new("L", (40, side)).save(tmp_path / folder / f"{name}.png")
+    assert door("compare", str(tmp_path / "gt"), str(tmp_path / "out")) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and "a.png" in said[0] and "b.png" in said[1]
+
+
 def test_deep_files_are_not_rounded(colour, tmp_path, capsys):
     reference = save(tmp_path / "a.png", colour[0])
     stored = np.minimum(colour[0] * 257.0 + 100, 65535)  # 0.39 of a step of 8 bits

@@ -126,6 +126,12 @@ def test_cmyk(write):
     assert tensor[:, :, :8].min() >= 254 and tensor[:, :, 8:].max() <= 1
 
 
+def test_a_cmyk_profile_that_is_not_used_is_noted(write):
+    path = write(encoded(Image.new("CMYK", (8, 8)), "TIFF", icc_profile=b"profile"), "print.tif")
+    found = decoding.read(path)
+    assert found.profile is None and any("CMYK" in note for note in found.notes)
+
+
 def test_first_frame_of_an_animation(write):
     frames = [Image.new("L", (6, 4), value) for value in (40, 90, 200)]
     path = write(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]), "moving.gif")

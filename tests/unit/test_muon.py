@@ -6,7 +6,10 @@ import pytest
 import torch
 from helpers import refuses
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from asyrepro.models import EDSR, DnCNN, GRUNet
 from asyrepro.muon import Muon, is_hidden, orthogonalized, orthogonalized_together
 
 
@@ -203,3 +206,39 @@ def test_all_shapes_at_once_take_the_same_step(options, tensors):
         weights.append([p.detach() for p in network.parameters()])
     for a, b in zip(*weights, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+class Counter(TorchDispatchMode):
+    """Counts operations that compute something, as each of them is a kernel on a GPU at least."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function.namespace == "aten" and not function.is_view
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("make", "parts", "most"),
+    [(GRUNet, 2, 180), (EDSR, 1, 80), (DnCNN, 1, 80)],
+    ids=["GRUNet", "EDSR", "DnCNN"],
+)
+def test_all_shapes_at_once_are_few_operations(make, parts, most):
+    counts = []
+    for batched in (False, True):
+        shapes = [p.shape for p in make().parameters()]
+        with FakeTensorMode():
+            kernels = []
+            for shape in shapes:
+                layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
+                kernels.append(nn.Parameter(torch.empty(shape).to(memory_format=layout)))
+                kernels[-1].grad = torch.empty_like(kernels[-1])
+            optimizer = Muon(kernels, parts=parts)
+            with mock.patch.object(Muon, "batches", lambda self, p, now=batched: now):
+                optimizer.step()  # makes the state
+                with Counter() as counter:
+                    optimizer.step()
+        counts.append(counter.count)
+    assert counts[1] <= most and counts[1] < counts[0], counts

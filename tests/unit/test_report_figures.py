@@ -268,6 +268,9 @@ def test_the_command_draws_a_table_of_ones_own(tmp_path, capsys):
     assert all((tmp_path / name).read_bytes() == content for name, content in others.items())
     text = (tmp_path / "mine.svg").read_text()
     assert "My losses" in text and ">01<" in text and "lpips" not in text
+    assert door("radar", str(table), f"output={tmp_path}/mine.png") == 2  # which is someone's
+    assert all((tmp_path / name).read_bytes() == content for name, content in others.items())
+    capsys.readouterr()
     assert door("radar", str(table), "metrics=fid") == 2
     assert "fid" in capsys.readouterr().err
     assert door("radar", str(tmp_path / "none.csv")) == 2
