@@ -34,8 +34,8 @@ reproduce: setup  ## train, evaluate, and make every table and figure (PROFILE, 
 	  $(if $(STUDY),study=$(STUDY)) $(if $(SEEDS),seed=$(SEEDS)) \
 	  $(if $(MAX_STEPS),max_steps=$(MAX_STEPS)) $(if $(MINUTES),minutes=$(MINUTES)) $(OVERRIDES)
 
-report: setup  ## make a study's tables, figures and verdicts again (STUDY)
-	$(RUN) -m asyrepro report study=$(or $(STUDY),$(error give STUDY=name))
+report: setup  ## make a study's tables, figures and verdicts again (STUDY), or the front page
+	$(RUN) -m asyrepro report $(if $(STUDY),study=$(STUDY))
 
 verify: setup  ## check a study's files and evaluate its stored weights again (STUDY)
 	$(RUN) -m asyrepro verify results/$(or $(STUDY),$(error give STUDY=name))
@@ -47,7 +47,7 @@ notebooks: setup  ## execute the notebooks again and save their outputs
 test: setup  ## run the test suite, a file of tests on each core; says what was skipped, and why
 	$(RUN) -m pytest --numprocesses auto --dist loadfile
 
-lint: setup  ## check style, formatting, types, and that rooms import only from floors below
+lint: setup  ## check style, formatting, types, and which package imports which
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy

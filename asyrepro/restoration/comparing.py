@@ -33,8 +33,8 @@ class Comparison:
     """Two images, or the images of two folders, under every convention.
 
     Attributes:
-        rows: one a pair that can be compared and convention: image, number, border, the metrics, or the reason why the
-            convention does not apply.
+        rows: one a pair that can be compared and convention: image, number, border, the metrics, or
+            the reason why the convention does not apply.
         means: one a convention that applies, see :func:`summary`.
         notes: what a reader of the numbers should know, in sentences.
         failed: why pairs could not be compared, in sentences.
