@@ -27,7 +27,7 @@ from asyrepro.system.errors import CheckpointError, ConfigError, first_line, sho
 from asyrepro.system.files import write_bytes
 
 FORMAT = 1
-PLAIN = (Tensor, torch.nn.Parameter, str, int, float, bool, type(None))
+PLAIN = (str, int, float, bool, type(None))
 LIKE_PYTHON = (np.float64, np.integer, np.bool_)  # NumPy's float32 rounds otherwise
 NAME = str | int | float  # as YAML reads what is written without quotes
 NEEDED = {
@@ -69,7 +69,7 @@ def storable(state: object, name: str) -> object:
     """
     if isinstance(state, LIKE_PYTHON):
         state = state.item()
-    if type(state) in PLAIN:
+    if isinstance(state, Tensor) or type(state) in PLAIN:
         return state
     if type(state) in (dict, OrderedDict):
         items = state.items()
