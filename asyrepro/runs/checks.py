@@ -88,17 +88,17 @@ def check_fit(cfg: DictConfig, network: nn.Module, task: Task, device: torch.dev
         CheckpointError: no command would load the trained weights.
     """
     checkpoint.check_described(cfg, "the configuration", checkpoint.targets(cfg))
-    if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise ConfigError(
-            f"{type(network).__name__} has no parameter to train: give it some, or set "
-            "requires_grad of those that it has"
-        )
     with devices.explained(f"the task {cfg.task['_target_']} refuses a black patch"):
         inputs, label = parts.black_patches(task, cfg.recipe.patch, device)
     if not checkpoint.is_trusted(cfg.task["_target_"], "task"):
         sampler.split(task, parts.random_image(task, cfg.recipe.patch))
     with torch.inference_mode():
         output = evaluation.output_of(network.eval(), inputs, label, "a black patch")
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ConfigError(
+            f"{type(network).__name__} has no parameter to train: give it some, or set "
+            "requires_grad of those that it has"
+        )
     _check_loss(cfg, output.float(), label)
     parts.optimization(cfg.recipe, network)
 
