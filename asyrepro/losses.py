@@ -202,7 +202,8 @@ class AsymmetricLoss(nn.Module):
         return loss if self.reduction == "none" else loss.sum()
 
     def extra_repr(self) -> str:
-        options = {"base": self.base, "reduction": self.reduction, **self.weight_options}
+        options = {"base": self.base, "reduction": self.reduction}
+        options |= {"loss_weight": self.loss_weight, **self.weight_options}
         return ", ".join(f"{name}={value!r}" for name, value in options.items())
 
 
@@ -349,7 +350,9 @@ def _precision(images: Tensor) -> torch.dtype:
 def _check_options(variant: str, quartile: float, squash: str) -> None:
     _check_choice("variant", variant, VARIANTS)
     _check_choice("quartile", quartile, QUARTILES)
-    _check_choice("squash", squash, SQUASHES if variant == "table1" else SQUASHES[:1])
+    _check_choice("squash", squash, SQUASHES)
+    if variant != "table1" and (quartile, squash) != (QUARTILES[0], SQUASHES[0]):
+        raise ValueError('quartile and squash are options of variant="table1" alone')
 
 
 def _check_choice(option: str, value: object, allowed: tuple) -> None:

@@ -281,12 +281,19 @@ def test_checks_of_values_can_be_skipped():
         ("reduction", "avg", ["'none'", "'mean'", "'sum'"]),
         ("variant", "table2", ["'equation'", "'table1'"]),
         ("quartile", 25, ["0.25", "0.75"]),
-        ("squash", "threshold", ["'tanh'"]),
+        ("squash", "th", ["'tanh'", "'threshold'"]),
     ],
 )
 def test_unknown_options_are_refused(option, value, choices):
     with refuses(ValueError, option, value, *choices):
         AsymmetricLoss(**{option: value})
+
+
+@pytest.mark.parametrize("option", [{"quartile": 0.75}, {"squash": "threshold"}])
+def test_options_of_table1_are_refused_without_it(option):
+    assert "0.75" in repr(AsymmetricLoss(variant="table1", quartile=0.75))
+    with refuses(ValueError, *option, "variant"):
+        AsymmetricLoss(**option)
 
 
 # --- configs/loss --------------------------------------------------------------------------------
