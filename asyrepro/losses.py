@@ -202,8 +202,10 @@ class AsymmetricLoss(nn.Module):
         return loss if self.reduction == "none" else loss.sum()
 
     def extra_repr(self) -> str:
-        options = {"base": self.base, "reduction": self.reduction}
-        options |= {"loss_weight": self.loss_weight, **self.weight_options}
+        options = {
+            **{"base": self.base, "reduction": self.reduction, "loss_weight": self.loss_weight},
+            **self.weight_options,
+        }
         return ", ".join(f"{name}={value!r}" for name, value in options.items())
 
 
