@@ -31,7 +31,8 @@ from asyrepro.system.files import write_text
 from asyrepro.system.templates import render
 
 JUDGED = {  # of a study's report, and the columns that are read
-    "claims": ["claim", "table", "model", "measured", "direction", "verdict", "counted"],
+    "claims": ["claim", "table", "model", "measured", "lower", "upper",
+               "direction", "verdict", "counted"],
     "verdicts": [*("table", "model", "dataset", "kind", "base", "loss", "metric", "seeds"),
                  *("change", "lower", "upper", "paper_change", "power", "noise"),
                  *("direction", "size", "verdict")],
@@ -161,7 +162,7 @@ def reasons(entries: list[Entry]) -> Grid:
     tests = [entry.claims.assign(study=entry.name) for entry in entries if not _is_trial(entry)]
     found = pd.concat(tests) if tests else pd.DataFrame(columns=[*JUDGED["claims"], "study"])
     found = found[found["direction"].isin((BETTER, WORSE, NEITHER))]
-    found = found.drop_duplicates(["claim", "table", "model", "measured"])
+    found = found.drop_duplicates(["claim", "table", "model", "measured", "lower", "upper"])
     found["model"] = found["model"].fillna(found["table"].map(paper.MODELS))
     says, rows = found["claim"].map({claim.id: claim.says for claim in CLAIMS}), []
     for text in dict.fromkeys(claim.says for claim in CLAIMS if claim.says):

@@ -355,12 +355,22 @@ def test_a_study_that_does_not_record_its_steps_is_on_the_front_page(tmp_path):
     assert "old/index.html" in text and "500 steps" in text
 
 
-CLAIMS = ["claim", "table", "model", "measured", "direction", "verdict", "counted"]
+CLAIMS = [
+    "claim",
+    "table",
+    "model",
+    "measured",
+    "lower",
+    "direction",
+    "upper",
+    "verdict",
+    "counted",
+]
 
 
 def entry(name, *claims, dataset="bsd300"):
-    """A study by its claims: (id, table or None, model or None, measured, direction)."""
-    made = [(*claim, claim[-1], True) for claim in claims]
+    """A study by its claims: (id, table or None, model or None, measured, lower, direction)."""
+    made = [(*claim, 9.0, claim[-1], True) for claim in claims]
     frame = pd.DataFrame({"dataset": [dataset], "testset": ["table2"]})
     return front.Entry(Path(name), frame, pd.DataFrame(made, columns=CLAIMS), pd.DataFrame())
 
@@ -369,20 +379,20 @@ def test_the_front_page_counts_the_outcomes_of_the_papers_reasons():
     entries = [
         entry(
             "one",
-            ("table2-mae-psnr", 2, "srcnn", 0.1, "better"),  # has a number
-            ("contrast-mae", 2, "srcnn", 1.0, "better"),
-            ("contrast-mse", 2, "srcnn", 1.5, "worse"),
-            ("learning-mae", 4, None, 0.2, "neither shown"),
-            ("training-time-mae", None, "edsr", 1.1, "worse"),
+            ("table2-mae-psnr", 2, "srcnn", 0.1, 0, "better"),  # has a number
+            ("contrast-mae", 2, "srcnn", 1.0, 0, "better"),
+            ("contrast-mse", 2, "srcnn", 1.5, 0, "worse"),
+            ("learning-mae", 4, None, 0.2, 0, "neither shown"),
+            ("training-time-mae", None, "edsr", 1.1, 0, "worse"),
         ),
         entry(
             "two",
-            ("contrast-mae", 2, "srcnn", 2.0, "better"),
-            ("contrast-mse", 2, "srcnn", 2.5, "not judged"),
-            ("learning-mae", 4, None, 0.3, "better"),
-            ("training-time-mae", None, "edsr", 1.1, "worse"),  # measured once, kept twice
+            ("contrast-mae", 2, "srcnn", 2.0, 0, "better"),
+            ("contrast-mse", 2, "srcnn", 2.5, 0, "not judged"),
+            ("learning-mae", 4, None, 0.2, 0.1, "better"),  # as large by chance
+            ("training-time-mae", None, "edsr", 1.1, 0, "worse"),  # measured once, kept twice
         ),
-        entry("trial", ("contrast-mae", 2, "srcnn", 3.0, "better"), dataset="bundled"),
+        entry("trial", ("contrast-mae", 2, "srcnn", 3.0, 0, "better"), dataset="bundled"),
     ]
     found = {name: rest for name, *rest in front.reasons(entries).rows}
     assert found["raises contrast"] == ["SRCNN 2 of 3 (one and two)", "SRCNN 1 of 3 (one)", "3"]
