@@ -277,7 +277,7 @@ def test_a_folder_in_one_format(keep, tmp_path):
     exif[0x010F] = "a camera"
     Image.fromarray(random_pixels(3)).save(photos / "a.jpg", exif=exif)
     Image.fromarray(random_pixels(3)).save(photos / "b.png")
-    said = restored(photos, keep, f"output={tmp_path / 'out'}", "format=png")
+    said = restore(photos, keep, f"output={tmp_path / 'out'}", "format=png").out
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png", "b.png"}
     assert said.count("EXIF") == 1
     for wrong in (f"output={tmp_path}/a.tif", f"output={tmp_path}/x.jp2"):
