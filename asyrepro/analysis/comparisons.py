@@ -217,7 +217,7 @@ def _of_group(group: pd.DataFrame, plain: pd.DataFrame | None, papers, with_powe
             of_paper = f"asy_{base}" if kind == "reading" else loss
             figure = papers.get((table, of_paper, metric), np.nan)
             figure -= papers.get((table, against, metric), np.nan)
-            row = compare(first, second, metric, figure, with_power)
+            row = compare(first, second, METRICS[metric].direction, figure, with_power)
             if against not in there:
                 row["reason"] = f"no runs of {titles.loss_title(against)}"
             row |= {"kind": kind, "base": base, "loss": loss, "against": against, "metric": metric}
@@ -235,7 +235,7 @@ def _paper_means(paper: pd.DataFrame | None) -> dict[tuple[int, str, str], float
 def compare(
     first: pd.DataFrame,
     second: pd.DataFrame,
-    metric: str,
+    direction: int,
     figure: float = np.nan,
     with_power: bool = False,
 ) -> dict:
@@ -243,7 +243,7 @@ def compare(
 
     Args:
         first, second: (seeds, images) of :func:`paired`.
-        metric: one of ``MEASURED``.
+        direction: of the metric, +1 if larger is better, -1 if smaller is.
         figure: the paper's change; NaN if it gives none.
         with_power: work out the power, where the paper has an improvement.
     """
@@ -253,7 +253,6 @@ def compare(
     if seeds == 0 or images == 0:
         none = {"direction": NOT_JUDGED, "size": NOT_JUDGED, "verdict": NOT_JUDGED}
         return numbers | none | {"seeds": 0, "reason": "no paired seeds"}
-    direction = METRICS[metric].direction
     changes = first.to_numpy(dtype=float) - second.to_numpy(dtype=float)
     better = crossed_interval(direction * changes)
     raw = better if direction > 0 else better.flipped()
@@ -315,7 +314,7 @@ def across(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
                 continue
             values, notes = finite(wide(both, metric).dropna(axis="columns"))
             pair = paired(values, {}, "second", "first")
-            row = compare(*pair[:2], metric)
+            row = compare(*pair[:2], METRICS[metric].direction)
             row |= {"kind": "study", "base": where[-1], "loss": where[-1], "against": where[-1]}
             row |= {"metric": metric, "notes": "; ".join([*pair[2], *notes])}
             found.append(dict(zip(WHERE, where[:-1], strict=True)) | row)

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from asyrepro.analysis.comparisons import compare
 from asyrepro.analysis.pairs import finite, kinds_of, paired, wide
-from asyrepro.analysis.statistics import crossed_interval, holm
+from asyrepro.analysis.statistics import holm
 from asyrepro.metrics import METRICS
-from asyrepro.paper.claims import NOT_JUDGED, judge
 from asyrepro.runs import results
 from asyrepro.system.errors import DataError
 
 NAMES = ("loss", "image")
-COLUMNS = ["loss", "metric", "of_base", "change", "lower", "upper", "seeds", "images"]
+COLUMNS = ["loss", "metric", "against_mean", "change", "lower", "upper", "seeds", "images"]
 COLUMNS += ["seeds_better", "p", "p_holm", "direction", "reason"]
 
 
@@ -121,9 +121,8 @@ def judged(numbers: Numbers, base: str) -> pd.DataFrame:
         base: the loss to compare with.
 
     Returns:
-        A row a metric and loss: of_base (the base's mean over seeds and images), change (the loss
-        minus the base) with its interval of 95 % over seeds and images, seeds and images that both
-        have, seeds_better, p, p_holm (over the losses of a metric), direction and reason.
+        A row a metric and loss, with columns of :func:`asyrepro.analysis.comparisons.comparisons`;
+        p_holm is over the losses of a metric.
 
     Raises:
         DataError: two rows are of one loss, seed and image, or a row has no seed.
@@ -151,19 +150,10 @@ def judged(numbers: Numbers, base: str) -> pd.DataFrame:
     return table
 
 
-def _against(rows: pd.DataFrame, loss: str, base: str, metric: str, sign: int) -> dict:
+def _against(rows: pd.DataFrame, loss: str, base: str, metric: str, direction: int) -> dict:
     both = rows[rows["loss"].isin([loss, base])]
     values, left_out = finite(wide(both, metric))
     first, second, notes = paired(values, kinds_of(both), loss, base)
-    row = {"loss": loss, "metric": metric, "seeds": len(first), "images": first.shape[1]}
-    if not first.size:
-        return row | {"direction": NOT_JUDGED, "reason": "; ".join([*notes, *left_out])}
-    found = crossed_interval(sign * (first - second).to_numpy())
-    verdict = judge(found, len(first))
-    shown = found if sign > 0 else found.flipped()
-    return row | {
-        **{"of_base": second.to_numpy().mean(), "change": shown.mean, "lower": shown.lower},
-        **{"upper": shown.upper, "seeds_better": found.better, "p": found.p},
-        **{"direction": verdict.direction},
-        "reason": "; ".join([verdict.reason, *notes, *left_out]),
-    }
+    row = compare(first, second, direction)
+    row["reason"] = "; ".join([row["reason"], *notes, *left_out])
+    return row | {"loss": loss, "metric": metric}

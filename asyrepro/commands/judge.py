@@ -29,7 +29,6 @@ class Options:
 
 def run(options: Options) -> None:
     from asyrepro.analysis import own
-    from asyrepro.report import texts
     from asyrepro.system.files import write_csv
 
     if options.output and options.output.suffix != ".csv":
@@ -39,4 +38,25 @@ def run(options: Options) -> None:
     table = own.judged(numbers, options.base)
     if options.output:
         write_csv(options.output, table, numbers=None)
-    say(texts.own_losses(table, options.base))
+    say(_report(table, options.base))
+
+
+def _report(table, base: str) -> str:
+    """The table, and below it the reason of each verdict."""
+    from tabulate import tabulate
+
+    from asyrepro.metrics import METRICS
+    from asyrepro.report import wording
+
+    head = ["loss", "metric", base, "change [95 %]", "seeds better", "p (Holm)", "verdict"]
+    rows, reasons = [], {}
+    for row in table.itertuples():
+        decimals = METRICS[row.metric].decimals if row.metric in METRICS else 4
+        numbers = [wording.number(row.against_mean, decimals), wording.change(row, decimals)]
+        seeds = f"{row.seeds_better:.0f} of {row.seeds}" if row.seeds else wording.NOTHING
+        p = f"{wording.p(row.p)} ({wording.p(row.p_holm)})"
+        rows.append([row.loss, row.metric, *numbers, seeds, p, row.direction])
+        reasons.setdefault(f"{row.direction}, {row.reason}", []).append(f"{row.loss} {row.metric}")
+    sides = ["left", "left"] + ["right"] * 4 + ["left"]
+    shown = tabulate(rows, head, "simple", disable_numparse=True, colalign=sides)
+    return "\n".join([shown, "", *(f"{why}: {', '.join(of)}" for why, of in reasons.items())])

@@ -46,13 +46,11 @@ class Picture(NamedTuple):
     pixels: uint8 or uint16 (H, W, C): grey, grey and alpha, RGB, or RGB and alpha.
     profile: the ICC profile of the colours, or None.
     notes: what a user should know of the pixels, such as how many pages were left out.
-    besides: what else the file holds that is not read, see :func:`besides`.
     """
 
     pixels: np.ndarray
     profile: bytes | None = None
     notes: tuple[str, ...] = ()
-    besides: tuple[str, ...] = ()
 
 
 def read(path: str | os.PathLike) -> Picture:
@@ -112,14 +110,15 @@ def brightest(pixels: np.ndarray) -> str:
     return f"no value is above {2 ** highest.bit_length() - 1} of {white}: is white= needed?"
 
 
-def besides(image: Image.Image) -> tuple[str, ...]:
-    """What a decoded file holds beside its pixels that is not read: "EXIF data", "text"."""
+def besides(data: bytes, path: str | os.PathLike) -> list[str]:
+    """What a file holds beside its pixels that :func:`decode` leaves out: "EXIF data", "text"."""
     found = []
-    if image.format in ("JPEG", "PNG", "WEBP") and {*image.getexif()} - {ORIENTATION}:
-        found.append("EXIF data")
-    if getattr(image, "text", None) or image.info.get("comment"):
-        found.append("text")
-    return tuple(found)
+    with opened(io.BytesIO(data), path) as image:
+        if image.format in ("JPEG", "PNG", "WEBP") and {*image.getexif()} - {ORIENTATION}:
+            found.append("EXIF data")
+        if getattr(image, "text", None) or image.info.get("comment"):
+            found.append("text")
+    return found
 
 
 @contextmanager
@@ -240,7 +239,7 @@ def _page(
         bands, taken = image.tag_v2.get(277, 1), len(image.getbands())  # SamplesPerPixel
         if bands > taken:
             notes = [*notes, f"only {taken} of {bands} bands are taken"]
-    return Picture(np.ascontiguousarray(pixels), profile, tuple(notes), besides(image))
+    return Picture(np.ascontiguousarray(pixels), profile, tuple(notes))
 
 
 def _decoded(image: Image.Image, path: str | os.PathLike) -> np.ndarray:

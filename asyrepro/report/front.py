@@ -39,6 +39,9 @@ JUDGED = {  # of a study's report, and the columns that are read
 }  # fmt: skip
 
 
+SAYS = {claim.id: claim.says for claim in CLAIMS if claim.says}  # claims without a number
+
+
 @dataclass(frozen=True)
 class Entry:
     """A study that has a report: its folder, rows, claims and comparisons."""
@@ -111,7 +114,7 @@ def _entries(folder: Path, log):
 
 def _reported(path: Path, columns: list[str]) -> pd.DataFrame:
     """A table of a study's report; empty where it has none, as a study of no table of the paper."""
-    return results.read_table(path, columns) if path.is_file() else pd.DataFrame()
+    return results.read_table(path, columns) if path.is_file() else pd.DataFrame(columns=columns)
 
 
 def of_psnr(entries: list[Entry]) -> pd.DataFrame:
@@ -123,7 +126,7 @@ def of_psnr(entries: list[Entry]) -> pd.DataFrame:
     """
     found = []
     for entry in entries:
-        if entry.comparisons.empty or results.of_stand_in(entry.frame):
+        if results.of_stand_in(entry.frame):
             continue
         rows = entry.comparisons
         rows = rows[(rows["kind"] == "claim") & (rows["metric"] == "psnr") & (rows["seeds"] > 0)]
@@ -159,21 +162,21 @@ def reasons(entries: list[Entry]) -> Grid:
 
     A measurement that two studies share, as step times may be, counts once.
     """
-    tests = [entry.claims.assign(study=entry.name) for entry in entries if not _is_trial(entry)]
+    tests = [
+        entry.claims.assign(study=entry.name)
+        for entry in entries
+        if not (entry.claims.empty or results.of_stand_in(entry.frame))
+    ]
     found = pd.concat(tests) if tests else pd.DataFrame(columns=[*JUDGED["claims"], "study"])
     found = found[found["direction"].isin((BETTER, WORSE, NEITHER))]
     found = found.drop_duplicates(["claim", "table", "model", "measured", "lower", "upper"])
     found["model"] = found["model"].fillna(found["table"].map(paper.MODELS))
-    says, rows = found["claim"].map({claim.id: claim.says for claim in CLAIMS}), []
-    for text in dict.fromkeys(claim.says for claim in CLAIMS if claim.says):
-        if count := len(of_claim := found[says == text]):
+    rows = []
+    for text in dict.fromkeys(SAYS.values()):
+        if count := len(of_claim := found[found["claim"].map(SAYS) == text]):
             outcomes = (_outcome(of_claim, direction) for direction in (BETTER, WORSE))
             rows.append([text, *outcomes, str(count)])
     return Grid("", ["The asymmetric loss ...", "better", "worse", "tests"], rows, text_columns=3)
-
-
-def _with_number(claims: pd.DataFrame) -> pd.DataFrame:
-    return claims[~claims["claim"].isin({claim.id for claim in CLAIMS if claim.says})]
 
 
 def _outcome(tests: pd.DataFrame, direction: str) -> str:
@@ -186,11 +189,6 @@ def _outcome(tests: pd.DataFrame, direction: str) -> str:
             where = f" ({wording.listed(studies)})" if len(studies) <= 2 else ""
             said.append(f"{model_title(model)} {hits} of {len(of_model)}{where}")
     return ", ".join(said) or NOTHING
-
-
-def _is_trial(entry: Entry) -> bool:
-    """Whether a study says nothing about the paper's data."""
-    return results.of_stand_in(entry.frame) or entry.claims.empty
 
 
 def _sentences(evidence: pd.DataFrame) -> str:
@@ -276,7 +274,7 @@ def _study(entry: Entry, evidence: pd.DataFrame) -> dict:
         "name": entry.name,
         "title": answers.title(entry.frame),
         "reasons": "; ".join(reasons) or "an earlier or shorter study",
-        "verdicts": (len(entry.claims) and answers.tally(_with_number(entry.claims))) or NOTHING,
+        "verdicts": answers.tally(entry.claims[~entry.claims["claim"].isin(SAYS)]) or NOTHING,
     }
 
 

@@ -36,18 +36,10 @@ def markdown(made: list[Grid]) -> str:
 def markdown_rows(grid: Grid) -> str:
     """The rows of a grid as GitHub's Markdown."""
     rows = [[_markdown_cell(cell) for cell in row] for row in grid.rows]
-    text = _table(rows, [_markdown_text(name) for name in grid.head], grid.text_columns, "pipe")
+    head = [_markdown_text(name) for name in grid.head]
+    align = ["left" if k < grid.text_columns else "right" for k in range(len(head))]
+    text = tabulate(rows, head, tablefmt="pipe", colalign=align, disable_numparse=True)
     return re.sub(" {2,}", " ", text) + "\n"
-
-
-def terminal_rows(grid: Grid) -> str:
-    """The rows of a grid, whose cells are texts, for a terminal."""
-    return _table(grid.rows, grid.head, grid.text_columns, "plain")
-
-
-def _table(rows: list[list[str]], head: list[str], text_columns: int, style: str) -> str:
-    align = ["left" if k < text_columns else "right" for k in range(len(head))]
-    return tabulate(rows, head, tablefmt=style, colalign=align, disable_numparse=True)
 
 
 def _markdown_cell(cell: Cell) -> str:

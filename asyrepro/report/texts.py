@@ -15,7 +15,7 @@ from asyrepro.data import STAND_IN
 from asyrepro.metrics import METRICS, PRINTED
 from asyrepro.paper.claims import CLAIMS, MINIMUM_SEEDS, RULES
 from asyrepro.report import answers, wording
-from asyrepro.report.grid import Grid, markdown_rows, terminal_rows
+from asyrepro.report.grid import Grid, markdown_rows
 from asyrepro.report.mechanism import without_chart
 from asyrepro.report.wording import NOTHING, change, interval, number, probability
 from asyrepro.system.templates import render
@@ -46,21 +46,6 @@ def change_grids(table: pd.DataFrame) -> list[Grid]:
         head += ["Seeds better", "Images better", "p (Holm)", "Result"]
         made.append(Grid(title, head, [_change(row) for row in group.itertuples()], text_columns=3))
     return made
-
-
-def own_losses(table: pd.DataFrame, base: str) -> str:
-    """What losses of one's own change, of :func:`asyrepro.analysis.own.judged`, for a terminal."""
-    head = ["Loss", "Metric", base, "Change [95 %]", "Seeds better", "p (Holm)", "Verdict"]
-    rows, reasons = [], {}
-    for row in table.itertuples():
-        decimals = METRICS[row.metric].decimals if row.metric in METRICS else 4
-        numbers = [number(row.of_base, decimals), change(row, decimals)]
-        seeds = f"{row.seeds_better:.0f} of {row.seeds}" if row.seeds else NOTHING
-        p = NOTHING if pd.isna(row.p) else f"{wording.p(row.p)} ({wording.p(row.p_holm)})"
-        rows.append([row.loss, row.metric, *numbers, seeds, p, row.direction])
-        reasons.setdefault(f"{row.direction}, {row.reason}", []).append(f"{row.loss} {row.metric}")
-    notes = [f"{reason}: {', '.join(of)}" for reason, of in reasons.items()]
-    return "\n".join([terminal_rows(Grid("", head, rows)), "", *notes])
 
 
 def _change(row) -> list[str]:

@@ -68,7 +68,8 @@ def _restore(source: Path, target: Path, network: nn.Module, task: Task, options
     if target.exists() and not options.overwrite:
         return f"{shown(target)} exists and is left as it is; overwrite=true replaces it"
     ending = target.suffix.lower()
-    pages = decoding.decode(decoding.read_bytes(source), source, every=ending in pictures.PAGED)
+    data = decoding.read_bytes(source)
+    pages = decoding.decode(data, source, every=ending in pictures.PAGED)
     for picture in pages:
         pictures.fitted(picture, ending)  # before the work, so that nothing is lost by it
         if options.white:
@@ -103,7 +104,7 @@ def _restore(source: Path, target: Path, network: nn.Module, task: Task, options
         notes.append(_about_sigma(task, options, tasks))
     for picture, read in zip(done, pages, strict=True):
         notes += [*picture.notes, "" if options.white else decoding.brightest(read.pixels)]
-        notes += [f"{what} left out" for what in read.besides]
+    notes += [f"{what} left out" for what in decoding.besides(data, source)]
     if options.preview:
         notes.append(_write_preview(target, pages[0].pixels, restored[0], options))
     return "; ".join(filter(None, dict.fromkeys(notes)))
@@ -167,7 +168,7 @@ def plan(options) -> list[tuple[Path, Path]]:
         jobs = [(source, source.with_name(f"{Path(source.name).stem}-restored{kept.suffix}"))]
     elif (ending := Path(options.output).suffix.lower()) in images.ENDINGS:
         pictures.check_ending(ending)
-        if options.format and ending != f".{options.format}":
+        if options.format and pictures.WRITTEN[ending] != pictures.WRITTEN[f".{options.format}"]:
             raise ConfigError(f"output={options.output} and format={options.format} do not agree")
         jobs = [(source, Path(options.output))]
     elif _looks_like_a_picture(options.output):

@@ -141,15 +141,15 @@ def _encode_deep_png(picture: Picture) -> bytes:
 def _encode_tiff(pages: list[Picture]) -> bytes:
     file = io.BytesIO()
     with tifffile.TiffWriter(file) as writer:
-        for page in pages:
-            pixels, channels = page.pixels, page.pixels.shape[2]
+        for pixels, profile, _ in pages:
+            channels = pixels.shape[2]
             writer.write(
                 pixels if channels > 1 else pixels[..., 0],
                 photometric="rgb" if channels > 2 else "minisblack",
                 planarconfig="contig" if channels > 1 else None,
                 extrasamples=["unassalpha"] if channels in (2, 4) else None,
                 compression="zlib",
-                iccprofile=page.profile,
+                iccprofile=profile,
                 metadata=None,
             )
     return file.getvalue()

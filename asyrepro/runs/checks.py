@@ -179,7 +179,8 @@ def check_tests(cfg: DictConfig, run: Run, network: nn.Module, task: Task) -> No
             images = zip(testset.images, testset.names, strict=True)
             sizes = {image.shape: (image, called) for image, called in images}
             pairs = {
-                name: evaluation.test_pair(task, image, name) for image, name in sizes.values()
+                called: evaluation.test_pair(task, image, called)
+                for image, called in sizes.values()
             }
             check_shapes(network, task, cfg.recipe.patch, pairs)
         if catalogue.is_folder(name):

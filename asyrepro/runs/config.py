@@ -187,7 +187,7 @@ def explain(error: Exception, others: Sequence[str] = ()) -> str:
         sweep = "" if others else ", or add -m to run them one after the other"
         return f"{name} gives several values: give one{sweep}"
     near = nearest(name, [*others, *known()]) if name else ""
-    if not near and text.startswith("Could not override"):
+    if not near and "." in name and text.startswith("Could not override"):
         near = f"+{name}= adds an option that its file does not have"
     return f"{text}; {near}" if near else text
 
