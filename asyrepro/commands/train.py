@@ -18,7 +18,7 @@ hydra/launcher=processes several at once, with hydra/launcher=slurm as jobs of a
     asyrepro train -m model=dncnn task=denoising dataset=bsd400 task.sigma=15,25,50
 
 Hydra's own: --cfg job shows the configuration, --config-dir adds a folder of your own options,
-+name=value adds a setting, --hydra-help lists the rest.
++task.name=value adds an option that its file does not have, --hydra-help lists the rest.
 """
 
 from __future__ import annotations

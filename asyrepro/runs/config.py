@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 import traceback
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,9 @@ IDENTITY = (  # the settings that make a run what it is: two runs that agree in 
     "model", "dataset", "task", "loss", "recipe", "seed", "testset", "validation", "amp",
     "channels_last",
 )  # fmt: skip
+
+
+CLOSED = ("loss", "dataset", "model", "recipe", "runtime")  # groups that have no options of a class
 
 
 # -------------------------------------------------------------------------------- from Hydra to us
@@ -134,16 +138,34 @@ def quoted(text: str) -> str:
 
 
 def plain(cfg: DictConfig) -> DictConfig:
-    """A copy in which every reference is replaced by its value; ConfigError if one has none."""
+    """A copy in which every reference is replaced by its value.
+
+    Raises:
+        ConfigError: a reference has no value; or see :func:`_check_composed`.
+    """
+    if "hydra" in cfg:
+        _check_composed(cfg)
     with explained():
         return OmegaConf.create(OmegaConf.to_container(without_hydra(cfg), resolve=True))
 
 
-def check_loss(cfg: DictConfig) -> None:
-    """ConfigError if the loss has the name of another one, whose runs its own would pass for."""
+def _check_composed(cfg: DictConfig) -> None:
+    """Refuse what could be composed, and would not do what was meant.
+
+    Raises:
+        ConfigError: the loss has the name of another one, whose runs its own would pass for; or
+            nothing reads a setting, as the name is another.
+    """
     chosen, name = cfg.hydra.runtime.choices.get("loss"), cfg.loss.name
     if chosen != name and (CONFIGS / "loss" / f"{name}.yaml").is_file():
         raise ConfigError(f"loss={chosen} has the name of another loss, {name}: give it its own")
+    cfg = without_hydra(cfg)
+    names = [*cfg, *(f"{group}.{key}" for group in CLOSED for key in cfg[group])]
+    for name in (name for name in names if name not in known()):
+        referred = rf"\$\{{[^}}]*\b{re.escape(name.rpartition('.')[2])}\b"
+        if not re.search(referred, OmegaConf.to_yaml(cfg)):
+            meant = nearest(name, known()) or "take it out, or refer to it as ${" + name + "}"
+            raise ConfigError(f"nothing reads the setting {name!r}; {meant}")
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:
@@ -187,7 +209,8 @@ def explain(error: Exception, others: Sequence[str] = ()) -> str:
         sweep = "" if others else ", or add -m to run them one after the other"
         return f"{name} gives several values: give one{sweep}"
     near = nearest(name, [*others, *known()]) if name else ""
-    if not near and "." in name and text.startswith("Could not override"):
+    own = name.rpartition(".")[0] not in ("", *CLOSED)
+    if not near and own and text.startswith("Could not override"):
         near = f"+{name}= adds an option that its file does not have"
     return f"{text}; {near}" if near else text
 

@@ -179,7 +179,6 @@ def _carry_out(cfg: DictConfig, run: Run, since: float) -> str:
     from asyrepro.training import distributed
 
     stopping.limit(cfg.runtime.max_minutes)
-    config.check_loss(cfg)
     files.check_name(run.row_folder)
     with reaching():
         if cfg.minutes and distributed.size() > 1:

@@ -116,7 +116,6 @@ class _Seeds:
     def __init__(self, overrides: list[str]):
         self.overrides = overrides
         composed = config.compose(overrides)
-        config.check_loss(composed)
         self.folder = Run.of(composed).folder.parent
         self.plain = config.plain(composed)
         schema.check(self.plain)

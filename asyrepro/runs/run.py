@@ -233,7 +233,7 @@ def _raw(cfg: DictConfig) -> dict:
 
 
 def _values(cfg: DictConfig) -> dict:
-    found = config.flat(config.decisive(config.plain(cfg)))
+    found = config.flat(config.decisive(config.plain(config.without_hydra(cfg))))
     return {key: value for key, value in found.items() if key not in UNNAMED}
 
 

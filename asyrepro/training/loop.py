@@ -175,14 +175,15 @@ class Trainer:
             loss_of = torch.compile(loss_of, dynamic=False)
 
         def advance(inputs: Tensor, label: Tensor) -> None:
-            loss = loss_of(inputs, label)
-            if not loss.requires_grad:
-                raise ConfigError(
-                    f"the output of {type(self.network).__name__} has no gradient in training: "
-                    "take detach() and no_grad() out of its forward"
-                )
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            with devices.explained("the network or the loss fails in a training step"):
+                loss = loss_of(inputs, label)
+                if not loss.requires_grad:
+                    raise ConfigError(
+                        f"the output of {type(self.network).__name__} has no gradient in training: "
+                        "take detach() and no_grad() out of its forward"
+                    )
+                self.optimizer.zero_grad(set_to_none=True)
+                loss.backward()
             if self.clip is not None:
                 nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
             self.optimizer.step()

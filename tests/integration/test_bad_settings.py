@@ -251,6 +251,9 @@ MISSPELT = [  # arguments, and what the sentence must name
     ("~loss.nam", "'loss.nam'", "'loss.name'"),
     ("zzz=1", "'zzz'"),
     ("+loss.name=x", "'loss.name'"),
+    ("+benchmark=[set5]", "'benchmark'", "'benchmarks'"),  # which nothing reads
+    ("+recipe.step=5", "'recipe.step'", "'recipe.steps'"),
+    ("-m +zzz=1,2", "'zzz'"),
     ("loss=mae,mse", "loss=mae,mse", "-m"),
     ("loss", "'loss'", "name=value"),
     ("loss=mse loss.name=mae", "loss=mse", "mae"),  # or its runs would pass for those of MAE
@@ -296,6 +299,13 @@ def test_a_file_of_your_own_that_would_not_be_read(tmp_path, command):
     assert_refused(said, own)
 
 
+def test_a_setting_of_your_own_that_others_refer_to():
+    own = ["+width=[8,8]", "+loss.weight=2", "+recipe.factor=1"]
+    references = ["model.network.channels=${width}", "recipe.clip=${.factor}"]
+    cfg = composed(*own, *references, "+loss.criterion.weight=${loss.weight}")
+    assert config.plain(cfg).model.network.channels == [8, 8]
+
+
 def test_good_flags_still_work(monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     said = call("train", "task.scale=2", "--cfg", "job", "seed=1", "--package", "task")
@@ -316,6 +326,7 @@ COMMANDS = [  # a command line, and the names that the sentence must contain; mo
     ("reproduce", "profile=smoke max_steps=-1", "max_steps -1"),
     ("reproduce", "profile=smoke modle=srcnn", "'modle' 'model'"),
     ("reproduce", "profile=smoke model.network.deep=3", "+model.network.deep="),
+    ("reproduce", "profile=smoke +benchmark=[set5]", "'benchmark' 'benchmarks'"),
     ("evaluate", "w.pt", "'w.pt' name=value"),
     ("evaluate", "testset=set5", "checkpoint="),
     ("evaluate", "checkpoint=none.pt testset=set5", "none.pt"),

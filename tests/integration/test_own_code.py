@@ -151,6 +151,8 @@ class Own(nn.Module):
 
     def forward(self, x, label=None):
         assert self.fault != "assert"
+        if self.fault == "training" and self.training:
+            raise ValueError("too few scales")
         if self.fault == "key":
             {}["foo"]
         return self.layer(x) if label is None else self.layer(x - label).mean()
@@ -203,6 +205,14 @@ def test_what_is_refused_before_any_image_is_read(tmp_path, name):
     OmegaConf.update(cfg, key, node, merge=False, force_add=True)
     with refuses(ConfigError, *named):
         Job.prepared(cfg, Run(tmp_path))
+
+
+def test_a_network_that_fails_in_training_alone(tmp_path):
+    cfg = resolve(configured(tmp_path, *DNCNN, "loss=mae"))
+    cfg.model.network = {"_target_": f"{__name__}.Own", "fault": "training"}
+    step = Job.prepared(cfg, Run(tmp_path)).bare_step()
+    with refuses(ConfigError, "training", "too few scales"):
+        step()
 
 
 def test_a_sweep_that_fails_says_so_wherever_hydra_works(own):

@@ -109,7 +109,11 @@ def test_one_run_has_one_folder_however_it_is_written():
 @pytest.mark.parametrize(("begun", "again"), [("1", "1.0"), ("1.0", "1")])
 def test_equal_numbers_are_one_run_with_one_folder(tmp_path, begun, again):
     def chosen(number):
-        numbers = [f"recipe.clip={number}", f"task.sigma={number}", f"+recipe.more=[2,{number}]"]
+        numbers = [
+            f"recipe.clip={number}",
+            f"task.sigma={number}",
+            f"+recipe.scheduler.more=[2,{number}]",
+        ]
         cfg = configured(tmp_path, *DNCNN, *numbers)
         run = Run.of(cfg)
         return resolve(cfg, run), run
