@@ -234,6 +234,29 @@ def test_quasi_recurrent_pooling_by_hand():
     assert layer(bands[:, :, 0]).item() == pytest.approx(1.25 * a)
 
 
+def test_the_way_in_which_each_layer_of_grunet_goes_through_the_bands():
+    """As in the authors' code: back where the size changes, forth in the blocks.
+
+    Untrained kernels couple no bands, so the band at which a layer begins, which follows no state,
+    is what the layer makes of this band alone.
+    """
+    network, begins = GRUNet(width=2, zero_last=False).double(), {}
+
+    def note(name, layer, x, result):
+        ends = {"first": slice(1), "last": slice(-1, None)}
+        alone = {end: layer.forward(x[:, :, bands]) for end, bands in ends.items()}
+        begins[name] = [end for end, y in alone.items() if y.allclose(result[:, :, ends[end]])]
+
+    for name, layer in network.named_modules():
+        if isinstance(layer, QuasiRecurrent):
+            layer.register_forward_hook(lambda m, x, y, name=name: note(name, m, x[0], y))
+    network(torch.rand(1, 2, 3, 16, 16).double())
+    assert begins.pop("first") == begins.pop("last") == []  # both ways
+    assert len(begins) == 32
+    for name, ends in begins.items():
+        assert ends == (["last"] if name.startswith(("down", "up")) else ["first"]), name
+
+
 @pytest.mark.parametrize(("width", "size"), [(16, (16, 20)), (3, (20, 33)), (3, (1, 50))])
 def test_single_band_shortcut_equals_the_3d_path_and_has_its_gradients(width, size):
     network = build_random(lambda: GRUNet(width))
