@@ -11,7 +11,6 @@ import math
 import os
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,8 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
-from asyrepro.data import decoding, download, images
+from asyrepro.data import decoding, download
+from asyrepro.data.dataset import read_all
 from asyrepro.system.errors import DataError, shown
 
 if TYPE_CHECKING:
@@ -68,13 +68,12 @@ def _build(files: Sequence[Path], sources: list, mode: str, pixels: Path) -> dic
         )
     part, shapes, digests, end = pixels.with_suffix(".npy.part"), [], [], 0
     out = open_memmap(part, mode="w+", dtype=np.uint8, shape=(size,))
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        decoded = pool.map(lambda file: images.read(file, mode), files)
-        for image, digest, _ in tqdm(decoded, total=len(files), desc="decoding", disable=None):
-            out[end : end + image.numel()] = image.flatten()
-            end += image.numel()
-            shapes.append(list(image.shape))
-            digests.append(digest)
+    decoded = read_all(files, mode)
+    for image, digest, _ in tqdm(decoded, total=len(files), desc="decoding", disable=None):
+        out[end : end + image.numel()] = image.flatten()
+        end += image.numel()
+        shapes.append(list(image.shape))
+        digests.append(digest)
     out.flush()
     os.replace(part, pixels)
     known = {"sources": sources, "bytes": size, "shapes": shapes, "sha256": digests}

@@ -33,6 +33,7 @@ TABLE2, TABLE4, TABLE5 = (
     for table in ("table2", "table4", "table5")
 )
 BUNDLED_TESTS = {"bundled": bundled.TEST, "bundled_validation": bundled.VALIDATION}
+DECLARED = {"training": TRAINING, "test": TEST}
 KNOWN = {
     "training": {*TRAINING, "bundled"},
     "test": {*TEST, *BUNDLED_TESTS},
@@ -121,7 +122,7 @@ def available(name: str, root: str | os.PathLike | None = None) -> str | None:
     if name in BUNDLED_TESTS:
         where = bundled.folder()
         return str(where) if where and where.is_dir() else None
-    found = [sources.find(folder, files, root)[0] for folder, files in _all_selections(name)]
+    found = [sources.find(folder, files, root) for folder, files in _all_selections(name)]
     return None if None in found else " and ".join(dict.fromkeys(map(str, found)))
 
 
@@ -157,7 +158,7 @@ def fingerprint(kind: str, name: str, root: str | os.PathLike | None = None) -> 
         return bundled.read_regions(_regions(kind, name), "grey")[1] if available(name) else None
     digests = []
     for folder, files in _selections(kind, name):
-        where, _ = sources.find(folder, files, root)
+        where = sources.find(folder, files, root)
         if where is None:
             return None
         digests += [(file, download.file_digest(where / file)) for file in files]
@@ -168,9 +169,11 @@ def listing(root: str | os.PathLike | None = None) -> str:
     """A table for people: each data set, where it is found, its size, sources and terms."""
     lines = []
     for name in dict.fromkeys([*TRAINING, *TEST]):
-        titles = [sets[name]["title"] for sets in (TRAINING, TEST) if name in sets]
-        keys = {key for sets in (TRAINING, TEST) for key in sets.get(name, {}).get("images", ())}
-        folders = [FOLDERS[key] for key in FOLDERS if key in keys]
+        declared = [sets[name] for sets in DECLARED.values() if name in sets]
+        titles = [each["title"] for each in declared]
+        folders = [
+            FOLDERS[key] for key in FOLDERS if any(key in each["images"] for each in declared)
+        ]
         lines.append(f"{name}: {'; '.join(titles)}")
         lines.append(f"    found:  {available(name, root) or 'not here'}")
         for url in dict.fromkeys(source.url for folder in folders for source in folder.sources):
@@ -196,8 +199,7 @@ def _check_known(kind: str, name: str) -> None:
 
 def _selections(kind: str, name: str) -> list[tuple[Folder, list[str]]]:
     """The folders and files of a declared set, in order."""
-    chosen = []
-    declared = (TRAINING if kind == "training" else TEST)[name]
+    chosen, declared = [], DECLARED[kind][name]
     left_out = TEST[declared["without"]]["images"] if "without" in declared else {}
     for key, names in declared["images"].items():
         stems = {Path(file).stem: file for file in FOLDERS[key].files}
@@ -210,7 +212,7 @@ def _selections(kind: str, name: str) -> list[tuple[Folder, list[str]]]:
 def _all_selections(name: str) -> list[tuple[Folder, list[str]]]:
     """All files that go by a name: bsd300 is a training set and a test set."""
     _check_known("any", name)
-    kinds = [kind for kind, sets in (("training", TRAINING), ("test", TEST)) if name in sets]
+    kinds = [kind for kind, sets in DECLARED.items() if name in sets]
     return [selection for kind in kinds for selection in _selections(kind, name)]
 
 
@@ -240,8 +242,7 @@ def _load(
         regions = _regions(kind, name)
         pixels, digest = bundled.read_regions(regions, mode)
         return DataSet(name, STAND_IN, list(regions), pixels, True, digest)
-    declared = (TRAINING if kind == "training" else TEST)[name]
-    paths, expected = [], []
+    declared, paths, expected = DECLARED[kind][name], [], []
     for folder, files in _selections(kind, name):
         where = sources.locate(name, folder, files, root, download)
         paths += [where / file for file in files]
@@ -250,8 +251,7 @@ def _load(
         into = sources.target(root) / "cache"
         pixels, digests = cached_images(paths, mode, into, f"{name}-{mode}")
     else:
-        read = read_all(paths, mode)
-        pixels, digests = [each.image for each in read], [each.sha256 for each in read]
+        pixels, digests, _ = map(list, zip(*read_all(paths, mode), strict=True))
     other = [p for p, d, e in zip(paths, digests, expected, strict=True) if e not in ("", d)]
     if other:
         warnings.warn(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,10 +40,10 @@ class DataSet:
         return len(self.images)
 
 
-def read_all(paths: list[Path], mode: str, white: int | None = None) -> list[images.Read]:
+def read_all(paths: Sequence[Path], mode: str, white: int | None = None) -> Iterator[images.Read]:
     """The images of files, decoded in several threads; see :func:`asyrepro.data.images.read`."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(lambda path: images.read(path, mode, white), paths))
+        yield from pool.map(lambda path: images.read(path, mode, white), paths)
 
 
 def fingerprint_of(digests: Iterable[tuple[str, str]]) -> str:

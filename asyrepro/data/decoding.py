@@ -177,22 +177,16 @@ def count_pixels(path: str | os.PathLike) -> int:
         return image.height * image.width
 
 
-def white_is_zero(image: Image.Image) -> bool:
-    """Whether a file's grey values count from white, which Pillow undoes for 8 bits only."""
-    return image.format == "TIFF" and image.tag_v2.get(262) == 0  # PhotometricInterpretation
-
-
-def deep_grey(image: Image.Image, path: str | os.PathLike, negative: bool = False) -> np.ndarray:
-    """The uint16 (H, W) pixels of an image of mode I, I;16 or F; DataError if they are not such.
-
-    ``negative``: white is 0 in the file (:func:`white_is_zero`).
-    """
+def deep_grey(image: Image.Image, path: str | os.PathLike) -> np.ndarray:
+    """The uint16 (H, W) pixels of an image of mode I, I;16 or F; DataError if they are not such."""
     values = np.asarray(image)
     floating = image.mode == "F"
     if floating or values.min() < 0 or values.max() > 65535:
         kind = "floating-point" if floating else "negative" if values.min() < 0 else "32-bit"
         raise _unknown_range(path, kind)
-    return 65535 - values.astype(np.uint16) if negative else values.astype(np.uint16)
+    values = values.astype(np.uint16)
+    # PhotometricInterpretation: values that count from white, which Pillow undoes for 8 bits only.
+    return 65535 - values if image.format == "TIFF" and image.tag_v2.get(262) == 0 else values
 
 
 def eight_bits(pixels: np.ndarray, white: int | None = None) -> np.ndarray:
@@ -224,7 +218,11 @@ def _page(
     deep = image.format == "PNG" and data[24] == 16  # bits, as its header says
     if deep and image.mode[0] != "I":
         pixels = _deep_png(data)
-    elif _is_deep_tiff(image):
+    elif (
+        image.format == "TIFF"
+        and image.mode in ("RGB", "RGBA")
+        and {*image.tag_v2.get(258, (8,))} == {16}  # BitsPerSample
+    ):
         pixels = _deep_tiff(data, path, len(image.getbands()), number)
     elif image.format == "PPM" and (header := _PPM.match(data)) and int(header[4]) > 255:
         pixels = _deep_ppm(image, data, header)
@@ -246,17 +244,11 @@ def _decoded(image: Image.Image, path: str | os.PathLike) -> np.ndarray:
     """The pixels of an 8-bit file, or a 16-bit grey one, (H, W, C)."""
     image.load()
     if image.mode[0] in "IF":
-        return deep_grey(image, path, white_is_zero(image))[..., None]
+        return deep_grey(image, path)[..., None]
     grey = image.mode in ("1", "L", "LA", "La")
     alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
     pixels = np.asarray(image.convert(("L" if grey else "RGB") + ("A" if alpha else "")))
     return pixels[..., None] if pixels.ndim == 2 else pixels
-
-
-def _is_deep_tiff(image: Image.Image) -> bool:
-    if image.format != "TIFF" or image.mode not in ("RGB", "RGBA"):
-        return False
-    return set(image.tag_v2.get(258, (8,))) == {16}
 
 
 def _deep_tiff(data: bytes, path: str | os.PathLike, channels: int, number: int) -> np.ndarray:

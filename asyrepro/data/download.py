@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from asyrepro.system.errors import DataError
+from asyrepro.system.errors import DataError, first_line
 
 ALLOWED = ("https://",)  # how addresses begin, redirections included
 CONNECT_SECONDS = 5.0
@@ -158,8 +158,7 @@ def _read(archive: Path, wanted: Mapping[str, str], max_bytes: int) -> Iterator[
     # A damaged archive raises a dozen kinds of exception: TarError, BadZipFile, OSError, EOFError,
     # zlib.error, ...
     except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
-        raise DataError(f"{archive} is damaged ({reason})") from error
+        raise DataError(f"{archive} is damaged ({first_line(error)})") from error
 
 
 def _members(file: zipfile.ZipFile | tarfile.TarFile) -> Iterator[tuple]:

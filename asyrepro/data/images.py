@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,7 +23,7 @@ from PIL import Image
 
 from asyrepro.data import decoding
 from asyrepro.data.decoding import Picture
-from asyrepro.system.errors import ConfigError, DataError, shown
+from asyrepro.system.errors import ConfigError, DataError, shown, some
 from asyrepro.system.options import no_such_choice
 
 if TYPE_CHECKING:
@@ -125,8 +124,8 @@ def list_images(folder: str | os.PathLike, recursive: bool = False) -> list[Path
     inner = {path.relative_to(folder).parts[0] for path in _files(folder, True) if is_image(path)}
     if inner:
         raise DataError(
-            f"{shown(folder)} holds no image itself, but its folders do ({_some(inner)}): name one "
-            "of them"
+            f"{shown(folder)} holds no image itself, but its folders do "
+            f"({some(sorted(map(shown, inner)))}): name one of them"
         )
     raise DataError(f"{shown(folder)} holds no image (one of {', '.join(ENDINGS)})")
 
@@ -140,11 +139,11 @@ def left_out(folder: str | os.PathLike, recursive: bool = False) -> str:
     inner = [path for path in _files(folder, True) if is_image(path) and path.parent != folder]
     parts = []
     if others:
-        kinds = _some(f"{count} {kind}" for kind, count in sorted(others.items()))
+        kinds = some(sorted(f"{count} {shown(kind)}" for kind, count in others.items()))
         parts.append(f"{counted(others.total(), 'file')} of other kinds ({kinds})")
     if inner and not recursive:
-        folders = {path.relative_to(folder).parts[0] for path in inner}
-        parts.append(f"{counted(len(inner), 'image')} in folders inside ({_some(folders)})")
+        folders = sorted({shown(path.relative_to(folder).parts[0]) for path in inner})
+        parts.append(f"{counted(len(inner), 'image')} in folders inside ({some(folders)})")
     return " and ".join(parts)
 
 
@@ -168,11 +167,6 @@ def is_image(path: Path) -> bool:
 
 def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" + "s" * (number != 1)
-
-
-def _some(names: Iterable[str], most: int = 5) -> str:
-    names = sorted(names)
-    return ", ".join([*map(shown, names[:most]), *["..."] * (len(names) > most)])
 
 
 def check_mode(mode: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from asyrepro.data import images
 from asyrepro.data.dataset import DataSet, fingerprint_of, read_all
-from asyrepro.system.errors import DataError, note, shown
+from asyrepro.system.errors import DataError, note, shown, some
 
 PAIR = ("clean", "degraded")  # the folders of a folder of pairs
 
@@ -21,7 +21,7 @@ def load(name: str, called: str, mode: str, white: int | None, pairs: int | None
         mode, white, pairs: see :func:`asyrepro.data.catalogue.training_set`.
     """
     paths = files_of(name, pairs is not None)
-    read = read_all(paths, mode, white)
+    read = [*read_all(paths, mode, white)]
     if pairs is not None:
         return _paired(called, path_of(name), paths, read, pairs)
     _tell(path_of(name), paths, read)
@@ -72,8 +72,7 @@ def _tell(folder: Path, paths: list[Path], read: list[images.Read]) -> None:
         for kind in each.notes:
             kinds.setdefault(kind, []).append(shown(path.name))
     for kind, files in kinds.items():
-        some = ", ".join(files[:3]) + ", ..." * (len(files) > 3)
-        note(f"{len(files)} of {len(paths)} files of {shown(folder)} ({some}): {kind}")
+        note(f"{len(files)} of {len(paths)} files of {shown(folder)} ({some(files, 3)}): {kind}")
 
 
 def files_of(name: str, pairs: bool | None = None) -> list[Path]:

@@ -19,7 +19,7 @@ import yaml
 from tqdm import tqdm
 
 from asyrepro.data import download
-from asyrepro.system.errors import DataError, shown
+from asyrepro.system.errors import DataError, shown, some
 
 AT_ONCE = 8  # files downloaded at the same time
 
@@ -132,34 +132,27 @@ def target(root: str | os.PathLike | None) -> Path:
     return home() if first.is_dir() and not os.access(first, os.W_OK) else first
 
 
-def find(
-    folder: Folder, files: Iterable[str], root: str | os.PathLike | None
-) -> tuple[Path | None, Path | None]:
-    """(the place that has all of ``files``, or None; one that is part of the set only, or None)."""
-    part = None
+def find(folder: Folder, files: Iterable[str], root: str | os.PathLike | None) -> Path | None:
+    """The place that has all of ``files``; None without one."""
+    found = _places(folder, root)
+    return next((place for place, present in found if present.issuperset(files)), None)
+
+
+def _places(folder: Folder, root: str | os.PathLike | None) -> Iterator[tuple[Path, set[str]]]:
+    """The folder's layouts that are here, also nested one level too deep, and what is in them."""
     for base in roots(root):
-        for place in _places(folder, base):
-            try:
-                present = set(os.listdir(place))
-            except OSError:
-                continue
-            if present.issuperset(files):
-                return place, None
-            if part is None and not present.isdisjoint(folder.files):
-                part = place
-    return None, part
-
-
-def _places(folder: Folder, base: Path) -> Iterator[Path]:
-    """Where below ``base`` the folder may be: in its layouts, also nested one level too deep."""
-    try:
-        inner = sorted(d for d in base.iterdir() if d.is_dir() and not d.name.startswith("."))
-    except OSError:
-        return
-    for outer in (base, *inner):
-        for layout in folder.layouts:
-            yield outer / layout
-            yield outer / layout / Path(layout).name
+        try:
+            inner = sorted(d for d in base.iterdir() if d.is_dir() and not d.name.startswith("."))
+        except OSError:
+            continue
+        layouts = [Path(layout) for layout in folder.layouts]
+        for layout in (outer / layout for outer in (base, *inner) for layout in layouts):
+            for place in (layout, layout / layout.name):
+                try:
+                    present = {*os.listdir(place)}
+                except OSError:
+                    continue
+                yield place, present
 
 
 def locate(
@@ -171,33 +164,26 @@ def locate(
         NotAvailable: it is neither present nor downloadable.
         DataError: it is here in part, and not where a download could complete it.
     """
-    found, part = find(folder, files, root)
-    if found:
+    if found := find(folder, files, root):
         return found
-    into = target(root)
+    into, reason, cause = target(root), "not found", None
     advice = _advice(folder, into)
-    if part and part != into / folder.place:
-        raise DataError(f"{name} is incomplete: {_missing(part, files)}. {advice}")
-    if not may_download:
-        raise _not_available(name, _missing(part, files) if part else "not found", advice)
-    try:
-        with download.locked(into / folder.place.split("/")[0]):
-            found, _ = find(folder, files, into)  # another process may have been faster
-            return found or _fetch(folder, roots(root), into)
-    except DataError as error:
-        raise _not_available(name, str(error), advice) from error
-
-
-def _not_available(name: str, reason: str, advice: str) -> NotAvailable:
+    for place, present in _places(folder, root):
+        if not present.isdisjoint(folder.files):
+            absent = [file for file in files if file not in present]
+            reason = f"{shown(place)} lacks {len(absent)} files ({some(absent)})"
+            if place != into / folder.place:
+                raise DataError(f"{name} is incomplete: {reason}. {advice}")
+            break
+    if may_download:
+        try:
+            with download.locked(into / folder.place.split("/")[0]):
+                # Another process may have been faster.
+                return find(folder, files, into) or _fetch(folder, roots(root), into)
+        except DataError as error:
+            reason, cause = error, error
     reason = f"{name} is not available ({reason})"
-    return NotAvailable(f"{reason}. {advice}", reason)
-
-
-def _missing(place: Path, files: list[str]) -> str:
-    present = set(os.listdir(place))
-    absent = [file for file in files if file not in present]
-    some = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-    return f"{shown(place)} lacks {len(absent)} files ({some})"
+    raise NotAvailable(f"{reason}. {advice}", reason) from cause
 
 
 def _advice(folder: Folder, into: Path) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from asyrepro.data.decoding import deep_grey, eight_bits, read_bytes, verified, white_is_zero
+from asyrepro.data.decoding import deep_grey, eight_bits, read_bytes, verified
 from asyrepro.system.errors import DataError
 
 #: How the pixels were read. "grey" is ITU-R 601 luma rounded to 8 bits (Pillow's ``convert("L")``),
@@ -59,7 +59,7 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     16-bit grey images are scaled by 1/257. Raises DataError for other depths (32-bit, float).
     """
     if image.mode[0] in "IF":
-        grey = deep_grey(image, "the image", white_is_zero(image))
+        grey = deep_grey(image, "the image")
         image = Image.fromarray(eight_bits(grey))
     transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
     if transparent:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,14 @@ from asyrepro import metrics
 from asyrepro.conventions import AS_IT_IS, AS_RGB, CONVENTIONS, Convention, measure
 from asyrepro.data import decoding, images
 from asyrepro.system import files
-from asyrepro.system.errors import DataError, reaching, shown
+from asyrepro.system.errors import DataError, first_line, reaching, shown
 from asyrepro.system.progress import bar
 
 METRICS = {"psnr": "PSNR", "ssim_7": "SSIM 7x7", "ssim_11": "SSIM 11x11",
            "rmse": "RMSE", "nrmse": "NRMSE"}  # fmt: skip
+FORMATS = {**dict.fromkeys(METRICS, ".4f"), "psnr": ".2f", "border": "g"}
 ABOUT = ["number", "channels", "pixels", "reported_by"]
+WORDS = ("image", "channels", "pixels", "reported_by")  # columns of the tables, to the left
 LEGEND = """\
 As stored: neither clipped nor rounded; for files of 8 bits the same as "8 bits".
 SSIM 7x7: scikit-image's default window; 11x11: Gaussian, Wang et al. 2004, as papers have it.
@@ -128,7 +131,7 @@ def _by_name(folder: Path) -> dict[str, Path]:
 
 
 def read_pair(
-    reference: Path, output: Path, white: float | None, notes: list[str] | None = None
+    reference: Path, output: Path, white: float | None, notes: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two images as float64 (C, H, W) of the same shape, white = 1; ``notes`` as of read_full.
 
@@ -140,8 +143,8 @@ def read_pair(
     _check_range(one, reference, metrics.LOWEST, metrics.HIGHEST)
     if one.shape[1:] != two.shape[1:]:
         raise DataError(
-            f"{reference} is {_size(one)}, {output} is {_size(two)} (height x width): "
-            + _why_sizes_differ(one.shape[1:], two.shape[1:])
+            f"{reference} is {one.shape[1]} x {one.shape[2]}, {output} is {two.shape[1]} x "
+            f"{two.shape[2]} (height x width): {_why_sizes_differ(one.shape[1:], two.shape[1:])}"
         )
     if len(one) != len(two):  # a grey image may have been saved as RGB
         one, two = (image[:1] if (image == image[:1]).all() else image for image in (one, two))
@@ -149,10 +152,6 @@ def read_pair(
         grey, colour = (reference, output) if len(one) == 1 else (output, reference)
         raise DataError(f"{grey} is grey and {colour} is colour: convert one of them first")
     return one, two
-
-
-def _size(image: np.ndarray) -> str:
-    return f"{image.shape[1]} x {image.shape[2]}"
 
 
 def _why_sizes_differ(one: tuple[int, int], two: tuple[int, int]) -> str:
@@ -177,7 +176,7 @@ def _why_sizes_differ(one: tuple[int, int], two: tuple[int, int]) -> str:
     return "they must be equal; are these the same picture?"
 
 
-def read_full(path: Path, white: float | None = None, notes: list[str] | None = None) -> np.ndarray:
+def read_full(path: Path, white: float | None, notes: list[str]) -> np.ndarray:
     """An image file as float64 (1, H, W) if it is grey, else (3, H, W), with white = 1.
 
     Nothing is rounded or clipped. ``white`` is the value of white in files of 16 bits or floating
@@ -193,14 +192,14 @@ def read_full(path: Path, white: float | None = None, notes: list[str] | None = 
     if pixels is None:
         picture = decoding.decode(data, path)[0]
         pixels = picture.pixels
-        if notes is not None:
-            found = [*picture.notes, "" if white else decoding.brightest(pixels)]
-            notes += [f"{shown(path)}: {note.rstrip('?.')}." for note in filter(None, found)]
-    if pixels.dtype == np.uint8:
-        pixels = pixels / 255
-    else:
-        pixels = pixels / (white or (65535 if pixels.dtype == np.uint16 else 1))
-    pixels = _without_alpha(pixels.transpose(2, 0, 1), path)
+        found = [*picture.notes, "" if white else decoding.brightest(pixels)]
+        notes += [f"{shown(path)}: {note.rstrip('?.')}." for note in filter(None, found)]
+    whites = {"uint8": 255, "uint16": white or 65535}
+    pixels = (pixels / whites.get(pixels.dtype.name, white or 1)).transpose(2, 0, 1)
+    if len(pixels) in (2, 4):
+        if (pixels[-1] < 1).any():
+            raise DataError(f"{path} has transparent pixels: lay it over a background first")
+        pixels = pixels[:-1]
     if not np.isfinite(pixels).all():
         raise DataError(f"{path} holds NaN or infinite values: it cannot be compared")
     _check_range(pixels, path, -0.5, 1.5)
@@ -223,7 +222,7 @@ def _decode_float(data: bytes, path: Path) -> np.ndarray | None:
                 return None
             pixels = file.asarray().astype(np.float64)
     except Exception as error:  # of a dozen kinds, which all mean the same to a user
-        reason = " ".join(str(error).split())
+        reason = first_line(error)
         raise DataError(f"{path} cannot be decoded ({reason}): try no compression") from error
     if pixels.ndim == 2:
         return pixels[..., None]
@@ -232,14 +231,6 @@ def _decode_float(data: bytes, path: Path) -> np.ndarray | None:
     if pixels.ndim != 3 or pixels.shape[2] > 4:
         raise DataError(f"{path} holds values of shape {pixels.shape}, which is not one image")
     return pixels
-
-
-def _without_alpha(pixels: np.ndarray, path: Path) -> np.ndarray:
-    if len(pixels) in (1, 3):
-        return pixels
-    if (pixels[-1] < 1).any():
-        raise DataError(f"{path} has transparent pixels: lay it over a background first")
-    return pixels[:-1]
 
 
 def oddities(name: str, reference: np.ndarray, output: np.ndarray) -> list[str]:
@@ -314,40 +305,28 @@ def report(found: Comparison, each: bool, style: str = "plain") -> str:
     rows, means = found.rows, found.means
     pairs = rows["image"].nunique()
     counts = ["pairs"] if (means["pairs"] < pairs).any() else []
-    header = ["row", "channels", "border", "pixels", *METRICS.values(), *counts, "reported by"]
-    lines = [
-        [
-            str(row["number"]),
-            row["channels"],
-            f"{row['border']:g}",
-            row["pixels"],
-            *(_number(name, row[name]) for name in METRICS),
-            *(str(row[name]) for name in counts),
-            row["reported_by"],
-        ]
-        for _, row in means.iterrows()
-    ]
-    parts = [_table(header, lines, style)]
+    columns = ["number", "channels", "border", "pixels", *METRICS, *counts, "reported_by"]
+    parts = [_table(means[columns].rename(columns={"number": "row"}), style)]
     if pairs > 1:
         parts.insert(0, f"Means over {pairs} pairs.")
     if each and pairs > 1:
         grid = rows.pivot(index="image", columns="number", values="psnr")[list(means["number"])]
-        lines = [
-            [name, *(_number("psnr", v) for v in values)] for name, *values in grid.itertuples()
-        ]
-        header = ["image", *map(str, grid.columns)]
-        parts += ["PSNR of each image, by row:", _table(header, lines, style)]
+        grid = grid.map(partial(_number, FORMATS["psnr"])).reset_index()
+        parts += ["PSNR of each image, by row:", _table(grid, style)]
     return "\n\n".join([*parts, difference(means, pairs), *found.notes, LEGEND])
 
 
-def _table(header: list[str], lines: list[list[str]], style: str) -> str:
+def _table(frame: pd.DataFrame, style: str) -> str:
     """A table by tabulate, its columns of numbers to the right."""
-    numbers = [
-        all(text in ("-", "inf") or text[0].isdigit() for text in column)
-        for column in zip(*lines, strict=True)
-    ]
-    sides = ["right" if number else "left" for number in numbers]
-    return tabulate(lines, header, style, disable_numparse=True, colalign=sides)
+    shown = {k: frame[k].map(partial(_number, f)) for k, f in FORMATS.items() if k in frame}
+    header = [METRICS.get(name, str(name).replace("_", " ")) for name in frame]
+    sides = ["left" if name in WORDS else "right" for name in frame]
+    options = {"showindex": False, "disable_numparse": True, "colalign": sides}
+    return tabulate(frame.assign(**shown), header, style, **options)
+
+
+def _number(spec: str, value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:{spec}}"
 
 
 def save(path: Path, found: Comparison, each: bool) -> None:
@@ -362,9 +341,3 @@ def save(path: Path, found: Comparison, each: bool) -> None:
         parts.append(single.assign(pairs=1))
     table = pd.concat(parts)[columns].rename(columns={"number": "row"})
     files.write_csv(path, table, numbers=None)
-
-
-def _number(metric: str, value: float) -> str:
-    if math.isnan(value):
-        return "-"
-    return f"{value:.2f}" if metric == "psnr" else f"{value:.4f}"

@@ -14,7 +14,7 @@ import re
 import traceback
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
@@ -81,9 +81,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     Raises:
         hydra.errors.HydraException: see :func:`explained`.
     """
-    if GlobalHydra.instance().is_initialized():
-        return hydra.compose("train", list(overrides), return_hydra_config=True)
-    with composing():
+    with nullcontext() if GlobalHydra.instance().is_initialized() else composing():
         return hydra.compose("train", list(overrides), return_hydra_config=True)
 
 

@@ -19,6 +19,7 @@ def train_help(about: str) -> str:
     listed = "\n\n".join(map(_options, groups))
     text = (config.CONFIGS / "train.yaml").read_text(encoding="utf-8")
     own = text[text.index("_self_") :].partition("\n\n")[2].partition("\nhydra:")[0]
+    runtime = (config.CONFIGS / "runtime" / "default.yaml").read_text(encoding="utf-8").splitlines()
     return "\n\n".join(
         [
             about.strip(),
@@ -27,7 +28,7 @@ def train_help(about: str) -> str:
             "Settings, with their defaults:",
             textwrap.indent(own.strip(), "  "),
             "Settings of runtime, given as runtime.device=cpu:",
-            textwrap.indent(_body("runtime", "default"), "  "),
+            textwrap.indent("\n".join(line for line in runtime if line[:1] != "#").strip(), "  "),
             "Settings of the groups are given as task.sigma=50; --cfg job shows them.",
         ]
     )
@@ -61,9 +62,3 @@ def _comment(path: Path) -> str:
         if "@package" not in line:
             lines.append(line.lstrip("# "))
     return re.split(r"(?<=\.) (?=[A-Z])", " ".join(lines))[0].rstrip(".")
-
-
-def _body(group: str, name: str) -> str:
-    """The settings of an option's file, with their comments."""
-    lines = (config.CONFIGS / group / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-    return "\n".join(line for line in lines if not line.startswith("#")).strip()

@@ -199,18 +199,17 @@ def collect(study: Path | str) -> Path | None:
             "environments": [_shared(environments, each) for each in record["environments"]],
             "settings": run.settings and _shared(settings, {k: run.settings[k] for k in TOLD}),
         }
-    return _write(
-        study / STUDY,
-        {
-            "baselines": {path.name: file_digest(path) for path in study.glob("baselines/*.csv")},
-            "cells": runs,
-            "data": data,
-            "environments": environments,
-            "metrics_sha256": file_digest(study / "metrics.csv"),
-            "report": versions(),
-            "settings": settings,
-        },
-    )
+    tables = {"cells": runs, "data": data, "environments": environments, "settings": settings}
+    return _write(study / STUDY, _of_report(study) | tables)
+
+
+def _of_report(study: Path) -> dict:
+    """What a report is made from beside the runs, by hashes, and the versions that make it."""
+    return {
+        "baselines": {path.name: file_digest(path) for path in study.glob("baselines/*.csv")},
+        "metrics_sha256": file_digest(study / "metrics.csv"),
+        "report": versions(),
+    }
 
 
 def up_to_date(study: Path) -> bool:
@@ -222,14 +221,9 @@ def up_to_date(study: Path) -> bool:
     known, found = read(study / STUDY), finished(study)
     if known is None or not found or not (study / "metrics.csv").is_file():
         return False
-    return (
-        {run.name: file_digest(run.rows) for run in found}
-        == {name: entry["rows_sha256"] for name, entry in known["cells"].items()}
-        and {path.name: file_digest(path) for path in study.glob("baselines/*.csv")}
-        == known["baselines"]
-        and file_digest(study / "metrics.csv") == known["metrics_sha256"]
-        and versions() == known["report"]
-    )
+    rows = {name: entry["rows_sha256"] for name, entry in known["cells"].items()}
+    same_rows = rows == {run.name: file_digest(run.rows) for run in found}
+    return same_rows and all(known[key] == now for key, now in _of_report(study).items())
 
 
 def _earlier(before: dict, run: Run) -> dict | None:
@@ -245,21 +239,17 @@ def _earlier(before: dict, run: Run) -> dict | None:
 
 def _reconstructed(run: Run) -> dict:
     """What can be told of a run that has no provenance.json."""
-    weights = run.kept_weights
+    from asyrepro.training import checkpoint
+
+    path = run.kept_weights
     return {
         "config": run.identity,
         "data": None,
         "environments": [],
         "finished": None,
         "rows_sha256": file_digest(run.rows),
-        **(_hashes_of(weights) if weights else weight_hashes({})),
+        **weight_hashes(checkpoint.load(path)["network"] if path else {}),
     }
-
-
-def _hashes_of(path: Path) -> dict[str, str | None]:
-    from asyrepro.training import checkpoint
-
-    return weight_hashes(checkpoint.load(path)["network"])
 
 
 def weight_hashes(weights: dict) -> dict[str, str | None]:

@@ -217,8 +217,12 @@ def collect(study_dir) -> pd.DataFrame:
             f"{study_dir} holds no results (no <row>/<loss>/seed<k>/rows.csv): run the study "
             f"first, with `make reproduce` or `asyrepro train`."
         )
-    read = ((path, _raw(path, may_be_empty=True)) for path in paths)
-    frames = [_with_settings(rows, Run(path.parent)) for path, rows in read if not rows.empty]
+    frames = []
+    for path in paths:
+        rows, run = _raw(path, may_be_empty=True), Run(path.parent)
+        if not rows.empty:
+            more = {"precision": run.precision, **({"base": run.base} if run.base else {})}
+            frames.append(rows.assign(**more))
     if not frames:
         raise DataError(
             f"{study_dir} holds no metrics: its runs had no test set (testset=null); there is "
@@ -229,15 +233,8 @@ def collect(study_dir) -> pd.DataFrame:
         raise DataError(
             f"{study_dir} holds no finished run, only the scores of its inputs: run the study first"
         )
-    extra = sorted(set(frame.columns) - set(COLUMNS))
-    frame = _sorted(frame)[[*COLUMNS, *extra]]
-    write_csv(study_dir / "metrics.csv", frame, "%.6f")
+    write_csv(study_dir / "metrics.csv", _sorted(frame), "%.6f")
     return load(study_dir)
-
-
-def _with_settings(rows: pd.DataFrame, run: Run) -> pd.DataFrame:
-    rows = rows.assign(precision=run.precision)
-    return rows.assign(base=run.base) if run.base else rows
 
 
 def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
@@ -304,21 +301,17 @@ def of_stand_in(rows: pd.DataFrame) -> bool:
     return bool((rows[["dataset", "testset"]] == "bundled").any(axis=None))
 
 
-def base_of(loss: str) -> str:
-    """``asy_mse_shuffled`` -> ``mse``: the loss that one is compared with, by its name."""
-    return "mse" if "mse" in loss.split("_") else "mae"
-
-
 def bases(rows: pd.DataFrame) -> dict[str, str]:
     """What each loss of the tidy table is compared with.
 
-    The loss that its column ``base`` declares; else what its name tells (:func:`base_of`); else,
-    where the name tells nothing, MAE or MSE, whichever is there.
+    The loss that its column ``base`` declares; else what its name tells, as ``asy_mse_shuffled``
+    tells ``mse``; else, where the name tells nothing, MAE or MSE, whichever is there.
     """
     losses = set(rows["loss"])
     other = "mse" if "mse" in losses and "mae" not in losses else "mae"
     found = {
-        loss: base_of(loss) if {"mae", "mse"} & set(loss.split("_")) else other for loss in losses
+        loss: next((base for base in ("mse", "mae") if base in loss.split("_")), other)
+        for loss in losses
     }
     if "base" in rows.columns:
         declared = rows[rows["base"].fillna("") != ""]

@@ -256,8 +256,7 @@ def _text(value: object) -> str:
         return f"[{','.join(map(_text, value))}]"
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{_text(item)}" for key, item in value.items()) + "}"
-    if value is None:
-        return "null"
-    if isinstance(value, float):
-        return str(value).removesuffix(".0")  # 1.0 and 1 are one run, with one folder
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    if value is None or isinstance(value, bool):
+        return config.written(value)
+    # 1.0 and 1 are one run, with one folder.
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)

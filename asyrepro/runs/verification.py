@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -27,14 +27,13 @@ HALF_TOLERANCE = 0.002  # for weights kept in half precision, of which keep_weig
 NO_WEIGHTS = "no weights here"
 
 
-def verify(options, log: Callable[[str], None] = print) -> bool:
-    """Check a study's folder; what is found goes to ``log``, a line a run and a summary.
+def verify(options) -> bool:
+    """Check a study's folder, and print what is found: a line a run, and a summary.
 
     Args:
         options: :class:`asyrepro.commands.verify.Options`. Metrics of 8 bits get at least the
             tolerance :data:`asyrepro.runs.outcome.ROUNDED_TOLERANCE`, weights that were kept in
             half precision :data:`HALF_TOLERANCE`.
-        log: called with each line.
 
     Returns:
         Whether everything that could be checked agrees.
@@ -50,10 +49,9 @@ def verify(options, log: Callable[[str], None] = print) -> bool:
     chosen = _chosen(check.runs(), options.runs, options.study)
     outcomes = []
     for outcome in check.outcomes(chosen, everything=not options.runs):
-        log(str(outcome))
+        print(outcome)
         outcomes.append(outcome)
-    for line in check.summary(outcomes, chosen):
-        log(line)
+    print("\n".join(check.summary(outcomes, chosen)))
     return not any(outcome.differs for outcome in outcomes)
 
 

@@ -6,7 +6,7 @@ bug and keeps its traceback.
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 SAID = "ASYREPRO_SAID"  # the environment variable that holds the notes that have been printed
@@ -36,6 +36,12 @@ def shown(path: str | os.PathLike) -> str:
     """A path as error messages show it: on one line, with nothing unprintable."""
     text = os.fsdecode(path)
     return text if text.isprintable() and text else repr(text)
+
+
+def some(names: Iterable[object], most: int = 5) -> str:
+    """The first of many names in a message: "a, b, c, d, e, ..."."""
+    names = [*names]
+    return ", ".join([*map(str, names[:most]), *["..."] * (len(names) > most)])
 
 
 def first_line(error: BaseException) -> str:

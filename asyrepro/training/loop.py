@@ -9,8 +9,6 @@ is due.
 from __future__ import annotations
 
 import copy
-import csv
-import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,7 +23,10 @@ from asyrepro.training import checkpoint, distributed, graphs, stopping
 
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.csv"
-COLUMNS = ("step", "loss", "lr", "val_psnr", "patches_per_second", "seconds")
+COLUMNS = {  # of the history, and how their numbers are written
+    **{"step": "d", "loss": ".7g", "lr": ".4g"},
+    **{"val_psnr": ".6g", "patches_per_second": ".4g", "seconds": ".5g"},
+}
 
 
 class Diverged(UserError):
@@ -145,7 +146,7 @@ class Trainer:
                 )
                 log = last or validate or self.step % self.log_every == 0
                 late = time.perf_counter() - saved > self.checkpoint_seconds
-                save = last or distributed.anyone(late or stopping.requested(), self.step)
+                save = last or distributed.anyone(late or stopping.received() > 0, self.step)
                 if not (log or save):
                     continue
                 distributed.average(self.total)
@@ -318,19 +319,11 @@ class Trainer:
 
 def history_csv(history: list[dict]) -> str:
     """The history as CSV text, one line every ``log_every`` steps."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
+    lines = [",".join(COLUMNS)]
     for row in history:
-        writer.writerow({k: _short(k, v) for k, v in row.items()})
-    return text.getvalue()
-
-
-def _short(name: str, value: float | int | None) -> str | int:
-    if value is None or isinstance(value, int):
-        return "" if value is None else value
-    digits = {"loss": 7, "lr": 4, "val_psnr": 6, "patches_per_second": 4, "seconds": 5}
-    return f"{value:.{digits[name]}g}"
+        values = ((row[name], spec) for name, spec in COLUMNS.items())
+        lines.append(",".join("" if value is None else f"{value:{spec}}" for value, spec in values))
+    return "\n".join([*lines, ""])
 
 
 def _describe(history: list[dict]) -> str:

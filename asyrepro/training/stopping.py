@@ -34,9 +34,8 @@ class Stopped(SystemExit):
 
     def __init__(self, number: int, where: str = ""):
         super().__init__(STATUS[number])
-        self.text = " ".join(["stopped", *filter(None, [where])])
-        if number == signal.SIGALRM:
-            self.text += " by the time limit"
+        limit = "by the time limit" if number == signal.SIGALRM else ""
+        self.text = " ".join(filter(None, ["stopped", where, limit]))
 
     def __str__(self) -> str:
         return self.text
@@ -78,7 +77,7 @@ def limit(minutes: float | None) -> None:
 
 @contextmanager
 def deferred():
-    """Within this, a signal is only noted: see :func:`requested` and :func:`check`."""
+    """Within this, a signal is only noted: see :func:`received` and :func:`check`."""
     global _deferred
     _deferred = True
     try:
@@ -86,11 +85,6 @@ def deferred():
     finally:
         _deferred = False
     check()
-
-
-def requested() -> bool:
-    """Whether the process has been asked to end."""
-    return _received is not None
 
 
 def received() -> int:

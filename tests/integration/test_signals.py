@@ -84,7 +84,7 @@ def test_a_signal_that_is_ignored_stays_ignored():
             os.kill(os.getpid(), signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert not stopping.requested()
+    assert not stopping.received()
 
 
 def _interrupted(times):
