@@ -21,7 +21,7 @@ import types
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field
 from pathlib import Path
-from typing import TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from asyrepro.system.errors import ConfigError, exit_status, say
 
@@ -37,10 +37,11 @@ def setting(
     default: object = MISSING,
     about: str = "",
     *,
-    shown: str | None = None,
+    shown: str = "",
     at_least: float | None = None,
     above: float | None = None,
     choices: Sequence = (),
+    given: str = "name",
 ) -> Field:
     """A field that the command line gives as ``name=value``.
 
@@ -49,33 +50,88 @@ def setting(
         about: what it is, for the help text.
         shown: what the help text has for the value.
         at_least, above, choices: the values allowed.
+        given: "name"; "path" and "rest" are those of :func:`argument` and :func:`rest`.
     """
-    about = {
-        "about": about,
-        "shown": shown,
-        "choices": choices,
-        "at_least": at_least,
-        "above": above,
-    }
+    metadata = {"about": about, "shown": shown, "given": given}
+    metadata |= {"at_least": at_least, "above": above, "choices": choices}
     if isinstance(default, list | dict):
-        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=about)
-    return dataclasses.field(default=default, metadata=about)
+        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
-def argument(about: str, *, shown: str | None = None, default: object = MISSING) -> Field:
+def argument(about: str, *, shown: str = "", default: object = MISSING) -> Field:
     """A field that is given without a name: a path, or, of a list's type, any number of them."""
-    plain = setting(default, about, shown=shown)
-    return dataclasses.field(
-        default=plain.default,
-        default_factory=plain.default_factory,
-        metadata={**plain.metadata, "path": True},
-    )
+    return setting(default, about, shown=shown, given="path")
 
 
 def rest(about: str, *, shown: str) -> Field:
     """A field, list[str], that takes every ``name=value`` that no other field does."""
-    metadata = {"about": about, "shown": shown, "rest": True}
-    return dataclasses.field(default_factory=list, metadata=metadata)
+    return setting([], about, shown=shown, given="rest")
+
+
+class _Setting(NamedTuple):
+    """A field of a command's dataclass: ``int`` and ``list`` of one that is a ``list[int]``."""
+
+    name: str
+    kind: type
+    form: type | None  # list, dict, or None of a single value
+    default: object
+    required: bool
+    about: str
+    shown: str
+    given: str
+    at_least: float | None
+    above: float | None
+    choices: Sequence
+
+    def value(self, text: str) -> object:
+        """The value that a text stands for."""
+        if self.form is list:
+            return [self._single(part.strip()) for part in text.split(",")]
+        return self._single(text)
+
+    def _single(self, text: str) -> object:
+        kind, least, above = self.kind, self.at_least, self.above
+        try:
+            value = TRUTH[text.lower()] if kind is bool else kind(text)
+            right = kind not in (int, float) or math.isfinite(value)
+            right = right and (least is None or value >= least) and (above is None or value > above)
+        except (ValueError, KeyError, OverflowError):
+            right = False
+        if right and (not self.choices or value in self.choices):
+            return value
+        if self.choices:
+            raise ConfigError(no_such_choice(self.name, text, [*map(str, self.choices)]))
+        limit = f" from {least:g} up" if least is not None else ""
+        limit += f" above {above:g}" if above is not None else ""
+        raise ConfigError(f"{self.name}={text}: it must be {WORDS[kind]}{limit}")
+
+    @property
+    def sign(self) -> str:
+        """How the help text writes it: scale=N, recursive=true, or FOLDER."""
+        value = self.shown or "|".join(map(str, self.choices))
+        if self.given == "path":
+            return value or self.name.upper()
+        if self.given == "rest" or value.startswith(f"{self.name}."):
+            return value
+        if not value:
+            value = str(not self.default).lower() if self.kind is bool else SIGNS[self.kind]
+        return f"{self.name}={value}"
+
+
+def _settings(options: type) -> dict[str, _Setting]:
+    """The fields of a command's dataclass by name."""
+    found, hints = {}, get_type_hints(options)
+    for field in dataclasses.fields(options):
+        hint = hints[field.name]
+        form = get_origin(hint) if get_origin(hint) in (list, dict) else None
+        if form or get_origin(hint) in (Union, types.UnionType):
+            hint = next(part for part in get_args(hint) if part is not types.NoneType)
+        needed = field.default is MISSING and field.default_factory is MISSING
+        found[field.name] = _Setting(
+            field.name, hint, form, field.default, needed, **field.metadata
+        )
+    return found
 
 
 def command(
@@ -85,7 +141,7 @@ def command(
 
     With --help, or with no arguments where some are needed, the help text is printed instead.
     """
-    needed = any(map(_required, dataclasses.fields(kind)))
+    needed = any(each.required for each in _settings(kind).values())
     if {"-h", "--help"} & set(arguments) or (needed and not arguments):
         say(help_text(about, kind))
         return 0 if arguments else 2
@@ -100,101 +156,68 @@ def parse(kind: type[Options], arguments: Sequence[str]) -> Options:
     Raises:
         ConfigError: a setting is unknown, missing, given twice, or its value is of another kind.
     """
-    named = {field.name: field for field in dataclasses.fields(kind) if not _is_path(field)}
-    others = [name for name, field in named.items() if field.metadata.get("rest")]
-    kinds = get_type_hints(kind)
+    settings = _settings(kind)
+    named = {name: each for name, each in settings.items() if each.given == "name"}
+    others = next((name for name, each in settings.items() if each.given == "rest"), None)
     given: dict[str, object] = {}
     paths: list[str] = []
     for item in arguments:
         name, equals, text = item.partition("=")
         first, dot, key = name.partition(".")
-        if equals and name in named and name not in others and get_origin(kinds[name]) is not dict:
+        if equals and name in named and named[name].form is not dict:
             if text == "":
-                raise ConfigError(_empty(named[name]))
-            value = _value(named[name], kinds[name], text)
+                leave = "" if named[name].required else ", or leave it out"
+                raise ConfigError(f"{name}= is empty; give it a value{leave}")
+            value = named[name].value(text)
             if name in given and not isinstance(value, list):
                 raise ConfigError(f"{name}= is given twice: give it once")
             given[name] = [*given.get(name, []), *value] if isinstance(value, list) else value
-        elif equals and dot and first in named and get_origin(kinds[first]) is dict:
+        elif equals and dot and first in named and named[first].form is dict:
             given.setdefault(first, {})[key] = text
         elif equals and others and not Path(item).exists():
-            given.setdefault(others[0], []).append(item)
-        elif _looks_like_a_setting(item) and not Path(item).exists():
-            raise ConfigError(_not_understood(item, kind))
+            given.setdefault(others, []).append(item)
+        elif ("=" in item or item.startswith("-")) and not Path(item).exists():
+            raise ConfigError(_not_understood(item, settings))
         else:
             paths.append(item)
-    given |= _paths(kind, paths, kinds)
-    for name, field in named.items():
-        if _required(field) and name not in given:
+    given |= _paths(paths, [each for each in settings.values() if each.given == "path"])
+    for name, each in named.items():
+        if each.required and name not in given:
             raise ConfigError(f"{name}= is missing; --help tells what it is")
     return kind(**given)
 
 
-def _looks_like_a_setting(item: str) -> bool:
-    return "=" in item or item.startswith("-")
-
-
-def _not_understood(item: str, kind: type) -> str:
+def _not_understood(item: str, settings: dict[str, _Setting]) -> str:
     """The sentence about an argument that is neither a setting nor a path that exists."""
     name, equals, _ = item.partition("=")
-    fields = dataclasses.fields(kind)
-    names = [field.name for field in fields if not _is_path(field)]
-    takes_paths = any(map(_is_path, fields))
+    names = [each.name for each in settings.values() if each.given != "path"]
     if not equals or item.startswith("-"):
         plain = name.lstrip("-").replace("-", "_")
-        signs = {field.name: _sign(field, get_type_hints(kind)[field.name]) for field in fields}
-        return f"{item!r} is not understood: write {signs.get(plain, 'name=value')}"
+        sign = settings[plain].sign if plain in settings else "name=value"
+        return f"{item!r} is not understood: write {sign}"
     if name in names:  # a dict
         return f"{name}= takes one entry at a time, as {name}.KEY=VALUE"
-    for field in fields:
-        if name in (field.metadata.get("shown") or ""):  # task.sigma, given as sigma
-            return f"there is no setting {name!r}; did you mean '{field.name}.{name}'?"
-    also = f"; nor is there a file {item!r}" if takes_paths else ""
+    for each in settings.values():
+        if name in each.shown:  # task.sigma, given as sigma
+            return f"there is no setting {name!r}; did you mean '{each.name}.{name}'?"
+    also = f"; nor is there a file {item!r}" if len(names) < len(settings) else ""
     return no_such_choice("setting", name, names) + also
 
 
-def _paths(kind: type, paths: list[str], kinds: dict[str, type]) -> dict[str, object]:
+def _paths(paths: list[str], settings: list[_Setting]) -> dict[str, object]:
     """The fields that have no name on the command line, by name."""
-    fields = [field for field in dataclasses.fields(kind) if _is_path(field)]
     if "" in paths:
         raise ConfigError("a path is empty; give it a name")
-    if len(fields) == 1 and get_origin(kinds[fields[0].name]) is list:
-        [field] = fields
-        [inner] = get_args(kinds[field.name])
-        return {field.name: [inner(text) for text in paths]} if paths else {}
-    least = sum(map(_required, fields))
-    if not least <= len(paths) <= len(fields):
-        if not fields:
+    if len(settings) == 1 and settings[0].form is list:
+        return {settings[0].name: [*map(settings[0].kind, paths)]} if paths else {}
+    least = sum(each.required for each in settings)
+    if not least <= len(paths) <= len(settings):
+        if not settings:
             raise ConfigError(f"{paths[0]!r} is not understood: settings are given as name=value")
-        wanted = " ".join(map(_sign, fields))
+        wanted = " ".join(each.sign for each in settings)
         raise ConfigError(f"give {wanted}, not {len(paths)} paths; --help tells what is meant")
-    pairs = zip(fields, paths, strict=False)
-    return {field.name: _inner(kinds[field.name])(text) for field, text in pairs}
-
-
-def _value(field: Field, kind: type, text: str):
-    """The value that a text stands for."""
-    inner = _inner(kind)
-    if get_origin(kind) is list:
-        return [_single(field, inner, part.strip()) for part in text.split(",")]
-    return _single(field, inner, text)
-
-
-def _single(field: Field, kind: type, text: str):
-    choices, least, above = (field.metadata[key] for key in ("choices", "at_least", "above"))
-    try:
-        value = TRUTH[text.lower()] if kind is bool else kind(text)
-        right = kind not in (int, float) or math.isfinite(value)
-        right = right and (least is None or value >= least) and (above is None or value > above)
-    except (ValueError, KeyError, OverflowError):
-        right = False
-    if right and (not choices or value in choices):
-        return value
-    if choices:
-        raise ConfigError(no_such_choice(field.name, text, [str(choice) for choice in choices]))
-    limit = f" from {least:g} up" if least is not None else ""
-    limit += f" above {above:g}" if above is not None else ""
-    raise ConfigError(f"{field.name}={text}: it must be {WORDS[kind]}{limit}")
+    pairs = zip(settings, paths, strict=False)
+    return {each.name: each.kind(text) for each, text in pairs}
 
 
 def no_such_choice(kind: str, name: str, choices: Sequence[str]) -> str:
@@ -209,11 +232,9 @@ def no_such_choice(kind: str, name: str, choices: Sequence[str]) -> str:
 def help_text(about: str, kind: type) -> str:
     """A command's docstring with its settings below."""
     rows = []
-    for field in dataclasses.fields(kind):
-        default = field.default
-        known = default in (MISSING, None, False, True) or "default" in field.metadata["about"]
-        text = field.metadata["about"] + ("" if known else f" (default: {default})")
-        rows.append((_sign(field, get_type_hints(kind)[field.name]), text))
+    for each in _settings(kind).values():
+        known = each.default in (MISSING, None, False, True) or "default" in each.about
+        rows.append((each.sign, each.about + ("" if known else f" (default: {each.default})")))
     width = max(len(sign) for sign, _ in rows) + 3
     lines = [
         textwrap.fill(
@@ -222,36 +243,3 @@ def help_text(about: str, kind: type) -> str:
         for sign, text in rows
     ]
     return "\n".join([about.strip(), "", *lines])
-
-
-def _sign(field: Field, kind: type = Path) -> str:
-    """How the help text writes a setting: scale=N, recursive=true, or FOLDER."""
-    if _is_path(field):
-        return field.metadata["shown"] or field.name.upper()
-    if field.metadata.get("rest"):
-        return field.metadata["shown"]
-    value = field.metadata["shown"] or "|".join(map(str, field.metadata["choices"]))
-    if value.startswith(f"{field.name}."):
-        return value
-    if not value:
-        value = str(not field.default).lower() if kind is bool else SIGNS[_inner(kind)]
-    return f"{field.name}={value}"
-
-
-def _is_path(field: Field) -> bool:
-    return field.metadata.get("path", False)
-
-
-def _required(field: Field) -> bool:
-    return field.default is MISSING and field.default_factory is MISSING
-
-
-def _empty(field: Field) -> str:
-    return f"{field.name}= is empty; give it a value" + ", or leave it out" * (not _required(field))
-
-
-def _inner(kind: type) -> type:
-    """``int`` of ``int | None`` and of ``list[int]``."""
-    if get_origin(kind) in (Union, types.UnionType, list):
-        return next(part for part in get_args(kind) if part is not types.NoneType)
-    return kind
