@@ -98,16 +98,16 @@ def colours(channels: int) -> int:
     return channels - (channels in (2, 4))
 
 
-def brightest(pixels: np.ndarray) -> str:
-    """A note if the colours use a quarter of their type's range or less; "" otherwise.
+def unused_range(pixels: np.ndarray, white: int | float | None) -> list[str]:
+    """A note if the colours use a quarter of their type's range or less, and no ``white`` is given.
 
     So do files of 10, 12 or 14 bits that are stored in 16.
     """
     highest = int(pixels[..., : colours(pixels.shape[2])].max())
-    white = int(np.iinfo(pixels.dtype).max)
-    if highest == 0 or 4 * highest > white:
-        return ""
-    return f"no value is above {2 ** highest.bit_length() - 1} of {white}: is white= needed?"
+    largest = int(np.iinfo(pixels.dtype).max)
+    if white or highest == 0 or 4 * highest > largest:
+        return []
+    return [f"no value is above {2 ** highest.bit_length() - 1} of {largest}: is white= needed?"]
 
 
 def besides(data: bytes, path: str | os.PathLike) -> list[str]:

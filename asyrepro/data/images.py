@@ -69,11 +69,9 @@ def read(path: str | os.PathLike, mode: str, white: int | None = None) -> Read:
     check_mode(mode)
     data = decoding.read_bytes(path)
     [picture] = decoding.decode(data, path)
-    notes = picture.notes
-    if white is None:
-        notes += tuple(filter(None, [decoding.brightest(picture.pixels)]))
-    else:
+    if white is not None:
         check_white(picture, white, path)
+    notes = (*picture.notes, *decoding.unused_range(picture.pixels, white))
     return Read(as_tensor(picture, mode, white), hashlib.sha256(data).hexdigest(), notes)
 
 

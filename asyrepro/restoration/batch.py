@@ -18,14 +18,7 @@ from asyrepro.data.decoding import Picture
 from asyrepro.degradation import check_sigma
 from asyrepro.restoration import pictures, restoring
 from asyrepro.system import devices, files
-from asyrepro.system.errors import (
-    ConfigError,
-    StorageError,
-    UserError,
-    reaching,
-    say,
-    shown,
-)
+from asyrepro.system.errors import ConfigError, StorageError, UserError, reaching, say, shown
 from asyrepro.system.progress import bar
 from asyrepro.tasks import Denoising, SuperResolution, Task
 
@@ -103,7 +96,7 @@ def _restore(source: Path, target: Path, network: nn.Module, task: Task, options
     if isinstance(task, Denoising):
         notes.append(_about_sigma(task, options, tasks))
     for picture, read in zip(done, pages, strict=True):
-        notes += [*picture.notes, "" if options.white else decoding.brightest(read.pixels)]
+        notes += [*picture.notes, *decoding.unused_range(read.pixels, options.white)]
     notes += [f"{what} left out" for what in decoding.besides(data, source)]
     if options.preview:
         notes.append(_write_preview(target, pages[0].pixels, restored[0], options))

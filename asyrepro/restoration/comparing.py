@@ -59,10 +59,8 @@ def compare(
 ) -> Comparison:
     """Compare two images, or all pairs of two folders.
 
-    Args:
-        reference, output: two images or two folders.
-        scale, border: see :func:`asyrepro.conventions.measure`.
-        white: see :func:`read_full`.
+    ``scale`` and ``border`` are those of :func:`asyrepro.conventions.measure`, ``white`` that of
+    :func:`read_full`.
 
     Raises:
         DataError: there is no pair, or the only one cannot be compared.
@@ -192,8 +190,8 @@ def read_full(path: Path, white: float | None, notes: list[str]) -> np.ndarray:
     if pixels is None:
         picture = decoding.decode(data, path)[0]
         pixels = picture.pixels
-        found = [*picture.notes, "" if white else decoding.brightest(pixels)]
-        notes += [f"{shown(path)}: {note.rstrip('?.')}." for note in filter(None, found)]
+        found = [*picture.notes, *decoding.unused_range(pixels, white)]
+        notes += [f"{shown(path)}: {note.rstrip('?.')}." for note in found]
     whites = {"uint8": 255, "uint16": white or 65535}
     pixels = (pixels / whites.get(pixels.dtype.name, white or 1)).transpose(2, 0, 1)
     if len(pixels) in (2, 4):
@@ -297,10 +295,7 @@ def difference(means: pd.DataFrame, pairs: int) -> str:
 def report(found: Comparison, each: bool, style: str = "plain") -> str:
     """The tables and the notes below them.
 
-    Args:
-        found: what was compared.
-        each: also a table of each image.
-        style: of tabulate, "plain" or "github" (Markdown).
+    ``each``: also a table of each image. ``style`` is tabulate's, "plain" or "github" (Markdown).
     """
     rows, means = found.rows, found.means
     pairs = rows["image"].nunique()

@@ -100,7 +100,10 @@ def _restored(
 
     def of_window(window: np.ndarray, place: tiling.Place) -> np.ndarray:
         image = torch.from_numpy(window.astype(np.float32)).to(device) / peak
-        output = _with_alpha(image, network, task, place)
+        colours, alpha = image.tensor_split([decoding.colours(channels)])
+        output = restore_colours(colours, network, task, place)
+        if len(alpha):
+            output = torch.cat([output, task.upsampled(alpha[None])[0]])
         return (output.clamp(0, 1) * peak).cpu().numpy()
 
     tiling.apply(
@@ -141,14 +144,11 @@ def estimated_sigma(pixels: np.ndarray, white: int | None = None) -> float:
     Biometrika 81, 1994). Fine texture is taken for noise, noise on saturated pixels missed; of an
     even picture it is 0, and at most 255: of dithered black and white more would be estimated.
     """
-    white = white or np.iinfo(pixels.dtype).max
-    levels = []
-    for channel in range(decoding.colours(pixels.shape[2])):
-        plane = pixels[..., channel].astype(np.float32) / white
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an even picture it is NaN, of a narrow one unsure
-            levels.append(np.nan_to_num(estimate_sigma(plane)))
-    return min(float(np.mean(levels) * 255), 255.0)
+    colours = pixels[..., : decoding.colours(pixels.shape[2])].astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of an even picture it is NaN, of a narrow one unsure
+        levels = estimate_sigma(colours / (white or np.iinfo(pixels.dtype).max), channel_axis=-1)
+    return min(float(np.nan_to_num(levels).mean() * 255), 255.0)
 
 
 def preview(pixels: np.ndarray, restored: np.ndarray, white: int | None = None) -> np.ndarray:
@@ -169,14 +169,6 @@ def preview(pixels: np.ndarray, restored: np.ndarray, white: int | None = None) 
     gap = torch.ones(len(after), after.shape[1], 8)
     joined = torch.cat([before, gap, after], dim=2).clamp(0, 1)
     return (joined * 255).round().byte().permute(1, 2, 0).numpy()
-
-
-def _with_alpha(image: Tensor, network: nn.Module, task: Task, place: tiling.Place) -> Tensor:
-    colours = decoding.colours(len(image))
-    restored = restore_colours(image[:colours], network, task, place)
-    if colours == len(image):
-        return restored
-    return torch.cat([restored, task.upsampled(image[None, colours:])[0]])
 
 
 def _planes(image: Tensor, mode: str) -> Tensor:

@@ -89,15 +89,8 @@ def begin(cfg: DictConfig, chosen: DictConfig, run: Run, since: float) -> DictCo
     """Begin a run with the number of steps that ``cfg.minutes`` allows, and intervals to match.
 
     Runs of a row that begin side by side all measure, each as slow as the others make it. The first
-    to be done chooses for the row, and the others take over what its config.yaml holds.
-
-    Args:
-        cfg: as Hydra composes it.
-        chosen: the same resolved, for the measurement.
-        run, since: see :func:`steps_within`.
-
-    Returns:
-        The resolved configuration that the run has begun with.
+    to be done chooses for the row, and the others take over what its config.yaml holds. ``chosen``
+    is ``cfg``, as Hydra composes it, resolved; what the run has begun with is returned.
     """
     steps = steps_within(cfg.minutes, chosen, run, since)
     cfg = cfg.copy()
@@ -124,10 +117,7 @@ def steps_within(minutes: float, cfg: DictConfig, run: Run, since: float) -> int
     Steps are measured before and after all else, and taken to be as slow as the slower time. If the
     two differ much, other work on the machine comes and goes, and a line says so.
 
-    Args:
-        minutes: from ``since`` on.
-        cfg, run: the run, which has not been begun.
-        since: a time of ``time.monotonic``.
+    Minutes count from ``since``, a time of ``time.monotonic``. The run has not been begun.
 
     Raises:
         ConfigError: the start and the evaluation alone take longer.
@@ -165,13 +155,9 @@ def _loading(job: Job) -> float:
 def measure(
     step: Callable[[], object], device: torch.device, seconds: float = 3.0, least: int = 2
 ) -> float:
-    """Seconds a call of ``step`` takes on ``device``.
+    """Seconds a call of ``step`` takes on ``device``, which is waited for.
 
-    Args:
-        step: called again and again.
-        device: which is waited for.
-        seconds: the time to measure for, about.
-        least: calls that are measured, however long they take.
+    It is called for about ``seconds``, and ``least`` times however long that takes.
     """
     for _ in range(graphs.EAGER + 2 if device.type == "cuda" else 1):  # kernels are chosen
         step()

@@ -32,7 +32,6 @@ def restore(network: nn.Module, task: Task, image: Tensor, name: str, device="cp
 
     Args:
         network: takes the task's input, returns (1, C, H, W).
-        task: says how the image is degraded.
         image: uint8 (C, H, W) as decoded in ``task.mode``.
         name: of the image; it seeds the test noise.
 
@@ -119,12 +118,9 @@ def row(
     testset: str,
     further: Collection[str] = (),
 ) -> dict:
-    """The metrics of one restored image as a row of the tidy table.
+    """The metrics of one restored image (C, H, W), floating point in [0, 1], by its label.
 
-    Args:
-        name: of the image.
-        restored, label: (C, H, W), floating point, values in [0, 1].
-        task, testset, further: as of :func:`evaluate`; of the test set its name.
+    It is a row of the tidy table; ``further`` is that of :func:`evaluate`.
     """
     found = {"testset": testset, "image": name, **metrics.all_metrics(label, restored)}
     found |= {metric: getattr(metrics, metric)(label, restored) for metric in further}
@@ -151,9 +147,6 @@ def evaluate(
         network: any module that maps the task's input to an image; put into evaluation mode.
         testset: a :class:`~asyrepro.data.catalogue.DataSet` (or anything with ``name``,
             ``names`` and ``images``).
-        task: the degradation.
-        device: where the network is.
-        progress: whether to show a bar.
         keep: called with (name, degraded, output, label) of every image, such as :func:`save`.
         further: metrics beside those that every row has, of :data:`asyrepro.metrics.FURTHER`.
 

@@ -31,11 +31,8 @@ def carry_out(cfg: DictConfig, run: Run) -> tuple[list[dict], bool]:
     """The rows of a run, and whether it was finished already; else it is trained or continued.
 
     A run that is trained but lacks its rows (somebody removed rows.csv, to evaluate it again)
-    is not repeated: its weights.pt is evaluated.
-
-    Args:
-        cfg: a configuration that :func:`asyrepro.runs.resolve.resolve` has gone over.
-        run: its folder.
+    is not repeated: its weights.pt is evaluated. :func:`asyrepro.runs.resolve.resolve` has gone
+    over ``cfg``.
 
     Raises:
         ConfigError: the folder belongs to another configuration, or the run's row to another one.

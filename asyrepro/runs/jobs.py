@@ -28,14 +28,7 @@ from omegaconf import DictConfig, open_dict
 from asyrepro.runs import config, launchers
 from asyrepro.runs.run import Run
 from asyrepro.system import files, locks
-from asyrepro.system.errors import (
-    ConfigError,
-    StorageError,
-    UserError,
-    reaching,
-    say,
-    unread,
-)
+from asyrepro.system.errors import ConfigError, StorageError, UserError, reaching, say, unread
 from asyrepro.training import stopping
 
 CLUSTER = ("hydra/launcher=slurm", "hydra/launcher=submitit")  # whose output goes to files

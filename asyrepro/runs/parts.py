@@ -80,18 +80,10 @@ def _channels(task: Task) -> int:
 
 
 def load(path: Path | str, device: torch.device | str = "cpu", trusted: Collection[str] = ()):
-    """A trained network from its weights file.
+    """A trained network from its weights file: (network in evaluation mode, task, configuration).
 
-    Args:
-        path: the file.
-        device: where the network goes.
-        trusted: see :func:`asyrepro.training.checkpoint.configuration`.
-
-    Returns:
-        (network in evaluation mode, task, configuration).
-
-    Raises:
-        CheckpointError: see :func:`asyrepro.training.checkpoint.load`.
+    CheckpointError as of :func:`asyrepro.training.checkpoint.load`; ``trusted`` is that of
+    :func:`asyrepro.training.checkpoint.configuration`.
     """
     state = checkpoint.load(path, device)
     cfg = checkpoint.configuration(state, path, trusted)

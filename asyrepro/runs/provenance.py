@@ -46,13 +46,10 @@ CODE = ("asyrepro", "configs", "pyproject.toml")  # a change in these makes the 
 
 
 def begin(run: Run, environment: dict, continued: bool) -> None:
-    """Note at the start of a process's work on a run what it works with.
+    """Note at the start of a process's work on a run its :func:`environment`.
 
-    Args:
-        run: which.
-        environment: as :func:`environment` returns it.
-        continued: whether the process goes on from a checkpoint, or evaluates a finished training
-            again; otherwise what is there is of a run that began anew, and is forgotten.
+    ``continued``: whether the process goes on from a checkpoint, or evaluates a finished training
+    again; otherwise what is there is of a run that began anew, and is forgotten.
     """
     record = (read(run.provenance) or {}) if continued else {}
     found = record.setdefault("environments", [])
@@ -65,7 +62,6 @@ def finish(run: Run, *, config: str, data: dict[str, str], weights: dict, rows: 
     """Complete a run's file.
 
     Args:
-        run: which.
         config: hash of the configuration (:func:`asyrepro.runs.config.identity`).
         data: fingerprint of each data set used, as {"training bsd300": SHA-256, "test set5": ...}.
         weights: the trained state dictionary.
@@ -90,10 +86,8 @@ def fingerprints(run: Run) -> dict[str, str]:
 def environment(device: torch.device, name: str, **settings) -> dict:
     """Versions, device, settings of the arithmetic and the code's commit, of this process.
 
-    Args:
-        device: on which the training runs.
-        name: of the device, for people.
-        settings: those of the run that change the arithmetic but that PyTorch does not know of.
+    ``name`` is the device's, for people. ``settings`` are those of the run that change the
+    arithmetic but that PyTorch does not know of.
     """
     import torch
 

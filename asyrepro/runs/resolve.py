@@ -21,11 +21,9 @@ KEPT = ("border", "noise")  # of a task: runs of a row have one border and one t
 def resolve(cfg: DictConfig, run: Run | None = None) -> DictConfig:
     """The configuration as it will be run: shortened, and with data sets that can be had.
 
-    Args:
-        cfg: as Hydra composes it.
-        run: whose folder and row are looked at. With ``amp=auto`` what was begun there, on whatever
-            device, keeps its precision; in a new row the device decides. With ``fallback`` what was
-            begun there keeps its training set. A finished run needs no data.
+    The folder and row of ``run`` are looked at. With ``amp=auto`` what was begun there, on whatever
+    device, keeps its precision; in a new row the device decides. With ``fallback`` what was begun
+    there keeps its training set. A finished run needs no data.
 
     Raises:
         ConfigError: see :func:`asyrepro.runs.schema.check`; or there is no such device.

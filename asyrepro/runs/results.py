@@ -66,12 +66,8 @@ def load(study_dir) -> pd.DataFrame:
 def read_rows(path, may_be_empty: bool = False) -> pd.DataFrame:
     """Read and validate one CSV of rows (metrics.csv, a run's rows.csv, or baselines).
 
-    Args:
-        path: the file.
-        may_be_empty: take a file without rows, as a run without a test set has it.
-
-    Raises:
-        DataError: see :func:`load`.
+    ``may_be_empty``: take a file without rows, as a run without a test set has it. DataError as of
+    :func:`load`.
     """
     return _validated(_raw(Path(path), may_be_empty))
 

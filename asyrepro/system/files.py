@@ -94,15 +94,10 @@ def read_csv(path: Path | str) -> list[dict[str, str]]:
 
 
 def write_csv(path: Path | str, frame: pd.DataFrame, numbers: str | None = "%.6g") -> Path:
-    """Write a table as CSV atomically, without its index and with Unix line ends.
+    """Write a table as CSV atomically, without its index and with Unix line ends. Returns the path.
 
-    Args:
-        path: the file; if its name ends with ".gz" it is compressed.
-        frame: the table.
-        numbers: the format of floating-point numbers; all their digits if None.
-
-    Returns:
-        The path.
+    If the file's name ends with ".gz" it is compressed. ``numbers`` is the format of floating-point
+    numbers; None keeps all their digits.
     """
     text = frame.to_csv(index=False, float_format=numbers, lineterminator="\n").encode()
     return write_bytes(path, gzip.compress(text, mtime=0) if Path(path).suffix == ".gz" else text)

@@ -12,12 +12,9 @@ LINE = "{desc}: {n_fmt} of {total_fmt} {unit}s, {elapsed} so far, {remaining} to
 
 
 def bar(items: Iterable | None = None, *, lines: bool = False, **options) -> tqdm:
-    """A tqdm bar; where standard error is no terminal there is none.
+    """A tqdm bar with its ``options``; where standard error is no terminal there is none.
 
-    Args:
-        items: what to go over.
-        lines: where there is no terminal print a line a minute instead.
-        options: of tqdm.
+    ``lines``: where there is no terminal print a line a minute instead.
     """
     if sys.stderr.isatty() or not lines:
         return tqdm(items, **{"disable": None, **options})

@@ -95,28 +95,21 @@ def legend_grid(labels) -> tuple[int, int]:
 def save(fig: Figure, stem, pdf: bool = False) -> list[Path]:
     """Write ``<stem>.svg``, or ``<stem>.jpg`` where the figure shows pictures; each in one step.
 
-    Args:
-        fig: the figure.
-        stem: path without its ending.
-        pdf: write ``<stem>.pdf`` as well.
+    ``pdf``: write ``<stem>.pdf`` as well.
     """
     pictures = any(ax.images for ax in fig.axes)
     made = {"jpg": _jpeg(fig)} if pictures else {"svg": _svg(fig)}
     if pdf:
         made["pdf"] = _drawn(fig, format="pdf", metadata={"CreationDate": None, "Producer": None})
-    return [write_bytes(_file(stem, ending), content) for ending, content in made.items()]
+    return [write_bytes(Path(f"{stem}.{ending}"), content) for ending, content in made.items()]
 
 
 def replace(fig: Figure, stem, pdf: bool = False) -> None:
     """:func:`save` into a folder of this program's own: an earlier report's other formats go."""
     written = save(fig, stem, pdf)
     for ending in ("svg", "jpg", "png", "pdf"):
-        if (path := _file(stem, ending)) not in written:
+        if (path := Path(f"{stem}.{ending}")) not in written:
             path.unlink(missing_ok=True)
-
-
-def _file(stem, ending: str) -> Path:
-    return Path(f"{stem}.{ending}")
 
 
 def _drawn(fig: Figure, **options) -> bytes:

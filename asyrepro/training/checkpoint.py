@@ -97,12 +97,7 @@ def save(path: Path | str, state: dict) -> None:
 
 
 def load(path: Path | str, device: torch.device | str = "cpu", needs: Iterable[str] = ()) -> dict:
-    """Read what :func:`save` wrote.
-
-    Args:
-        path: the file.
-        device: where the tensors go.
-        needs: keys that it must have.
+    """Read what :func:`save` wrote; ``needs`` are keys that it must have.
 
     Raises:
         CheckpointError: the file is missing, damaged, holds something other than tensors and

@@ -65,9 +65,7 @@ def load_into(
     """Give ``network`` the weights in a file of this program or another.
 
     Args:
-        network: receives the weights.
         example: any input of the network, which shows the order of its layers.
-        path: the file.
         white: what is white in the images that the other program gives the network; 1 if None.
 
     Raises:

@@ -24,10 +24,7 @@ def opened(name: str, folder: Path, options: dict | None = None) -> Iterator[Wri
     A continued run sends the lines again that the run which was cut off has left after its last
     checkpoint: TensorBoard replaces them, and Weights & Biases keeps the first, which are equal.
 
-    Args:
-        name: "csv", "tensorboard" or "wandb".
-        folder: the run's.
-        options: of ``wandb.init``.
+    ``name`` is "csv", "tensorboard" or "wandb", and ``options`` are those of ``wandb.init``.
 
     Raises:
         ConfigError: there is no such logger, or its package is not installed.

@@ -212,7 +212,7 @@ def test_cache_holds_the_images(tmp_path, mode):
 def test_cache_is_built_once(tmp_path, monkeypatch):
     files = pictures(tmp_path / "in")
     first = cache.cached_images(files, "rgb", tmp_path / "cache", "x")
-    monkeypatch.setattr(cache.images, "read", None)  # a second decoding would fail
+    monkeypatch.setattr("asyrepro.data.images.read", None)  # a second decoding would fail
     before = [image.clone() for image in first[0]]
     first[0][0].zero_()  # in memory alone
     second = cache.cached_images(files, "rgb", tmp_path / "cache", "x")

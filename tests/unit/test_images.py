@@ -113,8 +113,10 @@ def test_grey_that_counts_from_white(write, dtype):
 
 @pytest.mark.parametrize(("highest", "named"), [(0, ""), (60, "63"), (64, "")])
 def test_a_range_that_is_not_used_is_noted(highest, named):
-    note = decoding.brightest(np.full((2, 2, 1), highest, np.uint8))
-    assert bool(note) == bool(named) and named in note
+    pixels = np.full((2, 2, 1), highest, np.uint8)
+    notes = decoding.unused_range(pixels, None)
+    assert bool(notes) == bool(named) and all(named in note for note in notes)
+    assert decoding.unused_range(pixels, 100) == []
 
 
 def test_cmyk(write):
