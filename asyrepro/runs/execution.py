@@ -270,26 +270,31 @@ class Job:
         wanted = {catalogue.short(cfg.testset): (cfg.testset, cfg.table)} if cfg.testset else {}
         for name in cfg.benchmarks:
             wanted.setdefault(catalogue.short(name), (name, None))
-        common = {"model": cfg.model.name, "dataset": catalogue.short(cfg.dataset.name)}
-        made_by = {
+        common = {
+            "model": cfg.model.name,
+            "dataset": catalogue.short(cfg.dataset.name),
             "variant": self.run.variant,
+            "versions": provenance.decisive_versions(),
+        }
+        made_by = {
+            "loss": cfg.loss.name,
+            "seed": cfg.seed,
             "config": config.identity(cfg),
             "iterations": cfg.recipe.steps,
             "device": devices.name_of(self.device),
-            "versions": provenance.decisive_versions(),
         }
         rows, sums, tested = [], [], {}
         for name, table in wanted.values():
             testset = catalogue.test_set(name, **parts.reading_here(self.task, cfg))
             tested[f"test {testset.name}"] = testset.fingerprint
-            about = {"table": table, **common, "loss": cfg.loss.name, "seed": cfg.seed}
+            about = {"table": table, **common}
             for image, output, label in self._outputs(network, testset):
                 found = evaluation.row(image, output, label, self.task, testset.name, cfg.metrics)
-                rows.append(about | found | made_by)
+                rows.append(about | made_by | found)
                 if table is not None:
-                    sums.append(profiles.profile_rows(label, output, **about, image=image))
-            degraded = {"table": table, **common, "variant": self.run.variant}
-            self._write_baseline(testset, degraded, again=catalogue.is_folder(name))
+                    where = {key: rows[-1][key] for key in profiles.WHERE}
+                    sums.append(profiles.profile_rows(label, output, **where))
+            self._write_baseline(testset, about, again=catalogue.is_folder(name))
         return rows, pd.concat(sums) if sums else None, tested
 
     def _outputs(self, network: nn.Module, testset: catalogue.DataSet):
@@ -311,11 +316,10 @@ class Job:
         ``again``: also where the file is there, which may be of other images of your own.
         """
         path = self.run.baseline(testset.name)
-        if path.is_file() and not again:
-            return
-        about |= {"loss": self.task.baseline, "versions": provenance.decisive_versions()}
-        rows = evaluation.evaluate_baseline(testset, self.task, self.cfg.metrics)
-        files.write_text(path, results.to_csv(about | row for row in rows))
+        if again or not path.is_file():
+            about |= {"loss": self.task.baseline}
+            rows = evaluation.evaluate_baseline(testset, self.task, self.cfg.metrics)
+            files.write_text(path, results.to_csv(about | row for row in rows))
 
 
 def _centre(image: Tensor, step: int) -> Tensor:
