@@ -139,7 +139,9 @@ def _launcher(plan: Plan) -> tuple[list[str], int]:
     if not (on_cpu and long and launchers.installed("joblib")) or runtime.threads:
         return [], 1
     many = min(launchers.cores(), len(plan.runs))
-    return ([], 1) if many == 1 else (launchers.side_by_side(many), many)
+    if many == 1:
+        return [], 1
+    return [f"{launchers.CHOICE}processes", f"hydra.launcher.n_jobs={many}"], many
 
 
 def _shared_out(overrides: list[str], plan: Plan, at_once: int, started: float) -> list[str]:

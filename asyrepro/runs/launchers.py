@@ -49,11 +49,6 @@ def given(cfg: DictConfig) -> int | None:
     return many if many > 0 else cores()
 
 
-def side_by_side(many: int) -> list[str]:
-    """What the command line needs for so many processes of this machine."""
-    return [f"{CHOICE}processes", f"hydra.launcher.n_jobs={many}"]
-
-
 def cores() -> int:
     from joblib import cpu_count
 

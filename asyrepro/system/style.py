@@ -98,7 +98,11 @@ def save(fig: Figure, stem, pdf: bool = False) -> list[Path]:
     ``pdf``: write ``<stem>.pdf`` as well.
     """
     pictures = any(ax.images for ax in fig.axes)
-    made = {"jpg": _jpeg(fig)} if pictures else {"svg": _svg(fig)}
+    if pictures:
+        jpeg = {"quality": 84, "subsampling": 0, "optimize": True}
+        made = {"jpg": _drawn(fig, format="jpg", pil_kwargs=jpeg)}
+    else:
+        made = {"svg": _svg(fig)}
     if pdf:
         made["pdf"] = _drawn(fig, format="pdf", metadata={"CreationDate": None, "Producer": None})
     return [write_bytes(Path(f"{stem}.{ending}"), content) for ending, content in made.items()]
@@ -119,15 +123,6 @@ def _drawn(fig: Figure, **options) -> bytes:
     return content.getvalue()
 
 
-def _jpeg(fig: Figure) -> bytes:
-    return _drawn(fig, format="jpg", pil_kwargs={"quality": 84, "subsampling": 0, "optimize": True})
-
-
-def _shortened(tag: re.Match) -> str:
-    """A tag with its coordinates to a hundredth of a point."""
-    return re.sub(r"(\.\d\d)\d+", r"\1", tag[0])
-
-
 def _svg(fig: Figure) -> bytes:
     """The figure as SVG, with a style sheet for the dark theme.
 
@@ -135,7 +130,8 @@ def _svg(fig: Figure) -> bytes:
     """
     text = _drawn(fig, format="svg", metadata={"Date": None, "Creator": None}).decode()
     text = re.sub(r"<!--.*?-->\s*", "", text)
-    text = re.sub(r"<[^>]+>", _shortened, text)
+    # In tags, coordinates to a hundredth of a point.
+    text = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), text)
     rules = ["text{fill:" + DARK[BLACK] + "}"]
     for light, dark in DARK.items():
         for kind in ("fill", "stroke"):
