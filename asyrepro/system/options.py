@@ -86,9 +86,12 @@ class _Setting(NamedTuple):
 
     def value(self, text: str) -> object:
         """The value that a text stands for."""
-        if self.form is list:
-            return [self._single(part.strip()) for part in text.split(",")]
-        return self._single(text)
+        if self.form is None:
+            return self._single(text)
+        parts = [part.strip() for part in text.split(",")]
+        if "" in parts:
+            raise ConfigError(f"{self.name}={text}: a value between its commas is empty")
+        return [*map(self._single, parts)]
 
     def _single(self, text: str) -> object:
         kind, least, above = self.kind, self.at_least, self.above
@@ -198,7 +201,7 @@ def _not_understood(item: str, settings: dict[str, _Setting]) -> str:
     if name in names:  # a dict
         return f"{name}= takes one entry at a time, as {name}.KEY=VALUE"
     for each in settings.values():
-        if name in each.shown:  # task.sigma, given as sigma
+        if f"{each.name}.{name}=" in each.shown:  # task.sigma, given as sigma
             return f"there is no setting {name!r}; did you mean '{each.name}.{name}'?"
     also = f"; nor is there a file {item!r}" if len(names) < len(settings) else ""
     return no_such_choice("setting", name, names) + also

@@ -23,6 +23,7 @@ class Options:
     kind: str = setting("a", "which kind", choices=("a", "beta"))
     deep: bool = setting(False, "look deeper")
     tables: list[int] = setting([2, 3], "which tables", choices=(2, 3, 4))
+    names: list[str] = setting([], "whose")
     task: dict[str, str] = setting({}, "of the task", shown="task.sigma=X")
 
 
@@ -77,6 +78,9 @@ def test_a_file_may_be_named_as_a_setting_is(tmp_path, monkeypatch):
         ("in count=1 tables=2,9", ["'9'"]),
         ("in count=1 cont=1", ["'cont'", "'count'"]),
         ("in count=1 sigma=1", ["'sigma'", "'task.sigma'"]),
+        ("in count=1 sig=1", ["'sig'", "task"]),
+        ("in count=1 tables=2,", ["tables=2,"]),
+        ("in count=1 names=a,,b", ["names=a,,b"]),
         ("in count=1 task=1", ["task="]),
         ("in count=1 --deep", ["'--deep'", "deep=true"]),
         ("x=1.png count=1", ["'x'", "'x=1.png'"]),
@@ -87,6 +91,13 @@ def test_what_is_refused(arguments, names):
         parse(Options, arguments.split())
     assert all(name in str(caught.value) for name in names), caught.value
     assert "\n" not in str(caught.value)
+
+
+def test_no_setting_is_suggested_that_is_none():
+    for item in ("sig=1", "=1"):
+        with pytest.raises(ConfigError) as caught:
+            parse(Options, ["in", "count=1", item])
+        assert "task.sig" not in str(caught.value) and "'task.'" not in str(caught.value)
 
 
 def test_an_empty_path():
