@@ -74,13 +74,12 @@ def encode(pages: list[Picture], ending: str) -> bytes:
         DataError: what was written is not what it should be.
     """
     kind, options = WRITTEN[ending]
-    [picture] = pages if kind != "TIFF" else pages[:1]
     if kind == "TIFF":
         data = _encode_tiff(pages)
-    elif picture.pixels.dtype == np.uint16:
-        data = _encode_deep_png(picture)
     else:
-        data = _encode(picture, kind, options)
+        [picture] = pages
+        deep = picture.pixels.dtype == np.uint16
+        data = _encode_deep_png(picture) if deep else _encode(picture, kind, options)
     _check(data, pages, ending)
     return data
 
