@@ -66,7 +66,6 @@ def read(path: str | os.PathLike, mode: str, white: int | None = None) -> Read:
 
     ``white`` is the value of white in files whose values do not use their type's range.
     """
-    check_mode(mode)
     data = decoding.read_bytes(path)
     [picture] = decoding.decode(data, path)
     if white is not None:
@@ -76,9 +75,10 @@ def read(path: str | os.PathLike, mode: str, white: int | None = None) -> Read:
 
 
 def as_tensor(picture: Picture, mode: str, white: int | None = None) -> Tensor:
-    """A picture as a uint8 tensor (C, H, W); see :func:`read_image`."""
+    """A picture as a uint8 tensor (C, H, W); see :func:`read_image`. ConfigError: no such mode."""
     import torch
 
+    check_mode(mode)
     channels = picture.pixels.shape[2]
     colours = decoding.colours(channels)
     pixels = decoding.eight_bits(picture.pixels[..., :colours], white)
