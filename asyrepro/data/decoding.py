@@ -218,11 +218,7 @@ def _page(
     deep = image.format == "PNG" and data[24] == 16  # bits, as its header says
     if deep and image.mode[0] != "I":
         pixels = _deep_png(data)
-    elif (
-        image.format == "TIFF"
-        and image.mode in ("RGB", "RGBA")
-        and {*image.tag_v2.get(258, (8,))} == {16}  # BitsPerSample
-    ):
+    elif _is_deep_tiff(image):
         pixels = _deep_tiff(data, path, len(image.getbands()), number)
     elif image.format == "PPM" and (header := _PPM.match(data)) and int(header[4]) > 255:
         pixels = _deep_ppm(image, data, header)
@@ -249,6 +245,12 @@ def _decoded(image: Image.Image, path: str | os.PathLike) -> np.ndarray:
     alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
     pixels = np.asarray(image.convert(("L" if grey else "RGB") + ("A" if alpha else "")))
     return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _is_deep_tiff(image: Image.Image) -> bool:
+    if image.format != "TIFF" or image.mode not in ("RGB", "RGBA"):
+        return False
+    return set(image.tag_v2.get(258, (8,))) == {16}  # BitsPerSample
 
 
 def _deep_tiff(data: bytes, path: str | os.PathLike, channels: int, number: int) -> np.ndarray:

@@ -48,7 +48,6 @@ def read_image(path: str | os.PathLike, mode: str = "rgb") -> Tensor:
     """Read an image file.
 
     Args:
-        path: the file.
         mode: ``"rgb"`` (a grey file is replicated), ``"grey"`` (ITU-R 601 luma, Pillow's
             ``convert("L")``) or ``"luma"`` (the Y of MATLAB's ``rgb2ycbcr``, 16 ... 235, rounded).
 

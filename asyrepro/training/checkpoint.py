@@ -173,12 +173,8 @@ def configuration(state: dict, path: Path | str, trusted: Collection[str] = ()) 
     """The configuration that a weights file holds as YAML, safe to be made into network and task.
 
     Hydra calls whatever function a ``_target_`` names. In ``model.network`` and ``task`` only this
-    program's networks and tasks are let through, and what the user trusts.
-
-    Args:
-        state: what :func:`load` returned.
-        path: the file, for messages.
-        trusted: dotted names of further classes, or of packages and modules that hold them.
+    program's networks and tasks are let through, and what the user trusts: ``trusted`` are dotted
+    names of further classes, or of packages and modules that hold them.
 
     Raises:
         CheckpointError: there is no configuration, it cannot be read, or it names something else.
