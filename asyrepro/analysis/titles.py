@@ -4,9 +4,9 @@ import re
 
 import pandas as pd
 
+from asyrepro.paper.tables import MODEL_TITLES
 from asyrepro.runs import results
 
-MODEL_TITLES = {"srcnn": "SRCNN", "edsr": "EDSR", "dncnn": "DnCNN", "dphsir": "DPHSIR"}
 TASK_TITLES = {
     2: "Super-resolution",
     3: "Super-resolution",

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from asyrepro.paper import noise, printed, recovered
-from asyrepro.paper.tables import tables
+from asyrepro.paper import audit_figures, failed_column, noise, printed, recovered
+from asyrepro.paper.tables import MODEL_TITLES, tables
 from asyrepro.system import files, style
 from asyrepro.system.templates import render
 
@@ -54,7 +54,7 @@ def write(output: str | Path, log: Log = lambda line: None) -> str:
     made = [files.write_csv(output / f"{name}.csv", frames[name], "%.8g") for name in frames]
     for name, figure in _figures(frames).items():
         made += style.save(figure, output / name)
-    text = markdown(frames, [data.title for data in sets], missing)
+    text = _markdown(frames, [data.title for data in sets.values()], missing)
     files.write_text(output / "audit.md", text)
     if earlier:
         for path in {output / name for name in FILES} - set(made):
@@ -64,8 +64,6 @@ def write(output: str | Path, log: Log = lambda line: None) -> str:
 
 def from_tables() -> dict[str, pd.DataFrame]:
     """The parts that need the printed numbers alone, by the name of their file."""
-    from asyrepro.paper import failed_column
-
     return {
         "rmse_column": printed.rmse_column(),
         "image_constants": printed.image_constants(),
@@ -79,13 +77,11 @@ def from_tables() -> dict[str, pd.DataFrame]:
     }
 
 
-def from_images(sets: list[recovered.Images], log: Log) -> dict[str, pd.DataFrame]:
+def from_images(sets: dict[str, recovered.Images], log: Log) -> dict[str, pd.DataFrame]:
     """The parts that need images, as far as the data sets at hand allow."""
-    from asyrepro.paper import failed_column
-
     if not sets:
         return {}
-    log("measuring " + ", ".join(data.title for data in sets))
+    log("measuring " + ", ".join(data.title for data in sets.values()))
     scans = recovered.measure_sets(sets)
     frames = {"sets_searched": recovered.sets_searched(sets, scans)}
     found = recovered.recovered(scans)
@@ -99,37 +95,28 @@ def from_images(sets: list[recovered.Images], log: Log) -> dict[str, pd.DataFram
             "noise_images": images,
             "noise_level": noise.noise_level(images),
         }
-    for data in sets:
-        if data.name == "bsd300":
-            log("making errors like those of Table 3")
-            frames["bicubic"] = failed_column.bicubic({n: data.arrays[n] for n in data.tests})
-            shown = {name: data.arrays[name] for name in failed_column.as_bright(data.arrays)}
-            frames["failed_column"] = failed_column.readings(shown, failed_column.edsr(log))
+    if data := sets.get("bsd300"):
+        log("making errors like those of Table 3")
+        frames["bicubic"] = failed_column.bicubic({n: data.arrays[n] for n in data.tests})
+        shown = {name: data.arrays[name] for name in failed_column.as_bright(data.arrays)}
+        frames["failed_column"] = failed_column.readings(shown, failed_column.edsr(log))
     return frames
 
 
 def _figures(frames: dict[str, pd.DataFrame]) -> dict[str, Figure]:
-    from asyrepro.paper import audit_figures as draw
-
     made = {
-        "constants": draw.constants(frames["image_constants"]),
-        "changes": draw.changes(frames["changes"]),
-        "spread": draw.spread(tables(), frames.get("bicubic")),
+        "constants": audit_figures.constants(frames["image_constants"]),
+        "changes": audit_figures.changes(frames["changes"]),
+        "spread": audit_figures.spread(tables(), frames.get("bicubic")),
     }
     if "recovered" in frames:
-        made["matches"] = draw.matches(frames["recovered"])
-        made["noise"] = draw.noise(frames["noise_images"])
+        made["matches"] = audit_figures.matches(frames["recovered"])
+        made["noise"] = audit_figures.noise(frames["noise_images"])
     return made
 
 
-def markdown(frames: dict[str, pd.DataFrame], used: list[str], missing: list[str]) -> str:
-    """The report: ``templates/audit.md.j2`` filled in.
-
-    Args:
-        frames: from :func:`from_tables` and :func:`from_images`.
-        used: titles of the data sets at hand.
-        missing: titles of those that are not.
-    """
+def _markdown(frames: dict[str, pd.DataFrame], used: list[str], missing: list[str]) -> str:
+    """The text, with the titles of the data sets that were at hand and of those that were not."""
     return render(
         "asyrepro.paper",
         "audit.md",
@@ -138,5 +125,5 @@ def markdown(frames: dict[str, pd.DataFrame], used: list[str], missing: list[str
         missing=missing,
         redundant=printed.redundancy(),
         implied={} if "noise_level" not in frames else noise.implied_sigma(frames["noise_level"]),
-        models={"srcnn": "SRCNN", "edsr": "EDSR", "dncnn": "DnCNN", "dphsir": "DPHSIR"},
+        models=MODEL_TITLES,
     )

@@ -10,10 +10,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from asyrepro.paper.noise import SIGMAS, with_reference
-from asyrepro.paper.tables import LOSSES, TABLES
+from asyrepro.paper.tables import LOSSES, MODEL_TITLES, MODELS, TABLES
 from asyrepro.system import style
 
-TITLES = {2: "Table 2, SRCNN", 3: "Table 3, EDSR", 4: "Table 4, DnCNN", 5: "Table 5, DPHSIR"}
+TITLES = {table: f"Table {table}, {MODEL_TITLES[model]}" for table, model in MODELS.items()}
 LABELS = {"mae": "MAE", "mse": "MSE", "asy_mae": "Asy_MAE", "asy_mse": "Asy_MSE"}
 SIZES = {"mae": 9, "mse": 7, "asy_mae": 4.5, "asy_mse": 2.2}
 NUMBERS = range(1, 11)

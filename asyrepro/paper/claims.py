@@ -26,7 +26,7 @@ from typing import NamedTuple
 import yaml
 
 from asyrepro.metrics import METRICS, PRINTED
-from asyrepro.paper.tables import MODELS
+from asyrepro.paper.tables import MODEL_TITLES, MODELS
 
 BETTER, WORSE, NEITHER, NOT_JUDGED = "better", "worse", "neither shown", "not judged"
 DIRECTIONS = (BETTER, WORSE, NEITHER, NOT_JUDGED)
@@ -167,10 +167,9 @@ def _read() -> dict:
 
 def _claims(content: dict) -> Iterator[Claim]:
     """Every claim of claims.yaml, in its order; those of ``others`` by their names."""
-    titles = {}
+    titles = {table: MODEL_TITLES[model] for table, model in MODELS.items()}
     for said in content["improvements"]:
-        table, title = said["table"], said.pop("title")
-        titles[table] = title
+        table, title = said["table"], titles[said["table"]]
         for base, (metric, name) in product(("mae", "mse"), _NAMES.items()):
             quantity = f"mean change of {name}, {title}, asymmetric minus plain {base.upper()}"
             about = {"rule": "change", "base": base, "metric": metric, "quantity": quantity}

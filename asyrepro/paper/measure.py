@@ -1,9 +1,7 @@
 """RMS brightness of one image under every reading that a paper's authors might have given it.
 
-One decoding per image. The borders of all crops cut it into small rectangles; every reading is
-squared and summed over each rectangle once, and a crop is then the sum of a few of them. Sums are
-exact integers wherever the reading is 8-bit. Nothing here imports PyTorch: a worker process that
-does would start slower than it measures.
+One decoding per image. Sums of squares are exact wherever the reading is 8-bit. Nothing here
+imports PyTorch: a worker process that does would start slower than it measures.
 """
 
 from __future__ import annotations
@@ -41,15 +39,16 @@ CROP_WORDS = {
 CROPS = tuple(CROP_WORDS)
 
 
-def boxes(height: int, width: int) -> list[tuple[int, int, int, int] | None]:
-    """(top, left, height, width) of every crop of :data:`CROPS`; None where it does not fit."""
-    found: list[tuple[int, int, int, int] | None] = [(0, 0, height, width)]
+def crops(height: int, width: int) -> list[tuple[slice, slice] | None]:
+    """Rows and columns of every crop of :data:`CROPS`; None where it does not fit."""
+    found: list[tuple[slice, slice] | None] = [np.s_[:, :]]
     for m in MODULI:
         h, w = height - height % m, width - width % m
-        found.append((0, 0, h, w) if h and w else None)
+        found.append(np.s_[:h, :w] if h and w else None)
     for c in CENTRES:
-        fits = c <= height and c <= width
-        found.append(((height - c) // 2, (width - c) // 2, c, c) if fits else None)
+        top, left = (height - c) // 2, (width - c) // 2
+        fits = top >= 0 and left >= 0
+        found.append(np.s_[top : top + c, left : left + c] if fits else None)
     return found
 
 
@@ -80,22 +79,25 @@ def measure(image: Image.Image) -> np.ndarray:
     weighted = 65481 * red + 128553 * green + 24966 * blue
     luma = (16 + (weighted + 127500) // 255000).astype(np.uint8)  # rounded, exactly
     grey709 = (2125 * red + 7154 * green + 721 * blue) / 10000
-    blocks = _Blocks(*pixels.shape[:2])
-    colours = blocks.sums(_squares(pixels)).sum(axis=2)
-    opacity = 255**2 * blocks.areas() if alpha is None else blocks.sums(_squares(np.asarray(alpha)))
-    sums = {
-        "grey": blocks.sums(_squares(np.asarray(rgb.convert("L")))),
-        "rgb": colours / 3,
-        "luma": blocks.sums(_squares(luma)),
-        "grey709": blocks.sums(grey709 * grey709),
-        "rgba": (colours + opacity) / 4,
+    colours = _squares(pixels).sum(axis=2, dtype=np.uint32)
+    opacity = 255**2 if alpha is None else _squares(np.asarray(alpha))
+    squares = {  # of each variant, and of how many channels
+        "grey": (_squares(np.asarray(rgb.convert("L"))), 1),
+        "rgb": (colours, 3),
+        "luma": (_squares(luma), 1),
+        "grey709": (grey709 * grey709, 1),
+        "rgba": (colours + opacity, 4),
     }
-    return np.array([blocks.crop_rms(sums[variant]) for variant in VARIANTS])
+    inside = crops(*pixels.shape[:2])
+    return np.array([[_rms(*squares[variant], crop) for crop in inside] for variant in VARIANTS])
 
 
-def measure_array(array: np.ndarray) -> np.ndarray:
-    """As :func:`measure`, of what :func:`picture` takes."""
-    return measure(picture(array))
+def _rms(squares: np.ndarray, channels: int, crop: tuple[slice, slice] | None) -> float:
+    """RMS in [0, 1] of a crop, from squared 8-bit values, those of all channels added up."""
+    if crop is None:
+        return float("nan")
+    part = squares[crop]
+    return float(np.sqrt(part.sum(dtype=np.float64) / channels / part.size) / 255)
 
 
 def picture(array: np.ndarray) -> Image.Image:
@@ -120,41 +122,3 @@ def measure_file(path: Path) -> tuple[np.ndarray | None, str]:
 def _squares(pixels: np.ndarray) -> np.ndarray:
     wide = pixels.astype(np.uint16)
     return wide * wide  # 255 squared still fits
-
-
-class _Blocks:
-    """The rectangles that the borders of all crops cut an image into."""
-
-    def __init__(self, height: int, width: int):
-        self.shape = (height, width)
-        self.boxes = boxes(height, width)
-        fits = [box for box in self.boxes if box is not None]
-        self.rows = sorted({y for t, _, h, _ in fits for y in (t, t + h)} - {height})
-        self.columns = sorted({x for _, left, _, w in fits for x in (left, left + w)} - {width})
-
-    def sums(self, plane: np.ndarray) -> np.ndarray:
-        """Sum of (H, W) or (H, W, C) over each rectangle; exact for integers."""
-        exact = np.float64 if plane.dtype.kind == "f" else np.int64
-        borders = zip(self.rows, [*self.rows[1:], self.shape[0]], strict=True)
-        rows = np.stack([plane[a:b].sum(axis=0, dtype=exact) for a, b in borders])
-        return np.add.reduceat(rows, self.columns, axis=1)
-
-    def areas(self) -> np.ndarray:
-        """Pixels in each rectangle."""
-        height, width = self.shape
-        return np.outer(np.diff([*self.rows, height]), np.diff([*self.columns, width]))
-
-    def crop_rms(self, sums: np.ndarray) -> list[float]:
-        """RMS in [0, 1] of each crop, from sums of squared 8-bit values; NaN if it does not fit."""
-        rows, columns = np.array(self.rows), np.array(self.columns)
-        result = []
-        for box in self.boxes:
-            if box is None:
-                result.append(float("nan"))
-                continue
-            top, left, h, w = box
-            inside_rows = (rows >= top) & (rows < top + h)
-            inside_columns = (columns >= left) & (columns < left + w)
-            total = sums[inside_rows][:, inside_columns].sum()
-            result.append(float(np.sqrt(total / (h * w)) / 255))
-        return result

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 from asyrepro.paper.identify import Scan, collect, nearest, search
-from asyrepro.paper.measure import CROPS, VARIANTS, measure_array, picture
+from asyrepro.paper.measure import CROPS, VARIANTS, measure, picture
 from asyrepro.paper.tables import constants, known_images
 from asyrepro.system.errors import DataError
+
+HOMES = {4: "set12", 5: "bsd300"}  # the data sets that hold the test images of Tables 4 and 5
 
 
 @dataclass
@@ -21,17 +23,16 @@ class Images:
     ``tests`` are the names of those that are test images, where the set has both kinds.
     """
 
-    name: str
     title: str
     arrays: dict[str, np.ndarray]
     tests: list[str]
 
 
-def load_images(log: Callable[[str], None] = lambda line: None) -> tuple[list[Images], list[str]]:
+def load_images(log: Callable[[str], None]) -> tuple[dict[str, Images], list[str]]:
     """The data sets at hand (``ASYREPRO_DATA`` or ``data/``; nothing is downloaded).
 
     Returns:
-        (those found, the titles of those missing). ``log`` is told why a set is left out.
+        (those found, by name; the titles of those missing). ``log`` is told why a set is left out.
 
     Raises:
         DataError: ``ASYREPRO_DATA`` names no folder.
@@ -40,54 +41,49 @@ def load_images(log: Callable[[str], None] = lambda line: None) -> tuple[list[Im
 
     available("set5")  # complains if ASYREPRO_DATA names no folder
     wanted = {
-        "Set5": [(test_set, "set5")],
-        "Set12": [(test_set, "set12")],
-        "Set14": [(test_set, "set14")],
-        "BSD300": [(test_set, "bsd300"), (training_set, "bsd300")],
-        "BSDS500 test": [(training_set, "bsd400")],
+        "set5": ("Set5", [test_set]),
+        "set12": ("Set12", [test_set]),
+        "set14": ("Set14", [test_set]),
+        "bsd300": ("BSD300", [test_set, training_set]),
+        "bsd400": ("BSDS500 test", [training_set]),
     }
     found: dict[str, Images] = {}
     missing = []
-    for title, parts in wanted.items():
+    for name, (title, parts) in wanted.items():
+        mode = "grey" if name == "set12" else "rgb"
         try:
-            loaded = [
-                load(name, mode="grey" if name == "set12" else "rgb", download=False)
-                for load, name in parts
-            ]
+            loaded = [part(name, mode=mode, download=False) for part in parts]
         except DataError as error:
             log(f"{title} is left out: {error}")
             missing.append(title)
             continue
         arrays = {
-            name: image.numpy()
+            image: pixels.numpy()
             for data in loaded
-            for name, image in zip(data.names, data.images, strict=True)
+            for image, pixels in zip(data.names, data.images, strict=True)
         }
-        found[title] = Images(parts[0][1], title, arrays, list(loaded[0].names))
-    if {"BSD300", "BSDS500 test"} <= set(found):  # the other half is BSD300's training split
-        for name in found["BSD300"].arrays:
-            found["BSDS500 test"].arrays.pop(name, None)
+        found[name] = Images(title, arrays, list(loaded[0].names))
+    if {"bsd300", "bsd400"} <= set(found):  # the other half is BSD300's training split
+        for image in found["bsd300"].arrays:
+            found["bsd400"].arrays.pop(image, None)
     for data in found.values():
         data.title += f" ({len(data.arrays)} images)"
-    return list(found.values()), missing
+    return found, missing
 
 
-def measure_sets(sets: list[Images]) -> dict[str, Scan]:
-    """Each data set's images measured under all variants and crops, by the set's name."""
-    return {
-        data.name: collect(list(data.arrays), np.array([*map(measure_array, data.arrays.values())]))
-        for data in sets
-    }
+def measure_sets(sets: dict[str, Images]) -> dict[str, Scan]:
+    """Each data set's images measured under all variants and crops."""
+    made = {}
+    for name, data in sets.items():
+        values = [measure(picture(array)) for array in data.arrays.values()]
+        made[name] = collect(list(data.arrays), np.array(values))
+    return made
 
 
-def sets_searched(sets: list[Images], scans: dict[str, Scan]) -> pd.DataFrame:
+def sets_searched(sets: dict[str, Images], scans: dict[str, Scan]) -> pd.DataFrame:
     """Which tables' test sets each data set holds: ``set`` and the columns of ``search``."""
-    parts = []
-    for data in sets:
-        frame, _ = search(scans[data.name])
-        frame.insert(0, "set", data.title)
-        parts.append(frame)
-    return pd.concat(parts, ignore_index=True)
+    parts = {data.title: search(scans[name])[0] for name, data in sets.items()}
+    return pd.concat(parts, names=["set"]).reset_index("set").reset_index(drop=True)
 
 
 def recovered(scans: dict[str, Scan]) -> pd.DataFrame:
@@ -101,7 +97,7 @@ def recovered(scans: dict[str, Scan]) -> pd.DataFrame:
         image's RMS lies within what the rounding of the printed numbers allows, exactly.
     """
     parts = []
-    for table, name in ((4, "set12"), (5, "bsd300")):
+    for table, name in HOMES.items():
         if name not in scans:
             continue
         values = scans[name].values[:, VARIANTS.index("grey"), CROPS.index("whole")]
@@ -113,18 +109,16 @@ def recovered(scans: dict[str, Scan]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def grey_images(sets: list[Images]) -> dict[int, dict[str, np.ndarray]]:
+def grey_images(sets: dict[str, Images]) -> dict[int, dict[str, np.ndarray]]:
     """The ten grey images in [0, 1], float64 (H, W), of Tables 4 and 5, as far as at hand."""
-    by_name = {data.name: data.arrays for data in sets}
-    result = {}
-    for table, name in ((4, "set12"), (5, "bsd300")):
-        if name not in by_name:
-            continue
-        result[table] = {
-            image: np.asarray(picture(by_name[name][image]).convert("L")) / 255.0
+    return {
+        table: {
+            image: np.asarray(picture(sets[name].arrays[image]).convert("L")) / 255.0
             for image in known_images()[table]
         }
-    return result
+        for table, name in HOMES.items()
+        if name in sets
+    }
 
 
 def normalisation(greys: dict[int, dict[str, np.ndarray]]) -> pd.DataFrame:

@@ -17,14 +17,9 @@ import pandas as pd
 
 TABLES = (2, 3, 4, 5)
 MODELS = {2: "srcnn", 3: "edsr", 4: "dncnn", 5: "dphsir"}
+MODEL_TITLES = {"srcnn": "SRCNN", "edsr": "EDSR", "dncnn": "DnCNN", "dphsir": "DPHSIR"}
 DATASETS = {2: "bsd300", 3: "bsd300", 4: "div2k", 5: "div2k"}  # trained on
 LOSSES = ("mae", "mse", "asy_mae", "asy_mse")
-
-
-@cache
-def _read() -> pd.DataFrame:
-    frame = pd.read_csv(Path(__file__).with_name("tables.csv"))
-    return frame[["table", "model", "image", "loss", "psnr", "ssim", "rmse"]]
 
 
 def tables() -> pd.DataFrame:
@@ -35,7 +30,8 @@ def tables() -> pd.DataFrame:
         ``loss`` (mae, mse, asy_mae, asy_mse), ``psnr`` (dB), ``ssim`` and ``rmse``. ``rmse`` is
         the printed column, which is not eq. (9) but the error divided by the reference's RMS.
     """
-    return _read().copy()
+    frame = pd.read_csv(Path(__file__).with_name("tables.csv"))
+    return frame[["table", "model", "image", "loss", "psnr", "ssim", "rmse"]]
 
 
 @cache
