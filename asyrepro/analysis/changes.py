@@ -12,7 +12,7 @@ import re
 import pandas as pd
 
 from asyrepro.analysis import titles
-from asyrepro.analysis.comparisons import AGAINST_BASE, NUMBERS, WHERE, comparisons
+from asyrepro.analysis.comparisons import AGAINST_BASE, NUMBERS, WHERE
 from asyrepro.analysis.statistics import holm
 
 ELSEWHERE = ("p_holm", "paper_change", "power")  # in verdicts.csv alone
@@ -21,11 +21,6 @@ COLUMNS = (  # of changes.csv, which calls the direction a result
     *(name for name in NUMBERS if name not in ELSEWHERE),
     *("direction", "reason", "notes"),
 )
-
-
-def changes(metrics: pd.DataFrame) -> pd.DataFrame:
-    """:func:`view` of a tidy table's comparisons."""
-    return view(comparisons(metrics))
 
 
 def view(table: pd.DataFrame) -> pd.DataFrame:

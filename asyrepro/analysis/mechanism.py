@@ -34,49 +34,36 @@ RUN = ["loss", "seed"]
 
 @dataclass(frozen=True)
 class Region:
-    """A part of the image and what is measured there.
+    """A part of the image and what is measured there."""
 
-    Attributes:
-        title: what the change is of.
-        value: "mse", "deviation" (mean absolute error) or "energy" (of the gradient, output over
-            label).
-        kind: of the bins, "grey" or "gradient".
-        first, last: numbers of the bins that belong to it.
-        better: +1 if an increase is an improvement, else -1.
-        over: another region, by whose value this one's is divided.
-    """
-
-    title: str
-    value: str
-    kind: str
-    first: int
-    last: int
-    better: int = -1
-    over: str | None = None
+    title: str  # what the change is of
+    value: str  # "mse", "deviation" (mean absolute error) or "energy" (gradient, output over label)
+    kind: str  # of the bins, "grey" or "gradient"
+    bins: range  # those that belong to it
+    better: int = -1  # +1 if an increase is an improvement
+    over: str | None = None  # another region, by whose value this one's is divided
 
 
-_DARK = ("grey", 0, round(10 * DARK) - 1)
-_BRIGHT = ("grey", round(10 * BRIGHT), 9)
-_EDGES = ("gradient", STRONGEST, STRONGEST)
+_DARK = ("grey", range(round(10 * DARK)))
+_BRIGHT = ("grey", range(round(10 * BRIGHT), 10))
+_FLAT = ("gradient", range(FLAT))
+_EDGES = ("gradient", range(STRONGEST, STRONGEST + 1))
+_WHOLE = ("gradient", range(STRONGEST + 1))
+_ENERGY = "gradient energy of output over label, %"
 _BRIGHT_DEVIATION = "bright deviation"
 REGIONS = {
     "dark": Region(f"dark pixels (label below {DARK}), squared error, %", "mse", *_DARK),
     "bright": Region(f"bright pixels (label from {BRIGHT}), squared error, %", "mse", *_BRIGHT),
     "flat": Region(
-        f"low contrast (the {FLAT} lowest bins of gradient), squared error, %",
-        *("mse", "gradient", 0, FLAT - 1),
+        f"low contrast (the {FLAT} lowest bins of gradient), squared error, %", "mse", *_FLAT
     ),
     "edges": Region("strongest edges, squared error, %", "mse", *_EDGES),
-    "edge energy": Region(
-        "strongest edges, gradient energy of output over label, %", "energy", *_EDGES, better=1
-    ),
-    "contrast": Region(
-        "whole image, gradient energy of output over label, %",
-        *("energy", "gradient", 0, STRONGEST, 1),
-    ),
+    "edge energy": Region(f"strongest edges, {_ENERGY}", "energy", *_EDGES, better=1),
+    "contrast": Region(f"whole image, {_ENERGY}", "energy", *_WHOLE, better=1),
     "dark over bright": Region(
         "relative deviation of dark pixels over that of bright ones, %",
-        *("deviation", *_DARK, -1, _BRIGHT_DEVIATION),
+        *("deviation", *_DARK),
+        over=_BRIGHT_DEVIATION,
     ),
     _BRIGHT_DEVIATION: Region("bright pixels, mean absolute error, %", "deviation", *_BRIGHT),
 }
@@ -112,7 +99,7 @@ def _values(profiles: pd.DataFrame, value: str, columns: list[str]) -> pd.DataFr
 
 def _of_region(profiles: pd.DataFrame, name: str) -> pd.DataFrame:
     region = REGIONS[name]
-    inside = (profiles["kind"] == region.kind) & profiles["bin"].between(region.first, region.last)
+    inside = (profiles["kind"] == region.kind) & profiles["bin"].isin(region.bins)
     values = _values(profiles[inside], region.value, ["image"])
     return values / _of_region(profiles, region.over) if region.over else values
 

@@ -42,6 +42,11 @@ def dataset_title(name: str) -> str:
     return DATASET_TITLES.get(name, name)
 
 
+def network(model: str, dataset: str) -> str:
+    """``SRCNN, trained on BSD300``."""
+    return f"{model_title(model)}, trained on {dataset_title(dataset)}"
+
+
 def testset_title(name: str) -> str:
     """``set5`` -> ``Set5``, ``table2`` -> ``Table 2's images``; any other keeps its name."""
     if re.fullmatch(r"table\d", name):

@@ -77,7 +77,7 @@ def attribution(table: pd.DataFrame) -> pd.DataFrame:
     """Does an effect come from the asymmetry or from a smaller loss scale?
 
     Args:
-        table: what :func:`verdicts` returned.
+        table: what :func:`view` returned.
 
     Returns:
         One row per table, model, dataset, base loss and metric with asy compared with its base
@@ -86,28 +86,26 @@ def attribution(table: pd.DataFrame) -> pd.DataFrame:
         from the shuffled control in the effect's direction, the scale if it differs from the
         normalized control in that direction.
     """
-    found = []
-    for keys, group in table.groupby(["table", "model", "dataset", "base", "metric"], sort=False):
+    where, found = ["table", "model", "dataset", "base", "metric"], []
+    for keys, group in table.groupby(where, sort=False):
         base = keys[3]
         asymmetric = f"asy_{base}"
         known = dict(group.loc[group["loss"] == asymmetric, ["against", "direction"]].to_numpy())
         needed = [base, f"{asymmetric}_shuffled", f"{asymmetric}_normalized"]
         if not set(needed) <= set(known):
             continue
-        effect = known[base]
-        if effect not in (BETTER, WORSE):
-            effect, source = f"none shown ({effect})", "nothing to attribute"
-        else:
-            where, scale = (known[name] == effect for name in needed[1:])
+        effect, asymmetry, scale = (known[name] for name in needed)
+        if effect in (BETTER, WORSE):
             source = {
                 (True, False): "the asymmetry",
                 (False, True): "the smaller loss scale",
                 (True, True): "both the asymmetry and the smaller loss scale",
                 (False, False): "cannot be told apart",
-            }[where, scale]
+            }[asymmetry == effect, scale == effect]
+        else:
+            effect, source = f"none shown ({effect})", "nothing to attribute"
         found.append((*keys, effect, source))
-    columns = ["table", "model", "dataset", "base", "metric", "effect", "source"]
-    return pd.DataFrame(found, columns=columns)
+    return pd.DataFrame(found, columns=[*where, "effect", "source"])
 
 
 # ------------------------------------------------------------------------ the other quantities
@@ -160,7 +158,7 @@ def _ratio(both: pd.DataFrame) -> dict:
     count, mean, lower, upper = len(ratios), ratios.mean(), np.nan, np.nan
     direction, reason = NOT_JUDGED, f"fewer than {MINIMUM_REPETITIONS} repetitions"
     if count >= MINIMUM_REPETITIONS:
-        lower, upper = np.exp(t_interval(ratios, LEVEL))
+        lower, upper = np.exp(t_interval(ratios))
         direction = WORSE if lower > 1 else BETTER if upper < 1 else NEITHER
         reason = {
             WORSE: "interval above 1: a step takes longer",
@@ -181,72 +179,6 @@ def _ratio(both: pd.DataFrame) -> dict:
     }
 
 
-def up_to(metrics: pd.DataFrame, metric: str, figure: float, table: int = 2) -> dict | None:
-    """The abstract's "up to about X %", by the rule "up_to"; None without such runs.
-
-    Args:
-        metrics: the tidy table; if it holds the table for several data sets, all count.
-        metric: psnr, ssim or nrmse.
-        figure: X, percent; a change in the metric's better direction.
-        table: whose test images to search.
-
-    Returns:
-        dict(measured, lower, upper (of the image with the largest change, percent), image,
-        base, seeds (of the base loss with the fewest), direction, size, reason).
-    """
-    rows = results.plain(metrics)
-    rows = rows[(rows["table"] == table) & rows["seed"].notna()]
-    direction = METRICS[metric].direction
-    changes = []
-    for dataset, group in rows.groupby("dataset"):
-        values, runs = wide(group, metric), kinds_of(group)
-        for base in results.BASES:
-            first, second, _ = paired(values, runs, f"asy_{base}", base)
-            percent = 100 * direction * (first / second - 1)
-            changes += [(dataset, base, name, percent[name].to_numpy()) for name in percent]
-    changes = [change for change in changes if len(change[3])]
-    if not changes:
-        return None
-    seeds = min(len(values) for *_, values in changes)
-    _, base, image, best = max(changes, key=lambda change: change[3].mean())
-    result = {"measured": best.mean(), "image": image, "base": base, "seeds": seeds}
-    level = 1 - (1 - LEVEL) / len(changes)
-    bounds = [t_interval(values, level) for *_, values in changes]
-    lower, upper = t_interval(best, level)
-    result |= {"lower": lower, "upper": upper, "direction": NOT_JUDGED, "size": NOT_JUDGED}
-    if seeds < MINIMUM_SEEDS:
-        return result | {"reason": f"fewer than {MINIMUM_SEEDS} seeds"}
-    highest = max(bound[1] for bound in bounds)
-    least = figure - 0.05  # half a unit of the last digit that the abstract prints
-    return result | {
-        "direction": BETTER if lower > 0 else WORSE if highest < 0 else NEITHER,
-        "size": EXCLUDED if highest < least else NOT_EXCLUDED,
-        "reason": f"the intervals of all images reach up to {highest:.2f} %",
-    }
-
-
-def learning(histories: pd.DataFrame, loss: str, base: str) -> Iterator[dict]:
-    """Validation PSNR at equal steps, by the rule "learning"; a dict a table.
-
-    Args:
-        histories: columns table, loss, seed, step and val_psnr (dB; empty between validations).
-        loss, base: the two losses.
-    """
-    for table, group in histories.dropna(subset="val_psnr").groupby("table"):
-        wide = group.pivot_table(index=["loss", "seed"], columns="step", values="val_psnr")
-        first, second, _ = paired(wide, {}, loss, base)
-        if not len(first):
-            continue
-        found = crossed_interval((first - second).mean(axis=1).to_numpy()[:, None])
-        found = found._replace(lower=found.fixed_lower, upper=found.fixed_upper)
-        direction, size, reason = judge(found, len(first))
-        yield {
-            **{"table": table, "measured": found.mean, "lower": found.lower, "upper": found.upper},
-            **{"seeds": len(first), "direction": direction, "size": size},
-            "reason": f"{reason}; {first.shape[1]} validations",
-        }
-
-
 # -------------------------------------------------------------------------- verdicts of claims
 
 _CLAIM_COLUMNS = (
@@ -256,7 +188,8 @@ _CLAIM_COLUMNS = (
 )
 
 
-def _judge_change(claim: Claim, rows: pd.DataFrame) -> Iterator[dict]:
+def _change(claim: Claim, rows: pd.DataFrame) -> Iterator[dict]:
+    """By the rule "change", from what :func:`view` returned."""
     kind = "claim" if claim.base else "order"
     chosen = (rows["kind"] == kind) & (rows["table"] == claim.table)
     chosen &= rows["metric"] == claim.metric
@@ -267,14 +200,48 @@ def _judge_change(claim: Claim, rows: pd.DataFrame) -> Iterator[dict]:
         yield row | {"paper": row["paper_change"], "measured": row["change"], "unit": unit}
 
 
-def _judge_up_to(claim: Claim, metrics: pd.DataFrame) -> Iterator[dict]:
-    found = up_to(metrics, claim.metric, claim.figure, claim.table)
-    if found:
-        where = f" (image {found.pop('image')}, {found.pop('base')})"
-        yield found | {"quantity": claim.quantity + where, "unit": "%", "paper": claim.figure}
+def up_to(claim: Claim, metrics: pd.DataFrame) -> Iterator[dict]:
+    """The abstract's "up to about X %", by the rule "up_to"; nothing without such runs.
+
+    Args:
+        claim: its ``figure`` is X, a change in the metric's better direction.
+        metrics: the tidy table; if it holds the claim's table for several data sets, all count.
+
+    Yields:
+        measured, lower, upper (percent, of the image with the largest change), seeds (of the base
+        loss with the fewest), and the rest of a verdict.
+    """
+    rows = results.of_runs(results.plain(metrics))
+    changes = []  # of each base loss and image: percent, a number a seed
+    for _, group in rows[rows["table"] == claim.table].groupby("dataset"):
+        values, runs = wide(group, claim.metric), kinds_of(group)
+        for base in results.BASES:
+            first, second, _ = paired(values, runs, f"asy_{base}", base)
+            percent = 100 * METRICS[claim.metric].direction * (first / second - 1)
+            changes += [(base, image, percent[image].to_numpy()) for image in percent]
+    changes = [change for change in changes if len(change[2])]
+    if not changes:
+        return
+    base, image, best = max(changes, key=lambda change: change[2].mean())
+    seeds = min(len(values) for *_, values in changes)
+    level = 1 - (1 - LEVEL) / len(changes)
+    lower, upper = t_interval(best, level)
+    direction, size, reason = NOT_JUDGED, NOT_JUDGED, f"fewer than {MINIMUM_SEEDS} seeds"
+    if seeds >= MINIMUM_SEEDS:
+        highest = max(t_interval(values, level)[1] for *_, values in changes)
+        least = claim.figure - 0.05  # half a unit of the last digit that the abstract prints
+        direction = BETTER if lower > 0 else WORSE if highest < 0 else NEITHER
+        size = EXCLUDED if highest < least else NOT_EXCLUDED
+        reason = f"the intervals of all images reach up to {highest:.2f} %"
+    yield {
+        "quantity": f"{claim.quantity} (image {image}, {base})",
+        **{"paper": claim.figure, "measured": best.mean(), "lower": lower, "upper": upper},
+        **{"unit": "%", "seeds": seeds, "direction": direction, "size": size, "reason": reason},
+    }
 
 
-def _judge_time(claim: Claim, rows: pd.DataFrame) -> Iterator[dict]:
+def _time(claim: Claim, rows: pd.DataFrame) -> Iterator[dict]:
+    """By the rule "time", from :func:`step_time_summary`."""
     for row in rows[rows["loss"] == claim.loss].to_dict("records"):
         if row["model"]:
             row["quantity"] = f"{claim.quantity}, {titles.model_title(row['model'])}"
@@ -282,7 +249,8 @@ def _judge_time(claim: Claim, rows: pd.DataFrame) -> Iterator[dict]:
         yield row | {"measured": row["ratio"], "unit": "ratio", "reason": reason}
 
 
-def _judge_region(claim: Claim, rows: pd.DataFrame) -> Iterator[dict]:
+def _region(claim: Claim, rows: pd.DataFrame) -> Iterator[dict]:
+    """By the rule "region", from :func:`asyrepro.analysis.mechanism.regions`."""
     rows = rows[(rows["region"] == claim.region) & (rows["loss"] == claim.loss)]
     if claim.table:
         rows = rows[rows["table"] == claim.table]
@@ -291,27 +259,36 @@ def _judge_region(claim: Claim, rows: pd.DataFrame) -> Iterator[dict]:
         yield row | {"quantity": claim.quantity, "unit": "%", "size": size}
 
 
-def _judge_learning(claim: Claim, histories: pd.DataFrame) -> Iterator[dict]:
-    for row in learning(histories, claim.loss, claim.base):
-        yield row | {"unit": "dB"}
+def learning(claim: Claim, histories: pd.DataFrame) -> Iterator[dict]:
+    """Validation PSNR at equal steps, by the rule "learning"; a dict a table.
+
+    Args:
+        claim: about a loss and its base.
+        histories: columns table, loss, seed, step and val_psnr (dB; empty between validations).
+    """
+    for table, group in histories.dropna(subset="val_psnr").groupby("table"):
+        wide = group.pivot_table(index=["loss", "seed"], columns="step", values="val_psnr")
+        first, second, _ = paired(wide, {}, claim.loss, claim.base)
+        if not len(first):
+            continue
+        found = crossed_interval((first - second).mean(axis=1).to_numpy()[:, None])
+        found = found._replace(lower=found.fixed_lower, upper=found.fixed_upper)
+        direction, size, reason = judge(found, len(first))
+        yield {
+            **{"table": table, "measured": found.mean, "lower": found.lower, "upper": found.upper},
+            **{"unit": "dB", "seeds": len(first), "direction": direction, "size": size},
+            "reason": f"{reason}; {first.shape[1]} validations",
+        }
 
 
-JUDGES = {
-    "change": _judge_change,
-    "up_to": _judge_up_to,
-    "time": _judge_time,
-    "region": _judge_region,
-    "learning": _judge_learning,
-}
+JUDGES = {"change": _change, "up_to": up_to, "time": _time, "region": _region, "learning": learning}
 
 
 def claim_verdicts(evidence: dict[str, pd.DataFrame | None]) -> pd.DataFrame:
     """The verdict of every claim that the study can speak to.
 
     Args:
-        evidence: rule -> what it judges, or None without: "change" (of :func:`verdicts`), "up_to"
-            (the tidy table), "region" (of :func:`asyrepro.analysis.mechanism.regions`), "time" (of
-            :func:`step_time_summary`), "learning" (the course of the runs, see :func:`learning`).
+        evidence: rule -> what its function in :data:`JUDGES` takes, or None without.
 
     Returns:
         One row per claim and table or model it could be tested on, in the order of

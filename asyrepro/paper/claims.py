@@ -87,36 +87,20 @@ def verdict(direction: str, size: str) -> str:
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement of the paper that this project tests.
+    """One statement of the paper that this project tests."""
 
-    Attributes:
-        id: short name, unique.
-        place: where in the paper.
-        quote: the paper's words.
-        quantity: what is measured.
-        rule: key of :data:`RULES`.
-        region: for "region", key of :data:`asyrepro.analysis.mechanism.REGIONS`.
-        table: the paper's table (2-5); None for a claim about all of them.
-        base: base loss, "mae" or "mse"; None if the claim covers both.
-        metric: "psnr", "ssim" or "nrmse"; None if it is about none of them.
-        figure: the paper's percentage for "up_to". (The mean changes for "change" are worked out
-            from its tables.)
-        says: for claims without a number, what the asymmetric loss does, as "takes no longer".
-        note: what a reader must know before believing a verdict.
-    """
-
-    id: str
-    place: str
-    quote: str
-    quantity: str
-    rule: str
-    table: int | None = None
-    base: str | None = None
-    metric: str | None = None
-    figure: float | None = None
-    region: str | None = None
-    says: str = ""
-    note: str = ""
+    id: str  # short name, unique
+    place: str  # where in the paper
+    quote: str  # the paper's words
+    quantity: str  # what is measured
+    rule: str  # key of RULES
+    table: int | None = None  # the paper's, 2-5; None for a claim about all of them
+    base: str | None = None  # base loss, "mae" or "mse"; None if the claim covers both
+    metric: str | None = None  # "psnr", "ssim" or "nrmse"; None if it is about none of them
+    figure: float | None = None  # percent, of "up_to"; those of "change" are from the tables
+    region: str | None = None  # of "region", key of asyrepro.analysis.mechanism.REGIONS
+    says: str = ""  # without a number: what the asymmetric loss does, as "takes no longer"
+    note: str = ""  # what a reader must know before believing a verdict
 
     @property
     def model(self) -> str | None:

@@ -64,13 +64,13 @@ def answer(changes: pd.DataFrame, claims: pd.DataFrame) -> dict | None:
         return None
     own = bool((rows["kind"] == "loss").any())
     papers = not own and rows["paper_change"].notna().any()
-    question = "Does the asymmetric loss raise PSNR as the paper reports?"
+    question = "What does each loss change?"
+    if own:
+        question = "Which loss helps?"
+    elif papers:
+        question = "Does the asymmetric loss raise PSNR as the paper reports?"
     return {
-        "question": "Which loss helps?"
-        if own
-        else question
-        if papers
-        else "What does each loss change?",
+        "question": question,
         "own": own,
         "one_seed": rows["seeds"].max() == 1,
         "sentence": sentence(rows[rows["table"] != ""]) if papers else own_sentence(rows),

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from asyrepro.analysis import titles
-from asyrepro.analysis.changes import WHERE, changes, shown, told
-from asyrepro.analysis.comparisons import across
+from asyrepro.analysis.changes import WHERE, shown, told, view
+from asyrepro.analysis.comparisons import across, comparisons
 from asyrepro.metrics import METRICS
 from asyrepro.report import answers, wording
 from asyrepro.report.grid import Grid, markdown_rows
@@ -85,7 +85,8 @@ def _losses(rows: pd.DataFrame, names: list[str]) -> Grid:
 def _changes(frames: list[pd.DataFrame], names: list[str]) -> Grid:
     """What each loss changes against its base loss, in the one and in the other."""
     keys = [*WHERE, "loss", "against", "metric"]
-    one, two = (table[table["seeds"] > 0].set_index(keys) for table in map(changes, frames))
+    tables = (view(comparisons(frame)) for frame in frames)
+    one, two = (table[table["seeds"] > 0].set_index(keys) for table in tables)
     body = []
     for row in shown(one[one.index.isin(two.index)].reset_index()).itertuples():
         losses = titles.loss_title(row.loss), titles.loss_title(row.against)

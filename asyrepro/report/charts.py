@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from asyrepro import paper
 from asyrepro.analysis import changes
 from asyrepro.analysis.comparisons import AGAINST_BASE
-from asyrepro.analysis.titles import dataset_title, model_title
+from asyrepro.analysis.titles import model_title, network
 from asyrepro.report import crops, curves, flowchart, forest, mechanism, pictures, radar, wording
 from asyrepro.report.canvas import grey
 from asyrepro.runs import results
@@ -57,7 +57,7 @@ def _stem(kind: str, table: int, dataset: str, rows) -> str:
 def _forests(found) -> Iterator[Chart]:
     rows = found.comparisons[found.comparisons["kind"].isin(AGAINST_BASE)]
     for (table, model, dataset), part in rows.groupby(["table", "model", "dataset"]):
-        title = f"Table {table}: {model_title(model)}, trained on {dataset_title(dataset)}"
+        title = f"Table {table}: {network(model, dataset)}"
         figure = forest.of_table(part, wording.marked(title, found.stand_in))
         alt = f"Mean changes in Table {table}, {model_title(model)}, beside the paper's"
         yield Chart(_stem("forest", table, dataset, rows), f"table{table}", alt, figure)

@@ -165,23 +165,13 @@ def _read(path: Path) -> pd.DataFrame:
     return frame[COLUMNS]
 
 
-def _kinds(subject: Subject) -> list[str]:
-    return ["input", *subject.bases, "label"]
-
-
 def _same(rows: pd.DataFrame, subject: Subject, image: str) -> bool:
-    wanted = [subject.psnr[image].get(kind, np.nan) for kind in _kinds(subject)]
-    return (
-        set(rows["kind"]) == set(_kinds(subject))
-        and set(rows["seed"]) == {subject.seed}
-        and np.allclose(
-            rows.set_index("kind")["psnr"].reindex(_kinds(subject)),
-            wanted,
-            rtol=0,
-            atol=2e-6,
-            equal_nan=True,
-        )
-    )
+    kinds = ["input", *subject.bases, "label"]
+    if {*rows["kind"]} != {*kinds} or {*rows["seed"]} != {subject.seed}:
+        return False
+    kept = rows.set_index("kind")["psnr"]
+    wanted = [subject.psnr[image].get(kind, np.nan) for kind in kinds]
+    return np.allclose(kept.reindex(kinds), wanted, rtol=0, atol=2e-6, equal_nan=True)
 
 
 def _cut(subject: Subject, image: str, restored: Callable | None):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
+from itertools import cycle
 
 import pandas as pd
 
 from asyrepro.analysis import comparisons, goals, titles
 from asyrepro.analysis.changes import place
 from asyrepro.analysis.summary import published_psnr
-from asyrepro.analysis.titles import model_title
 from asyrepro.report.grid import Grid
 from asyrepro.report.wording import number
 
@@ -22,27 +21,19 @@ def benchmarks(frame: pd.DataFrame) -> list[Grid]:
     rows = frame[frame["table"].isna()]
     groups = dict(iter(rows.groupby(["model", "dataset"], sort=False)))
     made = []
-    for model, dataset in sorted(groups, key=lambda where: titles.model_rank(where[0])):
-        group = groups[model, dataset]
-        sets = sorted(set(group["testset"]), key=titles.testset_rank)
-        luma = bool(group["psnr_y"].notna().any())
-        columns = ("psnr_y", "ssim_y") if luma else ("psnr", "ssim")
-        if luma:
-            group = group.assign(psnr_y=published_psnr(group))
-        means = group.groupby(["loss", "testset"])[list(columns)].mean()
-        body = []
-        for loss, title in titles.of_rows(group).items():
-            cells = [title]
-            for name in sets:
-                there = (loss, name) in means.index
-                psnr, ssim = means.loc[(loss, name)] if there else (math.nan, math.nan)
-                cells += [number(psnr, 2), number(ssim, 4)]
-            body.append(cells)
-        head = [f"{titles.TEST_SETS.get(x, x)} {m}" for x in sets for m in ("PSNR", "SSIM")]
-        title = f"{model_title(model)}, trained on {titles.dataset_title(dataset)}"
-        title += ": luma, border cut, 8 bits" if luma else ""
+    for network in sorted(groups, key=lambda where: titles.model_rank(where[0])):
+        group, metrics = groups[network], ["psnr", "ssim"]
+        title = titles.network(*network)
+        if group["psnr_y"].notna().any():
+            group, metrics = group.assign(psnr_y=published_psnr(group)), ["psnr_y", "ssim_y"]
+            title += ": luma, border cut, 8 bits"
         title += "".join(f", {noise}" for noise in goals.noise(group))
-        made.append(Grid(title, ["Loss", *head], body, text_columns=1))
+        sets = sorted(set(group["testset"]), key=titles.testset_rank)
+        losses = titles.of_rows(group)
+        means = group.groupby(["loss", "testset"])[metrics].mean().unstack()
+        means = means.loc[list(losses), [(metric, name) for name in sets for metric in metrics]]
+        head = [f"{titles.TEST_SETS.get(x, x)} {m}" for x in sets for m in ("PSNR", "SSIM")]
+        made.append(_grid(title, ["Loss", *head], means.rename(index=losses), (2, 4)))
     return made
 
 
@@ -53,23 +44,16 @@ def variants(frame: pd.DataFrame) -> list[Grid]:
     """
     rows = comparisons.keyed(frame[frame["variant"].fillna("") != ""])
     made = []
-    for (model, dataset), group in rows.groupby(["model", "dataset"], sort=False):
-        means = {}
-        for where, part in group.groupby(list(comparisons.WHERE[2:])):
-            luma = part["psnr_y"].notna().any()
-            psnr = published_psnr(part) if luma else part["psnr"]
-            means[where] = psnr.groupby(part["loss"]).mean()
-        losses = titles.of_rows(group)
-        body = [
-            [
-                place(*where),
-                *[number(means[where].get(loss, math.nan), 2) for loss in losses],
-            ]
-            for where in sorted(means, key=lambda where: comparisons.order(*where))
-        ]
-        title = f"{model_title(model)}, trained on {titles.dataset_title(dataset)}"
+    for network, group in rows.groupby(["model", "dataset"], sort=False):
+        losses, means = titles.of_rows(group), []
+        parts = dict(iter(group.groupby(list(comparisons.WHERE[2:]))))
+        for where in sorted(parts, key=lambda where: comparisons.order(*where)):
+            part = parts[where]
+            psnr = published_psnr(part) if part["psnr_y"].notna().any() else part["psnr"]
+            means.append(psnr.groupby(part["loss"]).mean().rename(place(*where)))
+        table = pd.DataFrame(means)[list(losses)]
         head = ["Test set, setting", *losses.values()]
-        made.append(Grid(title, head, body, text_columns=1))
+        made.append(_grid(titles.network(*network), head, table))
     return made
 
 
@@ -92,15 +76,22 @@ def validation(histories: pd.DataFrame | None) -> list[Grid]:
         if len(settings) < 2:
             continue
         shared = set.intersection(*map(set, settings.values()))
+        names = {
+            variant: ", ".join(x for x in parts if x not in shared) or "without these"
+            for variant, parts in settings.items()
+        }
         last = group.groupby(["variant", "loss", "seed"])["val_psnr"].last()
         means = last.groupby(["variant", "loss"]).mean().unstack()
+        order = sorted(means.index, key=lambda name: comparisons.order(name, "", ""))
         losses = titles.of_rows(group)
-        body = [
-            [", ".join(x for x in settings[variant] if x not in shared) or "without these"]
-            + [number(means.at[variant, loss], 2) for loss in losses]
-            for variant in sorted(means.index, key=lambda name: comparisons.order(name, "", ""))
-        ]
         title = "Validation PSNR (dB) at the end of training, "
         title += ", ".join([row, *sorted(shared)])
-        made.append(Grid(title, ["Setting", *losses.values()], body, text_columns=1))
+        table = means.loc[order, list(losses)].rename(index=names)
+        made.append(_grid(title, ["Setting", *losses.values()], table))
     return made
+
+
+def _grid(title: str, head: list[str], means: pd.DataFrame, decimals=(2,)) -> Grid:
+    """Means with the names of their rows; the columns have these decimals in turn."""
+    body = [[name, *map(number, row, cycle(decimals))] for name, *row in means.itertuples()]
+    return Grid(title, head, body, text_columns=1)

@@ -40,11 +40,11 @@ def change_grids(table: pd.DataFrame) -> list[Grid]:
     """Every comparison of PSNR with a base loss, a grid a network."""
     made = []
     rows = analysis.shown(table)
-    for (model, dataset), group in rows.groupby(["model", "dataset"], sort=False):
-        title = f"{model_title(model)}, trained on {titles.dataset_title(dataset)}"
+    for network, group in rows.groupby(["model", "dataset"], sort=False):
         head = ["Test set", "Loss", "Against", "Mean of that", "Change [95 %]", "Noise"]
         head += ["Seeds better", "Images better", "p (Holm)", "Result"]
-        made.append(Grid(title, head, [_change(row) for row in group.itertuples()], text_columns=3))
+        body = [_change(row) for row in group.itertuples()]
+        made.append(Grid(titles.network(*network), head, body, text_columns=3))
     return made
 
 
@@ -105,7 +105,7 @@ def _claims(claims: pd.DataFrame) -> Grid:
 def _table(keys, group: pd.DataFrame, sources: pd.DataFrame, stand_in: bool) -> dict:
     """The comparisons of one table, by base loss."""
     table, model, dataset = keys
-    heading = f"Table {table}: {model_title(model)}, trained on {titles.dataset_title(dataset)}"
+    heading = f"Table {table}: {titles.network(model, dataset)}"
     mine = sources[(sources[["table", "model", "dataset"]] == list(keys)).all(axis=1)]
     bases = []
     for base in dict.fromkeys(group["base"]):

@@ -31,12 +31,16 @@ def rows(loss, values, *, testset="table2", variant="", seeds=None, **more):
             }
 
 
+def changed(frame):
+    return changes.view(comparisons(frame))
+
+
 MAE = [[30.0, 28.0], [30.2, 28.4]]
 ASY = [[30.1, 28.5], [30.06, 28.6]]  # +0.1 +0.5, -0.14 +0.2
 
 
 def test_a_comparison_by_hand(tmp_path):
-    table = changes.changes(tidy(tmp_path, rows("mae", MAE), rows("asy_mae", ASY)))
+    table = changed(tidy(tmp_path, rows("mae", MAE), rows("asy_mae", ASY)))
     assert table["metric"].tolist() == ["psnr", "ssim", "nrmse"]
     row = table.iloc[0]
     assert (row["loss"], row["against"], row["seeds"], row["images"]) == ("asy_mae", "mae", 2, 2)
@@ -60,7 +64,7 @@ def test_what_a_loss_is_compared_with(tmp_path):
         rows("other", ASY),
         rows("third", ASY, base="charbonnier"),
     )
-    table = changes.changes(frame).query("metric == 'psnr'").set_index("loss")
+    table = changed(frame).query("metric == 'psnr'").set_index("loss")
     assert table["against"].to_dict() == {"mine": "mse", "other": "mae", "third": "charbonnier"}
     assert table.at["mine", "change"] == pytest.approx(29.315 - 28)
     assert table.at["third", "seeds"] == 0 and "Charbonnier" in table.at["third", "reason"]
@@ -77,7 +81,7 @@ def test_options_of_a_loss_are_compared_with_its_base_without_them(tmp_path):
         rows("mine", ASY, variant="loss.criterion.quartile=0.75"),
         rows("asy_mae", ASY, variant="loss.criterion.x=[1,2],task.scale=4"),
     )
-    found = changes.shown(changes.changes(frame)).set_index(["loss", "variant"])["change"]
+    found = changes.shown(changed(frame)).set_index(["loss", "variant"])["change"]
     assert found["asy_mae", "loss.criterion.quartile=0.75"] == pytest.approx(0.165)
     assert found["mine", "loss.criterion.quartile=0.75"] == pytest.approx(0.165)
     assert found["asy_mae", "loss.criterion.x=[1,2],task.scale=4"] == pytest.approx(29.315 - 19)
@@ -90,7 +94,7 @@ def test_options_of_a_loss_are_compared_with_mse_where_there_is_no_mae(tmp_path)
         rows("mine", ASY),
         rows("mine", ASY, variant="loss.criterion.delta=2"),
     )
-    found = changes.shown(changes.changes(frame)).set_index("variant")
+    found = changes.shown(changed(frame)).set_index("variant")
     assert found["against"].to_dict() == {"": "mse", "loss.criterion.delta=2": "mse"}
     assert found["change"].to_numpy() == pytest.approx(0.165)
 
@@ -104,7 +108,7 @@ def test_the_literatures_psnr_is_shown_as_papers_count_it(tmp_path):
         ({**row, **y, "image": "bridge", "psnr_y": 33.25} for row in rows("asy_mae", [[30.5]])),
     )
     frame["table"] = pd.NA
-    shown = changes.shown(changes.changes(frame))
+    shown = changes.shown(changed(frame))
     assert len(shown) == 1
     assert shown.iloc[0]["against_mean"] == pytest.approx(33 - 1.3219, abs=1e-4)
     assert shown.iloc[0]["change"] == pytest.approx(0.25)
@@ -113,13 +117,13 @@ def test_the_literatures_psnr_is_shown_as_papers_count_it(tmp_path):
 def test_psnr_is_shown_where_one_of_two_losses_lacks_the_literatures(tmp_path):
     newer = rows("asy_mae", ASY, testset="set5", psnr_y=33.0, ssim_y=0.9)
     frame = tidy(tmp_path, rows("mae", MAE, testset="set5"), newer)
-    [found] = changes.shown(changes.changes(frame)).to_dict("records")
+    [found] = changes.shown(changed(frame)).to_dict("records")
     assert found["metric"] == "psnr" and found["change"] == pytest.approx(0.165)
 
 
 def test_infinite_values_are_left_out_and_told_of(tmp_path):
     flat = [[np.inf, 28.0], [30.2, 28.4]]
-    table = changes.changes(tidy(tmp_path, rows("mae", flat), rows("asy_mae", ASY)))
+    table = changed(tidy(tmp_path, rows("mae", flat), rows("asy_mae", ASY)))
     row = table.iloc[0]
     assert row["images"] == 1 and row["change"] == pytest.approx((0.5 + 0.2) / 2)
     text = texts.changes(findings(changes=table))
@@ -131,7 +135,7 @@ def test_what_was_left_out_is_shown(tmp_path):
     mine = [rows("asy_mae", [value], seeds=[k]) for k, value in enumerate([*ASY, ASY[0]])]
     mine[2] = ({**row, "device": "NVIDIA H100"} for row in mine[2])
     frame = tidy(tmp_path, rows("mae", [*MAE, MAE[0]], seeds=seeds), *mine)
-    text = texts.changes(findings(changes=changes.changes(frame)))
+    text = texts.changes(findings(changes=changed(frame)))
     lines = [line for line in text.splitlines() if "seeds 2" in line]  # one a metric, at most
     assert lines and all("2 of 2" in line and "not judged" in line for line in lines)
 
@@ -142,7 +146,7 @@ def test_folders_of_one_name_are_told_apart(tmp_path):
         for top in ("a", "b")
         for loss, values in (("mae", MAE), ("asy_mae", ASY))
     ]
-    shown = changes.shown(changes.changes(tidy(tmp_path, *made)))
+    shown = changes.shown(changed(tidy(tmp_path, *made)))
     assert shown["place"].tolist() == [
         f"test (dataset.name={top}.train,testset={top}.test)" for top in ("a", "b")
     ]
@@ -156,7 +160,7 @@ def test_order_and_names(tmp_path):
         *(("set14", ""), ("set5", ""), ("table2", "")),
     ):
         made += [rows(x, MAE, testset=testset, variant=variant) for x in ("mae", "asy_mae")]
-    shown = changes.shown(changes.changes(tidy(tmp_path, *made)))
+    shown = changes.shown(changed(tidy(tmp_path, *made)))
     assert shown["place"].tolist() == [
         *("Table 2", "Table 2, task.scale=4", "Table 2, task.scale=10"),
         *("Set5", "Set14", "zoo"),
@@ -291,7 +295,7 @@ def test_controls_answer_only_where_there_is_nothing_else(tmp_path):
     losses = ["asy_mae", "asy_mae_table1", "asy_mae_shuffled", "asy_mae_table1_upper"]
     for there, answering in ((losses, [*losses[:2], losses[3]]), (losses[2:3], losses[2:3])):
         frame = tidy(tmp_path, *(rows(x, [*MAE, *ASY, *MAE]) for x in ("mae", *there)))
-        shown = changes.shown(changes.changes(frame))
+        shown = changes.shown(changed(frame))
         assert changes.leading(shown)["loss"].tolist() == answering
         corrected = shown.loc[shown["p_holm"].notna(), "loss"].tolist()
         assert corrected == [loss for loss in there if loss != "asy_mae_shuffled"]
@@ -305,7 +309,7 @@ def committed(name):
     """The rows of a committed study, and its changes."""
     frame = results.load(ROOT / "results" / name)
     frame = frame[frame["seed"].notna()].assign(variant=frame["variant"].fillna(""))
-    return frame, changes.changes(frame)
+    return frame, changed(frame)
 
 
 @pytest.mark.parametrize(

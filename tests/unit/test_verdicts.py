@@ -1,6 +1,7 @@
 """Verdicts on synthetic studies whose true effect is known."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from synthetic import EFFECT, PAPER, findings, study, table_of_changes
 from asyrepro.analysis import statistics
 from asyrepro.analysis import verdicts as v
 from asyrepro.analysis.comparisons import across, below_baseline
-from asyrepro.paper.claims import judge
+from asyrepro.paper.claims import CLAIMS, judge
 from asyrepro.report import texts
 from asyrepro.system.errors import DataError
 
@@ -214,12 +215,18 @@ def test_damaged_tables_are_refused():
 # --------------------------------------------------------------------------- the other claims
 
 
+def up_to(frame, metric, figure):
+    [claim] = (claim for claim in CLAIMS if claim.id == f"srcnn-up-to-{metric}")
+    return next(v.up_to(replace(claim, figure=figure), frame), None)
+
+
 def test_up_to():
     frame = study({"asy_mae": 0.0}, spread=(0.01, 0.01, 0.01))
     lucky = (frame["image"] == "07") & (frame["loss"] == "asy_mae")
     frame.loc[lucky, "psnr"] *= 1.006
-    found = v.up_to(frame, "psnr", 0.5)
-    assert (found["direction"], found["size"], found["image"]) == ("better", "not excluded", "07")
+    found = up_to(frame, "psnr", 0.5)
+    assert (found["direction"], found["size"]) == ("better", "not excluded")
+    assert found["quantity"].endswith("(image 07, mae)")
     assert found["lower"] < found["measured"] < found["upper"]
     assert found["measured"] == pytest.approx(0.6, abs=0.1)
     wide = frame[frame["image"] == "07"].pivot(index="seed", columns="loss", values="psnr")
@@ -227,18 +234,18 @@ def test_up_to():
     # ten images: t(1 - 0.025 / 10, 9 degrees of freedom) = 3.690 in printed tables
     assert found["measured"] - found["lower"] == pytest.approx(3.690 * error, rel=1e-3)
     for above, size in ((0.04, "not excluded"), (0.06, "excluded")):  # half a printed digit
-        assert v.up_to(frame, "psnr", found["upper"] + above)["size"] == size
+        assert up_to(frame, "psnr", found["upper"] + above)["size"] == size
     both = pd.concat([frame, study({"asy_mse": 0.0}, seeds=2, losses=("mse", "asy_mse"))])
-    assert v.up_to(both, "psnr", 0.5)["seeds"] == 2
+    assert up_to(both, "psnr", 0.5)["seeds"] == 2
     for few in (1, 4):
-        found = v.up_to(frame[frame["seed"] < few], "psnr", 0.5)
+        found = up_to(frame[frame["seed"] < few], "psnr", 0.5)
         assert (found["direction"], found["size"]) == ("not judged", "not judged")
     worse = study({"asy_mae": -1.0})
-    assert v.up_to(worse, "nrmse", 1.7)["direction"] == "worse"
+    assert up_to(worse, "nrmse", 1.7)["direction"] == "worse"
     wild = (worse["image"] == "05") & (worse["loss"] == "asy_mae")
     worse.loc[wild, "nrmse"] *= np.where(worse.loc[wild, "seed"] % 2, 0.5, 2)  # its interval: + 0
-    assert v.up_to(worse, "nrmse", 1.7)["direction"] == "neither shown"
-    assert v.up_to(frame.assign(table=4), "psnr", 0.5) is None
+    assert up_to(worse, "nrmse", 1.7)["direction"] == "neither shown"
+    assert up_to(frame.assign(table=4), "psnr", 0.5) is None
 
 
 def step_times(factor, repetitions=10, noise=0.02):
@@ -306,7 +313,8 @@ def test_learning_by_hand():
     gains = (0.1, 0.2, 0.3, 0.1, 0.2, 0.3)  # at step 1; twice that at step 2: 1.5 on average
     rows += [("asy_mae", seed, step, 20 + step + step * gains[seed]) for _, seed, step, _ in rows]
     histories = pd.DataFrame(rows, columns=["loss", "seed", "step", "val_psnr"]).assign(table=2)
-    (found,) = v.learning(histories, "asy_mae", "mae")
+    [claim] = (claim for claim in CLAIMS if claim.id == "learning-mae")
+    [found] = v.learning(claim, histories)
     assert found["measured"] == pytest.approx(0.3)
     # t(0.975, 5 degrees of freedom) = 2.5706 in printed tables; 1.5 * gains
     half = 2.5706 * 1.5 * np.std(gains, ddof=1) / 6**0.5
