@@ -64,14 +64,12 @@ def judge(found, seeds: int, figure: float = float("nan")) -> Verdict:
         return Verdict(NOT_JUDGED, NOT_JUDGED, "one image: no interval")
     if seeds < MINIMUM_SEEDS:
         return Verdict(NOT_JUDGED, NOT_JUDGED, f"fewer than {MINIMUM_SEEDS} seeds")
-    agree = found.sign_p < SIGN_LEVEL
     direction, reason = NEITHER, "interval holds zero"
     if found.lower > 0 or found.upper < 0:
-        side = "better" if found.lower > 0 else "worse"
+        side = BETTER if found.lower > 0 else WORSE
         reason = f"interval on the {side} side of zero, but too few seeds agree"
-        if agree and (found.better > found.worse) == (side == "better"):
-            direction = BETTER if side == "better" else WORSE
-            reason = f"interval on the {side} side of zero, seeds agree"
+        if found.sign_p < SIGN_LEVEL and (found.better > found.worse) == (side == BETTER):
+            direction, reason = side, f"interval on the {side} side of zero, seeds agree"
     if isnan(figure):
         return Verdict(direction, NO_SIZE, reason)
     if found.lower <= figure <= found.upper:
@@ -116,11 +114,6 @@ class Claim:
     def counted(self) -> bool:
         """Whether it is evidence of its own: NRMSE is PSNR in other units."""
         return self.metric != "nrmse"
-
-    @property
-    def how(self) -> str:
-        """How the claim is tested."""
-        return RULES[self.rule]
 
 
 _NAMES = {name: METRICS[name].title for name in PRINTED}
@@ -168,14 +161,11 @@ def _claims(content: dict) -> Iterator[Claim]:
         quantity = f"mean change of PSNR, {titles[table]}, plain MSE minus plain MAE"
         about = {"rule": "change", "metric": "psnr", "table": table, "quantity": quantity}
         yield Claim(id=f"order-table{table}", place=f"Table {table}", **about, **orders)
-    for said, base in sorted(product(content["others"], ("mae", "mse")), key=_name):
-        about = _filled(said, base=base.upper()) | {"id": _name((said, base)), "base": base}
-        yield Claim(**about)
-
-
-def _name(pair: tuple[dict, str]) -> str:
-    said, base = pair
-    return f"{said['id']}-{base}"
+    others = [
+        Claim(**_filled(said, base=base.upper()) | {"id": f"{said['id']}-{base}", "base": base})
+        for said, base in product(content["others"], ("mae", "mse"))
+    ]
+    yield from sorted(others, key=lambda claim: claim.id)
 
 
 _CONTENT = _read()

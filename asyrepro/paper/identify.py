@@ -26,6 +26,7 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -117,16 +118,12 @@ def _measured(files: list[Path], jobs: int):
 
 def collect(names: list[str], values: np.ndarray) -> Scan:
     """A :class:`Scan` of measured values, exact copies counted once."""
-    seen: dict[bytes, str] = {}
-    keep: list[int] = []
-    copies: dict[str, list[str]] = {}
-    for index, name in enumerate(names):
-        first = seen.setdefault(values[index].tobytes(), name)
-        if first is name:
-            keep.append(index)
-        else:
-            copies.setdefault(first, []).append(name)
-    return Scan([names[index] for index in keep], values[keep], copies)
+    alike: dict[bytes, list[str]] = {}
+    for name, measured in zip(names, values, strict=True):
+        alike.setdefault(measured.tobytes(), []).append(name)
+    copies = {first: others for first, *others in alike.values() if others}
+    distinct = [first for first, *_ in alike.values()]
+    return Scan(distinct, values[[names.index(name) for name in distinct]], copies)
 
 
 def search(found: Scan, tables: Iterable[int] = (2, 3, 4, 5)) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -174,15 +171,12 @@ def search(found: Scan, tables: Iterable[int] = (2, 3, 4, 5)) -> tuple[pd.DataFr
 
 def _settings(values: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
     """(variant, crop, values of the images that it fits), each distinct setting once."""
-    seen, settings = set(), []
-    for v, variant in enumerate(VARIANTS):
-        for c, crop in enumerate(CROPS):
-            column = values[:, v, c]
-            key = column.tobytes()
-            if key not in seen and np.isfinite(column).any():
-                seen.add(key)
-                settings.append((variant, crop, column[np.isfinite(column)]))
-    return settings
+    settings: dict[bytes, tuple[str, str, np.ndarray]] = {}
+    for (v, variant), (c, crop) in product(enumerate(VARIANTS), enumerate(CROPS)):
+        column = values[:, v, c]
+        if len(fitting := column[np.isfinite(column)]):
+            settings.setdefault(column.tobytes(), (variant, crop, fitting))
+    return list(settings.values())
 
 
 def _test(

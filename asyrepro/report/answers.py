@@ -17,6 +17,7 @@ from asyrepro.paper.claims import (
     EXCLUDED,
     MINIMUM_SEEDS,
     NOT_JUDGED,
+    RULES,
     WORSE,
     verdict,
 )
@@ -219,7 +220,7 @@ def claim(row) -> dict:
         "place": row.place,
         "quantity": quantity,
         "quote": known.quote,
-        "rule": known.how,
+        "rule": RULES[known.rule],
         "note": known.note,
         "paper": number(row.paper, decimals, sign, shown_unit),
         "measured": number(row.measured, decimals, sign, shown_unit),

@@ -67,7 +67,7 @@ def write(folder: Path, log, pdf: bool = False) -> Path | None:
 
     A study that cannot be read, or whose report an earlier version made, is left out and named.
     """
-    entries = list(_entries(Path(folder), log))
+    entries = list(_entries(folder, log))
     if not entries:
         return None
     gains = of_psnr(entries)
@@ -78,9 +78,9 @@ def write(folder: Path, log, pdf: bool = False) -> Path | None:
         about = (
             "Of each the strongest study, by steps x seeds, and the strongest with enough seeds."
         )
-        style.replace(forest.overview(evidence, title, about), Path(folder) / "overview", pdf)
+        style.replace(forest.overview(evidence, title, about), folder / "overview", pdf)
         alt = "Changes of PSNR in each network, beside the paper's"
-        overview = figure(Path(folder), "overview", alt)
+        overview = figure(folder, "overview", alt)
     context = {
         "answer": _sentences(evidence),
         "everywhere": _everywhere(gains),
@@ -90,10 +90,10 @@ def write(folder: Path, log, pdf: bool = False) -> Path | None:
         "studies": [_study(entry, evidence) for entry in entries],
         "tables": [_means(entries, *row) for row in _by_table(evidence)],
         "enough": MINIMUM_SEEDS,
-        "audit": (Path(folder) / "audit" / "audit.md").is_file(),
+        "audit": (folder / "audit" / "audit.md").is_file(),
     }
     page = render("asyrepro.report", "front.html", **context)
-    path = write_text(Path(folder) / "index.html", page)
+    path = write_text(folder / "index.html", page)
     log(f"front page: {path}, {wording.counted(len(entries), 'study', 'studies')}")
     return path
 

@@ -23,6 +23,11 @@ class Grid:
     notes: list[str] = field(default_factory=list)
     text_columns: int = 2  # left-aligned ones at the start
 
+    @classmethod
+    def of(cls, rows: list[dict[str, Cell]], text_columns: int, title: str = "") -> Grid:
+        """A table of at least one row, whose cells are named by their columns."""
+        return cls(title, [*rows[0]], [[*row.values()] for row in rows], text_columns=text_columns)
+
 
 def markdown(made: list[Grid]) -> str:
     """Grids with their titles and notes as GitHub's Markdown."""

@@ -97,17 +97,23 @@ def title(summary: Summary) -> str:
 
 def _panels(summary: Summary, shown: list[tuple[str, str | None]]) -> list[Panel]:
     """A panel a metric, of losses (their base None) or of changes from a base."""
+    change = shown[0][1] is not None
+    colours = style.colours([loss for loss, _ in shown])
     made = []
     for metric in PRINTED:
-        colours = style.colours([loss for loss, _ in shown])
-        lines = [_line(summary, metric, *pair, colours[pair[0]]) for pair in shown]
-        change = shown[0][1] is not None
-        means = f"mean: {_means([line.values for line in lines], lines, metric, change)}"
-        notes = textwrap.wrap(means, NOTE)
+        lines = [_line(summary, metric, loss, base, colours[loss]) for loss, base in shown]
         theirs = [summary.paper_values(loss, metric, base) for loss, base in shown]
-        if not all(np.isnan(values).all() for values in theirs):
-            whose = "paper" if summary.same_images else "paper*"
-            notes += textwrap.wrap(f"{whose}: {_means(theirs, lines, metric, change)}", NOTE)
+        means = {"mean": [line.values for line in lines]}
+        if not np.isnan(theirs).all():
+            means["paper" if summary.same_images else "paper*"] = theirs
+        notes = []
+        for whose, values in means.items():
+            numbers = (
+                f"{loss_title(loss)} "
+                + wording.number(float(of_loss.mean()), METRICS[metric].decimals, sign=change)
+                for (loss, _), of_loss in zip(shown, values, strict=True)
+            )
+            notes += textwrap.wrap(f"{whose}: {', '.join(numbers)}", NOTE)
         name = METRICS[metric].label
         if change:
             name = f"Change of {name}"
@@ -125,14 +131,6 @@ def _line(summary: Summary, metric: str, loss: str, base: str | None, colour: st
         name += f" {wording.MINUS} {loss_title(base)}"
         spread = summary.per_seed(loss, metric, base).to_numpy(dtype=float)
     return Line(name, summary.values(loss, metric, base), colour, spread, paper)
-
-
-def _means(values, lines: list[Line], metric: str, change: bool) -> str:
-    names = [line.name.split(f" {wording.MINUS} ")[0] for line in lines]
-    numbers = [
-        wording.number(float(v.mean()), METRICS[metric].decimals, sign=change) for v in values
-    ]
-    return ", ".join(f"{name} {number}" for name, number in zip(names, numbers, strict=True))
 
 
 def of_frame(

@@ -170,30 +170,26 @@ def below_baseline(frame: pd.DataFrame) -> list[dict]:
 
 
 def facts(frame: pd.DataFrame, histories, record: dict) -> list[tuple[str, str]]:
-    """Losses, machine, precision, time, versions and commits: names and values."""
-    losses = set(results.of_runs(frame)["loss"])
+    """Losses, machine, precision, time, versions and commits: names and values, where known."""
+    losses = sorted(set(results.of_runs(frame)["loss"]), key=results.loss_rank)
     environments = pd.json_normalize(list(record.get("environments", {}).values()))
-    recorded = pd.DataFrame(list(record.get("cells", {}).values()))
-    days = _known(recorded["finished"]) if "finished" in recorded else []
-    found = [
-        ("Losses", ", ".join(map(loss_title, sorted(losses, key=results.loss_rank)))),
-        ("Device", ", ".join(_known(frame["device"])) or "not recorded"),
-    ]
-    for name, column in (("Processor", "cpu"), ("Threads", "flags.threads")):
-        if column in environments and _known(environments[column]):
-            found.append((name, ", ".join(_known(environments[column]))))
-    if precision := _precision(record):
-        found.append(("Precision", precision))
+    cells = pd.DataFrame(list(record.get("cells", {}).values()))
+    days, training = _known(cells, "finished"), ""
     if histories is not None:
         times = histories.groupby(curves.RUN)["seconds"].max()
-        found.append(("Training time", f"{_duration(times.sum())}, the sum of {len(times)} runs"))
-    if days:
-        found.append(("Finished", " to ".join(dict.fromkeys((days[0], days[-1])))))
-    found.append(("Versions", " / ".join(_known(frame["versions"]))))
-    if "code.commit" in environments and _known(environments["code.commit"]):
-        commits = [commit[:COMMIT] for commit in _known(environments["code.commit"])]
-        found.append(("Code", ", ".join(commits)))
-    return found
+        training = f"{_duration(times.sum())}, the sum of {len(times)} runs"
+    found = {
+        "Losses": ", ".join(map(loss_title, losses)),
+        "Device": ", ".join(_known(frame, "device")) or "not recorded",
+        "Processor": ", ".join(_known(environments, "cpu")),
+        "Threads": ", ".join(_known(environments, "flags.threads")),
+        "Precision": _precision(record),
+        "Training time": training,
+        "Finished": " to ".join(dict.fromkeys([*days[:1], *days[-1:]])),
+        "Versions": " / ".join(_known(frame, "versions")),
+        "Code": ", ".join(commit[:COMMIT] for commit in _known(environments, "code.commit")),
+    }
+    return [(name, text) for name, text in found.items() if text]
 
 
 def _precision(record: dict) -> str:
@@ -213,9 +209,9 @@ def _precision(record: dict) -> str:
     return ", ".join(f"{kind} ({wording.tables(numbers)})" for kind, numbers in kinds.items())
 
 
-def _known(column: pd.Series) -> list[str]:
+def _known(table: pd.DataFrame, column: str) -> list[str]:
     """The different values as text; whole numbers that pandas made floats are whole again."""
-    found = column.dropna()
+    found = table[column].dropna() if column in table else []
     return sorted({f"{v:g}" if isinstance(v, float) else str(v) for v in found} - {""})
 
 

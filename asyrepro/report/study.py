@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -82,11 +83,11 @@ def build(
     numbers = ", ".join(str(summary.table) for summary in found.summaries) or "none"
     log(f"tables: {numbers} in {folder / 'tables'}")
     drawn = []
-    for chart in charts.charts(found):
+    for chart in chain(charts.charts(found), _sheets(found, log, data)):
         style.replace(chart.figure, folder / "figures" / chart.stem, pdf)
         drawn.append(chart._replace(figure=None))  # many would fill the memory
     charts.remove_others(folder / "figures", drawn)
-    log(f"figures: {len(drawn) + _sheets(found, log, pdf, data)} in {folder / 'figures'}")
+    log(f"figures: {len(drawn)} in {folder / 'figures'}")
     _write_texts(found, log)
     page.write(found, drawn)
     log(f"page: {folder / 'index.html'}")
@@ -178,9 +179,8 @@ def _write_texts(found: Findings, log) -> None:
 # ----------------------------------------------------------------------------- what needs images
 
 
-def _sheets(found: Findings, log, pdf: bool, root: str | None) -> int:
-    """Fig. 3 and 8: a sheet for each different set of test images of a task; how many."""
-    made = 0
+def _sheets(found: Findings, log, root: str | None) -> Iterator[charts.Chart]:
+    """Fig. 3 and 8: a sheet for each different set of test images of a task."""
     by_table = {summary.table: summary for summary in found.summaries}
     for number, (task, choice) in SHEETS.items():
         sets: dict[tuple, tuple] = {}  # names -> (data, tables that it serves)
@@ -195,9 +195,7 @@ def _sheets(found: Findings, log, pdf: bool, root: str | None) -> int:
             title = f"The paper's Fig. {number} for {task} ({wording.tables(served)}): "
             title += _whose(data, [by_table[table] for table in served])
             sheet = pictures.contact_sheet(data.names, list(data.images), title)
-            style.replace(sheet, found.folder / "figures" / stem, pdf)
-            made += 1
-    return made
+            yield charts.Chart(stem, "", "", sheet)
 
 
 def _whose(data, served: list[Summary]) -> str:

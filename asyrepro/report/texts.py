@@ -38,24 +38,30 @@ def changes(found) -> str:
 
 def change_grids(table: pd.DataFrame) -> list[Grid]:
     """Every comparison of PSNR with a base loss, a grid a network."""
-    made = []
-    rows = analysis.shown(table)
-    for network, group in rows.groupby(["model", "dataset"], sort=False):
-        head = ["Test set", "Loss", "Against", "Mean of that", "Change [95 %]", "Noise"]
-        head += ["Seeds better", "Images better", "p (Holm)", "Result"]
-        body = [_change(row) for row in group.itertuples()]
-        made.append(Grid(titles.network(*network), head, body, text_columns=3))
-    return made
+    return [
+        Grid.of([_change(row) for row in group.itertuples()], 3, titles.network(*network))
+        for network, group in analysis.shown(table).groupby(["model", "dataset"], sort=False)
+    ]
 
 
-def _change(row) -> list[str]:
-    start = [row.place, loss_title(row.loss), loss_title(row.against)]
-    if not row.seeds:
-        return [*start, *[NOTHING] * 6, analysis.told(row)]
-    numbers = [number(row.against_mean, PSNR), change(row, PSNR), number(row.noise, PSNR)]
-    better = [f"{row.seeds_better:.0f} of {row.seeds}", f"{row.images_better:.0f} of {row.images}"]
-    p = NOTHING if pd.isna(row.p) else f"{wording.p(row.p)} ({wording.p(row.p_holm)})"
-    return [*start, *numbers, *better, p, analysis.told(row)]
+def _change(row) -> dict[str, str]:
+    known = row.seeds > 0
+    return {
+        "Test set": row.place,
+        "Loss": loss_title(row.loss),
+        "Against": loss_title(row.against),
+        "Mean of that": number(row.against_mean, PSNR),
+        "Change [95 %]": change(row, PSNR),
+        "Noise": number(row.noise, PSNR) if known else NOTHING,
+        "Seeds better": f"{row.seeds_better:.0f} of {row.seeds}" if known else NOTHING,
+        "Images better": f"{row.images_better:.0f} of {row.images}" if known else NOTHING,
+        "p (Holm)": _p(row),
+        "Result": analysis.told(row),
+    }
+
+
+def _p(row) -> str:
+    return NOTHING if pd.isna(row.p) else f"{wording.p(row.p)} ({wording.p(row.p_holm)})"
 
 
 # ----------------------------------------------------------------------------------- verdicts
@@ -140,50 +146,46 @@ def _changes(table: pd.DataFrame) -> Grid:
     rows, order = [], table["metric"].map(PRINTED.index).sort_values(kind="stable").index
     for row in table.loc[order].itertuples():
         digits, known = METRICS[row.metric].decimals, not pd.isna(row.sign_p)
-        names = [row.metric.upper(), loss_title(row.loss), loss_title(row.against)]
-        spans = [
-            interval(getattr(row, f"{name}lower"), getattr(row, f"{name}upper"), digits) or NOTHING
-            for name in ("", "fixed_", "seed_out_", "image_out_")
-        ]
+        spans = {
+            "95 %, seeds and images": (row.lower, row.upper),
+            "95 %, these images alone": (row.fixed_lower, row.fixed_upper),
+            "any one seed left out": (row.seed_out_lower, row.seed_out_upper),
+            "any one image left out": (row.image_out_lower, row.image_out_upper),
+        }
         better = f"{row.seeds_better:.0f} of {row.seeds}, p {wording.p(row.sign_p)}"
         rows.append(
-            [
-                *names,
-                number(row.against_mean, digits),
-                number(row.change, digits, True),
-                *spans,
-                better if known else NOTHING,
-                NOTHING if pd.isna(row.p) else f"{wording.p(row.p)} ({wording.p(row.p_holm)})",
-                f"{row.images_better:.0f} of {row.images}" if known else NOTHING,
-                number(row.paper_change, digits, True),
-                probability(row.power) or NOTHING,
-                row.verdict,
-            ]
+            {
+                "metric": row.metric.upper(),
+                "loss": loss_title(row.loss),
+                "against": loss_title(row.against),
+                "mean of that": number(row.against_mean, digits),
+                "change": number(row.change, digits, sign=True),
+                **{name: interval(*ends, digits) or NOTHING for name, ends in spans.items()},
+                "seeds better, sign test": better if known else NOTHING,
+                "p (Holm)": _p(row),
+                "images better": f"{row.images_better:.0f} of {row.images}" if known else NOTHING,
+                "paper": number(row.paper_change, digits, sign=True),
+                "power": probability(row.power) or NOTHING,
+                "verdict": row.verdict,
+            }
         )
-    head = [
-        *("metric", "loss", "against", "mean of that", "change", "95 %, seeds and images"),
-        *("95 %, these images alone", "any one seed left out", "any one image left out"),
-        *("seeds better, sign test", "p (Holm)", "images better"),
-        *("paper", "power", "verdict"),
-    ]
-    return Grid("", head, rows, text_columns=3)
+    return Grid.of(rows, text_columns=3)
 
 
 def _times(times: pd.DataFrame) -> Grid:
-    head = ["network", "loss", "base, ms a step", "loss, ms a step", "ratio [95 %]"]
     rows = [
-        [
-            model_title(row.model) or NOTHING,
-            loss_title(row.loss),
-            f"{row.base_ms:.2f}",
-            f"{row.loss_ms:.2f}",
-            f"{row.ratio:.3f} {interval(row.lower, row.upper, 3, sign=False)}".strip(),
-            str(row.repetitions),
-            row.verdict,
-        ]
+        {
+            "network": model_title(row.model) or NOTHING,
+            "loss": loss_title(row.loss),
+            "base, ms a step": f"{row.base_ms:.2f}",
+            "loss, ms a step": f"{row.loss_ms:.2f}",
+            "ratio [95 %]": f"{row.ratio:.3f} {interval(row.lower, row.upper, 3, False)}".strip(),
+            "repetitions": str(row.repetitions),
+            "verdict": row.verdict,
+        }
         for row in times.itertuples()
     ]
-    return Grid("", [*head, "repetitions", "verdict"], rows)
+    return Grid.of(rows, text_columns=2)
 
 
 def _regions(regions: pd.DataFrame) -> Grid:
