@@ -8,7 +8,7 @@ its kind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -182,25 +182,28 @@ def readings(images: dict[str, np.ndarray], network: EDSR | None = None) -> pd.D
         ``psnr`` (dB) and ``ssim``, to four digits.
     """
     column = tables().query("table == 3 and loss == 'mse'")
-    rows = [_row("the paper's MSE column", np.nan, False, column["psnr"], column["ssim"])]
-    degraded = [_degraded(array, SCALE) for array in images.values()]
-    faults = [_faults(small, network) for _, small in degraded]
+    rows = [_row("the paper's MSE column", column["psnr"], column["ssim"])]
+    faults: dict[str, list[Pair]] = {}
+    for array in images.values():
+        label, small = _degraded(array, SCALE)
+        for kind, output in _faults(small, network).items():
+            faults.setdefault(kind, []).append((label, output))
     best = "bicubic upsampling" if network is None else "EDSR as it should be used"
-    pairs = _outputs(degraded, faults, best)
-    rows.append(_measured(best, np.nan, False, pairs))
+    right = faults.pop(best)
+    rows.append(_measured(best, right))
     for kind, change in ERRORS.items():
-        about = change, pairs, column["psnr"].mean()
+        about = change, right, column["psnr"].mean()
         if _excess(STRENGTHS[1], *about) > 0:  # never as bad as the paper's column
             continue
         strength = brentq(_excess, *STRENGTHS, about, xtol=1e-4)
-        rows.append(_measured(kind, strength, False, [(x, change(y, strength)) for x, y in pairs]))
-    for kind in faults[0]:
-        if kind == best:
-            continue
-        rows.append(_measured(kind, np.nan, False, _outputs(degraded, faults, kind)))
-        clipped = _measured(kind, np.nan, True, _outputs(degraded, faults, kind, clipped=True))
-        if abs(clipped["psnr_mean"] - rows[-1]["psnr_mean"]) > 0.1:
-            rows.append(clipped)
+        wrong = [(label, change(output, strength)) for label, output in right]
+        rows.append(_measured(kind, wrong, strength))
+    for kind, wrong in faults.items():
+        rows.append(_measured(kind, wrong))
+        clipped = [(label, output.clip(0, 1)) for label, output in wrong]
+        row = _measured(kind, clipped, clipped=True)
+        if abs(row["psnr_mean"] - rows[-1]["psnr_mean"]) > 0.1:
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -236,20 +239,12 @@ def _faults(small: Tensor, network: EDSR | None) -> dict[str, np.ndarray]:
     return {kind: output[0].double().numpy() for kind, output in made.items()}
 
 
-def _outputs(degraded, faults, kind: str, clipped: bool = False) -> list[Pair]:
-    outputs = (found[kind] for found in faults)
-    return [
-        (label, output.clip(0, 1) if clipped else output)
-        for (label, _), output in zip(degraded, outputs, strict=True)
-    ]
-
-
-def _measured(kind: str, strength: float, clipped: bool, pairs: Iterable[Pair]) -> dict:
+def _measured(kind: str, pairs: list[Pair], strength: float = np.nan, clipped: bool = False):
     psnr, ssim = ([of(*pair) for pair in pairs] for of in (metrics.psnr, metrics.ssim))
-    return _row(kind, strength, clipped, np.array(psnr), np.array(ssim))
+    return _row(kind, np.array(psnr), np.array(ssim), strength, clipped)
 
 
-def _row(kind: str, strength: float, clipped: bool, psnr, ssim) -> dict:
+def _row(kind: str, psnr, ssim, strength: float = np.nan, clipped: bool = False) -> dict:
     row = {"kind": kind, "strength": round(strength, 4), "clipped": clipped}
     for name, values in (("psnr", psnr), ("ssim", ssim)):
         for part in ("mean", "min", "max"):

@@ -111,13 +111,22 @@ def _change(row) -> dict:
     return {
         "name": f"{model_title(row.model)}, {row.place}: {losses}",
         "table": int(row.table) if row.table and not row.variant else 0,
-        "paper": number(row.paper_change, 3, sign=True),
-        "measured": number(row.change, 3, sign=True),
-        "interval": wording.interval(row.lower, row.upper, 3),
+        **cells(row, row.paper_change, row.change),
         "seeds": f"{seeds}, p {wording.p(row.sign_p)}" if known else seeds,
         "holm": wording.p(row.p_holm),
-        "verdict": row.verdict,
         "note": why(row),
+    }
+
+
+def cells(row, papers: float, ours: float, unit: str = "dB", shown_unit: str = "") -> dict:
+    """What the pages' tables have of a row with a verdict: both numbers, and the verdict."""
+    decimals, sign = UNIT_DECIMALS.get(unit, 5), unit != "ratio"
+    return {
+        "paper": number(papers, decimals, sign, shown_unit),
+        "measured": number(ours, decimals, sign, shown_unit),
+        "interval": wording.interval(row.lower, row.upper, decimals, sign),
+        "power": wording.probability(row.power),
+        "verdict": row.verdict,
         "kind": COLOURS.get(row.direction, "open"),
     }
 
@@ -209,11 +218,8 @@ def siblings(folder: Path, claims: pd.DataFrame) -> list[dict]:
 
 def claim(row) -> dict:
     """A row of claims.csv as the page shows it."""
-    unit = row.unit if isinstance(row.unit, str) else ""
-    decimals, sign = UNIT_DECIMALS.get(unit, 5), unit != "ratio"
-    shown_unit = f" {unit}" if unit in ("dB", "%") else ""
-    known = BY_ID[row.claim]
-    quantity = row.quantity
+    known, quantity = BY_ID[row.claim], row.quantity
+    shown_unit = f" {row.unit}" if row.unit in ("dB", "%") else ""
     if isinstance(row.base, str) and row.base.upper() not in quantity:
         quantity += f", {loss_title('asy_' + row.base)} against {loss_title(row.base)}"
     return {
@@ -222,12 +228,7 @@ def claim(row) -> dict:
         "quote": known.quote,
         "rule": RULES[known.rule],
         "note": known.note,
-        "paper": number(row.paper, decimals, sign, shown_unit),
-        "measured": number(row.measured, decimals, sign, shown_unit),
-        "interval": wording.interval(row.lower, row.upper, decimals, sign),
+        **cells(row, row.paper, row.measured, row.unit, shown_unit),
         "seeds": NOTHING if pd.isna(row.seeds) else f"{row.seeds:.0f}",
-        "power": wording.probability(row.power),
-        "verdict": row.verdict,
-        "kind": COLOURS.get(row.direction, "open"),
-        "reason": row.reason if isinstance(row.reason, str) else "",
+        "reason": row.reason,
     }

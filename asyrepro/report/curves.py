@@ -97,16 +97,17 @@ def draw(histories: pd.DataFrame, bases: dict[str, str], title: str) -> Figure |
         others = f"and {len(family) - 1} against it"
         name = f"Training loss, {loss_title(base)}" + f" {others}" * (len(family) > 1)
         charts.append((name, "train_loss", family))
-    means = histories.groupby(["loss", "step"])[["val_psnr", "train_loss"]].mean().reset_index()
+    means = histories.groupby(["loss", "step"])[["val_psnr", "train_loss"]].mean()
     drawn = []
     for name, column, family in charts:
-        lines = {x: means.loc[means["loss"] == x, ["step", column]].dropna() for x in family}
+        lines = {x: means.loc[x, column].dropna() for x in family}
         lines = {x: line for x, line in lines.items() if len(line) > 1}
         if lines:
             drawn.append((name, column, lines))
     if not drawn:
         return None
     colours, titles = style.colours(losses), [loss_title(loss) for loss in losses]
+    dashes = {x: "-" if bases.get(x, x) == x else (0, (4, 2)) for x in losses}
     ncols, nrows = style.legend_grid(titles)
     below = 0.45 + 0.16 * nrows  # inches
     high = 1.9 + below
@@ -116,19 +117,15 @@ def draw(histories: pd.DataFrame, bases: dict[str, str], title: str) -> Figure |
         axes = fig.subplots(1, len(drawn), squeeze=False)[0]
         for ax, (name, column, lines) in zip(axes, drawn, strict=True):
             for loss, line in lines.items():
-                dashes = "-" if bases.get(loss, loss) == loss else (0, (4, 2))
-                ax.plot(line["step"], line[column], color=colours[loss], ls=dashes)
-            if column == "train_loss" and all((x[column] > 0).all() for x in lines.values()):
+                ax.plot(line.index, line, color=colours[loss], ls=dashes[loss])
+            if column == "train_loss" and all((line > 0).all() for line in lines.values()):
                 ax.set_yscale("log")
             ax.set_title(name, size=7)
             ax.set_xlabel("training steps")
             ax.xaxis.set_major_locator(style.ticks(4))
             ax.tick_params(which="both", labelsize=6, pad=1.5)
             ax.spines[["top", "right"]].set_visible(False)
-        handles = [
-            Line2D([], [], color=colours[x], ls="-" if bases.get(x, x) == x else (0, (4, 2)))
-            for x in losses
-        ]
+        handles = [Line2D([], [], color=colours[x], ls=dashes[x]) for x in losses]
         fig.legend(handles, titles, loc="lower center", ncols=ncols, frameon=False)
         fig.subplots_adjust(
             left=0.07, right=0.99, top=1 - 0.47 / high, bottom=below / high, wspace=0.3

@@ -84,7 +84,7 @@ def write(folder: Path, log, pdf: bool = False) -> Path | None:
     context = {
         "answer": _sentences(evidence),
         "everywhere": _everywhere(gains),
-        "rows": [_row(row) for row in evidence.to_dict("records")],
+        "rows": [_row(row) for row in evidence.itertuples()],
         "overview": overview,
         "reasons": reasons(entries),
         "studies": [_study(entry, evidence) for entry in entries],
@@ -225,20 +225,15 @@ def _everywhere(gains: pd.DataFrame) -> str:
     )
 
 
-def _row(row: dict) -> dict:
+def _row(row) -> dict:
+    losses = f"{loss_title(row.loss)} {wording.MINUS} {loss_title(row.base)}"
     return {
-        "name": f"{model_title(row['model'])}, {loss_title(row['loss'])} {wording.MINUS} "
-        f"{loss_title(row['base'])}",
-        "first": row["first"],
-        "paper": number(row["paper_change"], 3, sign=True),
-        "measured": number(row["change"], 3, sign=True),
-        "interval": wording.interval(row["lower"], row["upper"], 3),
-        "budget": f"{row['steps']} steps, {wording.seeds([row['seeds']])}",
-        "power": wording.probability(row["power"]),
-        "verdict": row["verdict"],
-        "kind": answers.COLOURS.get(row["direction"], "open"),
-        "study": row["study"],
-        "table": row["table"],
+        "name": f"{model_title(row.model)}, {losses}",
+        "first": row.first,
+        **answers.cells(row, row.paper_change, row.change),
+        "budget": f"{row.steps} steps, {wording.seeds([row.seeds])}",
+        "study": row.study,
+        "table": row.table,
     }
 
 
