@@ -72,11 +72,9 @@ def ranked(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of :func:`shown`; where a study tries losses of its own, the largest change first."""
     if not (rows["kind"] == "loss").any():
         return rows
-    places = rows.groupby(list(WHERE), sort=False).ngroup()
-    order = pd.DataFrame({"place": places, "change": -rows["change"]}).sort_values(
-        ["place", "change"], kind="stable"
-    )
-    return rows.loc[order.index]
+    keys = pd.DataFrame({"at": rows.groupby(list(WHERE), sort=False).ngroup()})
+    keys["change"] = -rows["change"]
+    return rows.loc[keys.sort_values(["at", "change"], kind="stable").index]
 
 
 def told(row) -> str:

@@ -40,16 +40,15 @@ def image_constants() -> pd.DataFrame:
     cells = ratios()
     wide = cells.pivot(index=["table", "image"], columns="loss", values="k")[list(LOSSES)]
     groups = cells.groupby(["table", "image"])
-    low, high = groups["low"].max(), groups["high"].min()
-    frame = wide.add_prefix("k_")
-    frame["k"] = wide.mean(axis=1)
-    frame["spread"] = wide.max(axis=1) / wide.min(axis=1) - 1
-    frame["rms"] = groups["rms"].mean()
-    frame["low"], frame["high"] = low, high
-    frame["constant"] = low <= high
-    frame = frame.reset_index().rename(columns={"image": "no"})
-    frame.columns.name = None
-    return frame
+    frame = wide.add_prefix("k_").assign(
+        k=wide.mean(axis=1),
+        spread=wide.max(axis=1) / wide.min(axis=1) - 1,
+        rms=groups["rms"].mean(),
+        low=groups["low"].max(),
+        high=groups["high"].min(),
+    )
+    frame["constant"] = frame["low"] <= frame["high"]
+    return frame.rename_axis(["table", "no"]).rename_axis(columns=None).reset_index()
 
 
 def shared_images() -> pd.DataFrame:

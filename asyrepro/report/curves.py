@@ -85,7 +85,6 @@ def draw(histories: pd.DataFrame, bases: dict[str, str], title: str) -> Figure |
     Args:
         histories: of one folder; lines are means over its seeds.
         bases: loss -> its base loss.
-        title: of the figure.
 
     Returns:
         The figure; None where no run has two points.

@@ -23,7 +23,6 @@ def method(images: dict, loss: str, title: str) -> Figure:
         images: "input", "label", and the output under its loss's name; as
             :func:`asyrepro.report.canvas.picture` takes them.
         loss: of the output that is shown.
-        title: of the figure.
     """
     given, label, output = (np.clip(picture(images[x]), 0, 1) for x in ("input", "label", loss))
     mask = weights(grey(label))

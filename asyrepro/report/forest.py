@@ -27,15 +27,14 @@ PLOTTED = ("change", "lower", "upper", "fixed_lower", "fixed_upper", "noise", "p
 
 
 def of_table(table: pd.DataFrame, title: str) -> Figure:
-    """Forest plot of one table's comparisons with the base losses, as a matplotlib figure.
-
-    Args:
-        table: rows of :func:`verdicts` of one table, model and data set.
-        title: of the figure; the number of seeds and whose test images these are is said below.
+    """Forest plot of one table's comparisons with the base losses.
 
     One panel a metric; a line is a loss with its mean change and its intervals. The grey band is
     the yardstick of noise, the diamond the paper's change; where it would shrink the rest too
     much, its value and an arrow stand beyond the axis' end.
+
+    Args:
+        table: rows of :func:`asyrepro.analysis.verdicts.view` of one table, model and data set.
     """
     table = table[table["kind"].isin(AGAINST_BASE)]
     lines = list(dict.fromkeys((row.base, row.loss) for row in table.itertuples()))
@@ -109,11 +108,10 @@ def lines(
     about: str = "",
     marks: str = "asymmetric loss",
 ) -> Figure:
-    """A forest plot of one panel, as a matplotlib figure.
+    """A forest plot of one panel.
 
     Args:
         rows: columns change, lower, upper, noise and paper_change; all dots are drawn full.
-        title: of the figure.
         names: what stands beside each line.
         groups: a key for each line; where it changes, there is space.
         axis: what is drawn, and its unit.

@@ -29,7 +29,6 @@ def draw(changes: pd.DataFrame, title: str) -> Figure | None:
 
     Args:
         changes: rows of :func:`asyrepro.analysis.mechanism.bin_changes` of one table.
-        title: of the figure.
 
     Returns:
         The figure; None where a run failed (a change beyond ``LARGEST_CHANGE``) or there are none.

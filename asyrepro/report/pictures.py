@@ -20,6 +20,8 @@ REGION = 48  # pixels, the side of what Fig. 6 magnifies
 MARKED = 8  # pixels, the side of a mark in it
 MARKS = 3
 COLUMNS = 5  # thumbnails a row of a sheet
+THUMBNAIL = 320  # pixels of the longer side, at most
+LETTERS = 22  # of a name under it, at most
 RED = "#e4002b"  # as the paper's marks
 
 
@@ -45,20 +47,13 @@ def contact_sheet(names, images, title: str) -> Figure:
             scale = min(width / w, heights[row] / h)
             middle = 0.05 + cell * (column + 0.5)
             place = (middle - scale * w / 2, bottom - scale * h, scale * w, scale * h)
-            canvas.picture(_thumbnail(image, 320), *place, smooth=True)
-            canvas.below(middle, bottom, f"{k + 1}  {_shortened(str(names[k]), 22)}")
+            small = Image.fromarray(eight_bits(image))
+            small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+            canvas.picture(np.asarray(small), *place, smooth=True)
+            name = str(names[k])
+            name = name if len(name) <= LETTERS else name[: LETTERS - 1] + "…"
+            canvas.below(middle, bottom, f"{k + 1}  {name}")
     return canvas.figure
-
-
-def _thumbnail(image: np.ndarray, longest: int) -> np.ndarray:
-    """Scaled down so that the longer side has at most ``longest`` pixels; uint8."""
-    small = Image.fromarray(eight_bits(image))
-    small.thumbnail((longest, longest), Image.Resampling.LANCZOS)
-    return np.asarray(small)
-
-
-def _shortened(name: str, longest: int) -> str:
-    return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
 def outputs(crops: list[Crop]) -> Figure:
@@ -173,8 +168,7 @@ def region(values: np.ndarray, side: int) -> tuple[int, int, int]:
         side: in pixels; no larger than the image.
     """
     side = min(side, *values.shape)
-    sums = np.pad(values, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-    windows = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    windows = np.lib.stride_tricks.sliding_window_view(values, (side, side)).sum(axis=(2, 3))
     windows = np.round(windows, 9)  # ties are ties, whatever the rounding
     top, left = np.unravel_index(np.argmax(windows), windows.shape)
     return int(top), int(left), side

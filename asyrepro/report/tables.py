@@ -139,21 +139,22 @@ def values_grid(summary: Summary, metrics=PRINTED) -> Grid:
 
 def change_grid(summary: Summary) -> Grid:
     """Each loss minus its base loss, a row an image and a row of means, the paper's beside."""
-    head, columns = ["No.", "Image"], []  # of columns: ours or the paper's, and both losses
+    columns = {}  # head -> ours or the paper's, and both losses
     for loss, base in pairs(summary):
         name = f"{loss_title(loss)} {MINUS} {loss_title(base)}"
-        head.append(name)
-        columns.append((summary.values, loss, base))
+        columns[name] = (summary.values, loss, base)
         if {loss, base} <= set(PAPER_LOSSES):
-            head.append(f"{name}, paper" + ("" if summary.same_images else "*"))
-            columns.append((summary.paper_values, loss, base))
-    values = _stacked(lambda column, metric: column[0](column[1], metric, column[2]), columns)
+            name += ", paper" if summary.same_images else ", paper*"
+            columns[name] = (summary.paper_values, loss, base)
+    vectors = list(columns.values())
+    values = _stacked(lambda vector, metric: vector[0](vector[1], metric, vector[2]), vectors)
     rows = [[*x, *_cells(values[:, k], sign=True)] for k, x in enumerate(_labels(summary))]
     text = f"Table {summary.table}. Changes of {summary.model_title}: loss minus its base loss, "
     lines = ["Better is positive for PSNR and SSIM, negative for NRMSE."]
     if not summary.same_images:
         lines.append("paper*: on other images, so rows cannot be compared one by one.")
-    return Grid(wording.marked(text + _names(PRINTED), summary.stand_in), head, rows, lines)
+    text = wording.marked(text + _names(PRINTED), summary.stand_in)
+    return Grid(text, ["No.", "Image", *columns], rows, lines)
 
 
 def control_grid(summary: Summary) -> Grid:
