@@ -144,10 +144,8 @@ def judged(numbers: Numbers, base: str) -> pd.DataFrame:
         if loss != base
     ]
     table = pd.DataFrame(found, columns=COLUMNS)
-    for metric in numbers.metrics:
-        of_metric = table["metric"] == metric
-        table.loc[of_metric, "p_holm"] = holm(table.loc[of_metric, "p"].to_numpy(dtype=float))
-    return table
+    corrected = table.groupby("metric")["p"].transform(lambda p: holm(p.to_numpy(dtype=float)))
+    return table.assign(p_holm=corrected)
 
 
 def _against(rows: pd.DataFrame, loss: str, base: str, metric: str, direction: int) -> dict:

@@ -10,14 +10,7 @@ import pandas as pd
 from asyrepro import paper
 from asyrepro.analysis.titles import model_title
 from asyrepro.metrics import PRINTED
-from asyrepro.runs.results import (
-    METRICS,
-    bases,
-    of_runs,
-    of_stand_in,
-    plain,
-    present,
-)
+from asyrepro.runs import results
 from asyrepro.system.errors import DataError
 
 # A file of one channel is here R = G = B, whose luma has 219 of its 255 grey values; papers score
@@ -58,7 +51,7 @@ class Summary:
     @cached_property
     def bases(self) -> dict[str, str]:
         """Loss -> the loss that it is compared with."""
-        return bases(self.rows)
+        return results.bases(self.rows)
 
     @property
     def model_title(self) -> str:
@@ -70,7 +63,7 @@ class Summary:
         rows = self.rows.assign(seed=self.rows["seed"].fillna(-1).astype(int))
         found = {}
         for loss, of_loss in rows.groupby("loss"):
-            for metric in METRICS:
+            for metric in results.METRICS:
                 wide = of_loss.pivot(index="image", columns="seed", values=metric)
                 found[metric, loss] = wide.reindex(self.images)
         return found
@@ -115,9 +108,9 @@ def summarise(frame: pd.DataFrame, table: int) -> Summary | None:
     Raises:
         DataError: the table's rows mix networks or training sets, which no mean may hide.
     """
-    rows = plain(frame)
+    rows = results.plain(frame)
     rows = rows[rows["table"] == table]
-    described = of_runs(rows)  # the baselines' rows are written by the first run, before its own
+    described = results.of_runs(rows)  # the baselines' rows stand before those of runs
     if described.empty:
         return None
     for column in ("model", "dataset"):
@@ -132,14 +125,14 @@ def summarise(frame: pd.DataFrame, table: int) -> Summary | None:
     _refuse_twice(rows, table)
 
     images = tuple(dict.fromkeys(rows["image"]))
-    stand_in = of_stand_in(rows)
+    stand_in = results.of_stand_in(rows)
     own = set(rows["testset"]) - {f"table{table}", "", None}
     same = not stand_in and not own and set(images) <= set(paper.known_images().get(table, ()))
     if same:
         images = tuple(image for image in paper.known_images()[table] if image in images)
-    trained = set(of_runs(rows)["loss"])
-    baselines = [name for name in present(rows) if name not in trained]
-    losses = tuple(name for name in present(rows) if name in trained)
+    trained = set(results.of_runs(rows)["loss"])
+    baselines = [name for name in results.present(rows) if name not in trained]
+    losses = tuple(name for name in results.present(rows) if name in trained)
     return Summary(
         table=table,
         model=model,

@@ -78,18 +78,15 @@ def subjects(study_dir: Path, frame: pd.DataFrame, summaries: list[Summary]) -> 
     groups = {}  # folder -> its title, and its rows
     for summary in summaries:
         title = f"{summary.model_title} (Table {summary.table})"
-        rows = summary.rows[
-            summary.rows["loss"].isin([*tables.main_losses(summary), summary.baseline])
-        ]
-        groups[f"table{summary.table}"] = (title, rows)
+        shown = summary.rows["loss"].isin([*tables.main_losses(summary), summary.baseline])
+        groups[f"table{summary.table}"] = (title, summary.rows[shown])
     sweeps: dict[str, list[pd.DataFrame]] = {}
     for run in finished(study_dir):
         if run.row not in groups:
             rows = results.read_rows(run.rows, may_be_empty=True)
-            if not rows.empty:  # the first of its test sets
-                sweeps.setdefault(run.row, []).append(
-                    rows[rows["testset"] == rows["testset"].iloc[0]]
-                )
+            if not rows.empty:
+                first = rows["testset"] == rows["testset"].iloc[0]
+                sweeps.setdefault(run.row, []).append(rows[first])
     for folder, rows in sweeps.items():
         groups[folder] = (f"{model_title(rows[0]['model'].iloc[0])}, {folder}", pd.concat(rows))
     bases = results.bases(frame)

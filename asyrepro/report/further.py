@@ -93,5 +93,6 @@ def validation(histories: pd.DataFrame | None) -> list[Grid]:
 
 def _grid(title: str, head: list[str], means: pd.DataFrame, decimals=(2,)) -> Grid:
     """Means with the names of their rows; the columns have these decimals in turn."""
-    body = [[name, *map(number, row, cycle(decimals))] for name, *row in means.itertuples()]
+    rows = means.itertuples(name=None)
+    body = [[name, *map(number, values, cycle(decimals))] for name, *values in rows]
     return Grid(title, head, body, text_columns=1)

@@ -114,7 +114,7 @@ def _table(found, summary: Summary, run: dict, shown: dict) -> dict:
     return {
         "table": n,
         "title": f"Table {n}: {summary.model_title}, {run['task']}",
-        "about": f"Tested on {run['tested']}. {tables.notes(summary)[0]}",
+        "about": f"Tested on {run['tested']}. {tables.training(summary)}",
         "stand_in": STAND_IN if summary.stand_in else "",
         "same_images": summary.same_images,
         "matches": goals.matches_text(summary) or "",

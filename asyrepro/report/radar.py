@@ -78,7 +78,7 @@ def of_summary(summary: Summary) -> Figure:
     rows = [Row("Values under the base losses", _panels(summary, [(x, None) for x in bases]))]
     if changed:
         rows.append(Row("Change against the base loss (tinted: better)", _panels(summary, changed)))
-    about = textwrap.wrap(tables.notes(summary)[0], WRAPPED)
+    about = textwrap.wrap(tables.training(summary), WRAPPED)
     if not summary.same_images:
         about.append(
             "paper*: means over the paper's own images, not these: its line cannot be drawn."

@@ -134,13 +134,12 @@ def bicubic(summaries: list[Summary], ran: list[dict]) -> str:
 
     The one is of luma, the other of three colours.
     """
-    of = {s.table: (s, run["modes"]) for s, run in zip(summaries, ran, strict=True)}
-    if not {2, 3} <= set(of):
+    modes = {2: {"luma"}, 3: {"rgb"}}
+    both = [s for s, run in zip(summaries, ran, strict=True) if run["modes"] == modes.get(s.table)]
+    if len(both) < 2:
         return ""
-    (luma, luma_modes), (rgb, rgb_modes) = of[2], of[3]
-    baselines = {luma.baseline, rgb.baseline}
-    same = luma.images == rgb.images and baselines == {"bicubic"}
-    if not same or luma_modes != {"luma"} or rgb_modes != {"rgb"}:
+    luma, rgb = both  # in the order of their tables
+    if luma.images != rgb.images or {luma.baseline, rgb.baseline} != {"bicubic"}:
         return ""
     first, second = (wording.number(s.mean("bicubic", "psnr"), 2) for s in (luma, rgb))
     return (

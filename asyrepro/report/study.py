@@ -99,8 +99,7 @@ def measure(folder: Path, data: str | None = None) -> Findings:
     if results.of_runs(frame).empty:
         path = folder / "metrics.csv"
         raise DataError(f"{path} has no row of a run: delete it and run the study first")
-    plain = results.plain(frame)
-    found = (summarise(plain, table) for table in paper.TABLES)
+    found = (summarise(frame, table) for table in paper.TABLES)
     summaries = [summary for summary in found if summary is not None]
     profiles.collect(folder)
     provenance.collect(folder)
@@ -108,10 +107,10 @@ def measure(folder: Path, data: str | None = None) -> Findings:
     judged = verdicts.view(compared)
     bins = regions = None
     if (folder / profiles.STUDY).is_file():
-        sums = mechanism.of_runs(profiles.load(folder / profiles.STUDY), plain)
+        sums = mechanism.of_runs(profiles.load(folder / profiles.STUDY), results.plain(frame))
         bins, regions = mechanism.bin_changes(sums), mechanism.regions(sums)
     times, histories = _times(folder / "step_times.csv"), curves.collect(folder)
-    evidence = {"change": judged, "up_to": plain, "region": regions, "time": times}
+    evidence = {"change": judged, "up_to": frame, "region": regions, "time": times}
     if histories is not None:
         evidence["learning"] = curves.of_tables(histories)
     subjects = crops.subjects(folder, frame, summaries)
@@ -123,7 +122,7 @@ def measure(folder: Path, data: str | None = None) -> Findings:
         comparisons=judged,
         claims=verdicts.claim_verdicts(evidence),
         changes=changes.view(compared),
-        goals=goals.table(plain),
+        goals=goals.table(frame),
         bins=bins,
         regions=regions,
         times=times,

@@ -64,12 +64,22 @@ def title(summary: Summary) -> str:
     return wording.marked(text, summary.stand_in)
 
 
-def notes(summary: Summary) -> list[str]:
-    """What a reader must know of the numbers, a sentence each."""
-    trained = dataset_title(summary.dataset)
+def training(summary: Summary) -> str:
+    """``Trained on BSD300; 600 steps; mean of 6 seeds.``"""
     meant = paper.DATASETS[summary.table]
     instead = "" if summary.dataset == meant else f", in place of the paper's {meant.upper()}"
-    lines = [f"Trained on {trained}{instead}; {_steps(summary)}; {_seeds(summary)}."]
+    known, counts = summary.iterations, {len(seeds) for seeds in summary.seeds.values()}
+    steps = f"{wording.span(known)} steps" if known else "number of steps not recorded"
+    seeds = "1 seed" if counts == {1} else f"mean of {max(counts)} seeds"
+    if len(counts) > 1:
+        each = ", ".join(f"{loss_title(x)} {len(s)}" for x, s in summary.seeds.items())
+        seeds = f"mean of seeds, their number by loss: {each}; changes use the seeds in common"
+    return f"Trained on {dataset_title(summary.dataset)}{instead}; {steps}; {seeds}."
+
+
+def notes(summary: Summary) -> list[str]:
+    """What a reader must know of the numbers, a sentence each."""
+    lines = [training(summary)]
     if summary.stand_in:
         lines.append(
             f"Made from {STAND_IN} (photographs that scikit-image contains): the numbers test the "
@@ -91,22 +101,6 @@ def notes(summary: Summary) -> list[str]:
         )
     lines.append("Bold: the best loss in that metric, as printed; more than one if they tie.")
     return lines
-
-
-def _steps(summary: Summary) -> str:
-    counts = summary.iterations
-    return f"{wording.span(counts)} steps" if counts else "number of steps not recorded"
-
-
-def _seeds(summary: Summary) -> str:
-    counts = {len(seeds) for seeds in summary.seeds.values()}
-    if not counts:
-        return "no network yet"
-    if len(counts) > 1:
-        each = ", ".join(f"{loss_title(x)} {len(s)}" for x, s in summary.seeds.items())
-        return f"mean of seeds, their number by loss: {each}; changes use the seeds in common"
-    count = counts.pop()
-    return "1 seed" if count == 1 else f"mean of {count} seeds"
 
 
 def grids(summary: Summary) -> list[Grid]:
