@@ -72,7 +72,7 @@ def write(folder: Path, log, pdf: bool = False) -> Path | None:
         return None
     gains = of_psnr(entries)
     evidence = strongest(gains)
-    overview = None
+    first, overview = evidence[evidence["first"].astype(bool)], None
     if len(evidence):
         title = "What the asymmetric weight changes, and what the paper reports"
         about = (
@@ -88,7 +88,7 @@ def write(folder: Path, log, pdf: bool = False) -> Path | None:
         "overview": overview,
         "reasons": reasons(entries),
         "studies": [_study(entry, evidence) for entry in entries],
-        "tables": [_means(entries, *row) for row in _by_table(evidence)],
+        "tables": [_means(entries, row) for row in first.drop_duplicates("table").itertuples()],
         "enough": MINIMUM_SEEDS,
         "audit": (folder / "audit" / "audit.md").is_file(),
     }
@@ -279,15 +279,9 @@ def _inside(title: str) -> str:
     return title if is_name else title[0].lower() + title[1:]
 
 
-def _by_table(evidence: pd.DataFrame):
-    """(table, study) of the strongest evidence on each table."""
-    first = evidence[evidence["first"]] if len(evidence) else evidence
-    for table, rows in first.groupby("table"):
-        yield int(table), rows["study"].iloc[0]
-
-
-def _means(entries: list[Entry], table: int, study: str) -> dict:
+def _means(entries: list[Entry], row) -> dict:
     """Means of a table in its strongest study, the paper's beside."""
+    table, study = row.table, row.study
     entry = next(entry for entry in entries if entry.name == study)
     summary, rows = summarise(entry.frame, table), []
     of_table = titles.of_rows(entry.frame[entry.frame["table"] == table])
