@@ -84,8 +84,8 @@ def files_of(name: str, pairs: bool | None = None) -> list[Path]:
         DataError: there are none, one has no partner, or a name could not stand in a table.
     """
     folder = path_of(name)
-    found = _pairs_of(folder) if pairs or (pairs is None and _has_pairs(folder)) else None
-    found = images.list_images(folder) if found is None else found
+    paired = _has_pairs(folder) if pairs is None else pairs
+    found = _pairs_of(folder) if paired else images.list_images(folder)
     for path in found:
         try:
             path.name.encode()

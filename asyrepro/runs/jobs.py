@@ -14,6 +14,7 @@ import time
 import traceback
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from types import ModuleType
 
@@ -218,27 +219,21 @@ def summary(rows: list[dict], run: Run) -> str:
         steps = f" {history[-1]['step']} steps" if history else ""
         return f"trained{steps}{validation}; not evaluated (give testset=)"
     means = []
-    for testset, mean in _means(rows).items():
-        means.append(f"{testset} {mean:.2f} dB{_warning(rows, testset, run.baseline(testset))}")
+    for testset in dict.fromkeys(row["testset"] for row in rows):
+        ours = {row["image"]: float(row["psnr"]) for row in rows if row["testset"] == testset}
+        warning = _warning(ours, run.baseline(testset))
+        means.append(f"{testset} {fmean(ours.values()):.2f} dB{warning}")
     return ", ".join(means)
 
 
-def _warning(rows: list[dict], testset: str, baseline: Path) -> str:
-    """A warning if a test set's mean is below that of its degraded images, the exact left out."""
+def _warning(ours: dict[str, float], baseline: Path) -> str:
+    """A warning if a mean PSNR is below that of the degraded images, the exact ones left out."""
     degraded = files.read_csv(baseline) if baseline.is_file() else []
-    degraded = [row for row in degraded if float(row["psnr"]) < math.inf]
-    inexact = {row["image"] for row in degraded}
-    theirs = _means(degraded).get(testset, -math.inf)
-    ours = _means([row for row in rows if row["image"] in inexact]).get(testset, math.inf)
-    return f", WARNING: below the degraded images' {theirs:.2f} dB" if ours < theirs else ""
-
-
-def _means(rows: list[dict]) -> dict[str, float]:
-    """The mean PSNR of each test set."""
-    found: dict[str, list[float]] = {}
-    for row in rows:
-        found.setdefault(row["testset"], []).append(float(row["psnr"]))
-    return {name: sum(values) / len(values) for name, values in found.items()}
+    theirs = {row["image"]: float(row["psnr"]) for row in degraded if float(row["psnr"]) < math.inf}
+    inexact = [psnr for image, psnr in ours.items() if image in theirs]
+    if not inexact or fmean(inexact) >= (mean := fmean(theirs.values())):
+        return ""
+    return f", WARNING: below the degraded images' {mean:.2f} dB"
 
 
 # --------------------------------------------------------------------------------------- a sweep
