@@ -45,18 +45,19 @@ def read_regions(regions: dict[str, tuple], mode: str) -> tuple[list[Tensor], st
     where = folder()
     if where is None:
         raise DataError("the stand-in data needs scikit-image: pip install 'scikit-image>=0.24'")
-    fingerprint, decoded, files, pixels = hashlib.sha256(), {}, {}, []
+    fingerprint, files, pixels = hashlib.sha256(), {}, []
     for name, (file, left, top, width, height) in regions.items():
         if file not in files:
-            files[file] = decoding.read_bytes(where / file)
-            [picture] = decoding.decode(files[file], where / file)
-            decoded[file] = images.as_tensor(picture, mode)
-        region = decoded[file][:, top : top + height, left : left + width]
+            data = decoding.read_bytes(where / file)
+            [picture] = decoding.decode(data, where / file)
+            files[file] = data, images.as_tensor(picture, mode)
+        data, image = files[file]
+        region = image[:, top : top + height, left : left + width]
         if region.shape[1:] != (height, width):
             raise DataError(
                 f"{where / file} is smaller than expected: reinstall scikit-image, or use real data"
             )
         pixels.append(region.contiguous())
-        fingerprint.update(name.encode() + b"\0" + files[file])
+        fingerprint.update(name.encode() + b"\0" + data)
         fingerprint.update(f"{left},{top},{width},{height}".encode())
     return pixels, fingerprint.hexdigest()

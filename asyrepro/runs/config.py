@@ -64,11 +64,9 @@ def recipe_of(budget: str, model: str) -> str:
 OmegaConf.register_new_resolver("recipe_of", recipe_of, replace=True)
 
 
-@contextmanager
-def composing() -> Iterator[None]:
+def composing() -> initialize_config_dir:
     """Within this, many calls of :func:`compose` read each file once."""
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        yield
+    return initialize_config_dir(str(CONFIGS), version_base="1.3")
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
