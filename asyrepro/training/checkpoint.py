@@ -296,42 +296,29 @@ def check_weights(network: torch.nn.Module, weights: dict, source: Path | str) -
     own, source = network.state_dict(), shown(source)
     if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
         raise CheckpointError(f"{source} holds no weights of a network")
-    missing, extra = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
-    other = [name for name in own.keys() & weights.keys() if not _alike(own[name], weights[name])]
-    if missing or extra or other:
-        name = (missing or extra or sorted(other))[0]
-        if name in other and _alike(own[name], weights[name], dtype=False):
+    for name in [*sorted(own), *sorted(weights.keys() - own.keys())]:
+        here, there = own.get(name), weights.get(name)
+        tensors = isinstance(here, Tensor) and isinstance(there, Tensor) and not there.is_meta
+        if not tensors or (here.shape, here.layout) != (there.shape, there.layout):
             raise CheckpointError(
-                f"{source} holds {_brief(name)} as {weights[name].dtype}, where "
-                f"{type(network).__name__} has {own[name].dtype}: asyrepro convert casts weights"
+                f"{source} holds the weights of another network than {type(network).__name__} as "
+                f"it is configured (first difference: {_brief(name)})"
             )
-        raise CheckpointError(
-            f"{source} holds the weights of another network than {type(network).__name__} as it "
-            f"is configured (first difference: {_brief(name)})"
-        )
-    broken = [k for k, v in weights.items() if v.is_floating_point() and not v.isfinite().all()]
-    if broken:
-        raise CheckpointError(f"{source} holds weights that are not finite ({_brief(broken[0])})")
+    for name, value in weights.items():
+        kept = own[name].dtype
+        if value.dtype not in (kept, torch.half if kept.is_floating_point else kept):
+            raise CheckpointError(
+                f"{source} holds {_brief(name)} as {value.dtype}, where {type(network).__name__} "
+                f"has {kept}: asyrepro convert casts weights"
+            )
+        if value.is_floating_point() and not value.isfinite().all():
+            raise CheckpointError(f"{source} holds weights that are not finite ({_brief(name)})")
 
 
 def load_weights(network: torch.nn.Module, weights: dict, source: Path | str) -> None:
     """Copy a state dictionary into ``network``; CheckpointError if it belongs to another one."""
     check_weights(network, weights, source)
     network.load_state_dict(weights)
-
-
-def _alike(own: Tensor, other: object, dtype: bool = True) -> bool:
-    """Whether a weight can be another's; ``dtype``: also by its type, for which half will do."""
-    return (
-        isinstance(other, Tensor)
-        and (other.shape, other.layout) == (own.shape, own.layout)
-        and not other.is_meta
-        and (
-            not dtype
-            or other.dtype == own.dtype
-            or (own.is_floating_point() and other.dtype == torch.half)
-        )
-    )
 
 
 def digest(weights: dict) -> str:
