@@ -40,8 +40,8 @@ def shown(path: str | os.PathLike) -> str:
 
 def some(names: Iterable[object], most: int = 5) -> str:
     """The first of many names in a message: "a, b, c, d, e, ..."."""
-    names = [*names]
-    return ", ".join([*map(str, names[:most]), *["..."] * (len(names) > most)])
+    texts = [*map(str, names)]
+    return ", ".join([*texts[:most], *["..."] * (len(texts) > most)])
 
 
 def first_line(error: BaseException) -> str:
