@@ -43,9 +43,8 @@ def _paired(
     import torch
 
     half, names, pixels = len(paths) // 2, [], []
-    for part in PAIR:
-        own = [(p, each) for p, each in zip(paths, read, strict=True) if p.parent.name == part]
-        _tell(folder / part, *map(list, zip(*own, strict=True)))
+    for part, half_of in zip(PAIR, (slice(half), slice(half, None)), strict=True):
+        _tell(folder / part, paths[half_of], read[half_of])
     for path, label, degraded in zip(paths, read[:half], read[half:], strict=False):
         large, small = label.image.shape, degraded.image.shape
         if tuple(scale * side for side in small[1:]) != tuple(large[1:]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 import torch
@@ -188,10 +189,7 @@ class Job:
         if not checks.takes_any_size(cfg):
             named = dict(zip(chosen.names, pairs, strict=True))
             checks.check_shapes(self.network, self.task, cfg.recipe.patch, named)
-
-        def validate(trained: nn.Module) -> float:
-            return evaluation.mean_psnr(trained, pairs)
-
+        validate = partial(evaluation.mean_psnr, pairs=pairs)
         return validate, {f"test {chosen.name}": chosen.fingerprint}
 
     def _trainer(self, sampler: PatchSampler | None, signature: str, validate) -> Trainer:
