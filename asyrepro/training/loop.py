@@ -246,16 +246,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write the history, then the checkpoint: what a checkpoint holds is in the history."""
-        state = self._state()
-        if self.logger is not None:
-            self.logger(self.history[self.reported :])
-            self.reported = len(self.history)
-        files.write_text(self.folder / HISTORY, history_csv(self.history))
-        checkpoint.save(self.folder / CHECKPOINT, state)
-
-    def _state(self) -> dict:
-        """What a checkpoint holds; ConfigError if a part has what no checkpoint can hold."""
-        return {
+        state = {
             "signature": self.signature,
             "device": self.device.type,
             "step": self.step,
@@ -268,6 +259,11 @@ class Trainer:
             **randomness.state(self.device),
             "history": self.history,
         }
+        if self.logger is not None:
+            self.logger(self.history[self.reported :])
+            self.reported = len(self.history)
+        files.write_text(self.folder / HISTORY, history_csv(self.history))
+        checkpoint.save(self.folder / CHECKPOINT, state)
 
     def _state_of_parts(self) -> dict:
         """Of loss, optimiser and schedule; ConfigError if a checkpoint cannot hold it."""
@@ -279,8 +275,13 @@ class Trainer:
     def resume(self) -> bool:
         """Take up the folder's checkpoint if there is one; True if so."""
         path = self.folder / CHECKPOINT
+        needs = (
+            *("signature", "device", "step", "seconds", "total", "history", "network", "average"),
+            *("criterion", "optimizer", "scheduler", "sampler"),
+            *("random", "random_cuda", "random_python", "random_numpy"),
+        )
         state = distributed.on_main(
-            lambda: checkpoint.load(path, needs=self._state()) if path.exists() else None
+            lambda: checkpoint.load(path, needs=needs) if path.exists() else None
         )
         if state is None:
             return False
