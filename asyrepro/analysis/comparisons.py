@@ -142,14 +142,10 @@ def order(variant: str, table, testset: str) -> tuple:
     return table or 99, *titles.testset_rank(testset), natural
 
 
-def blank(column: pd.Series) -> pd.Series:
-    """A column with "" where it is empty (``table`` outside the paper's): a key to group by."""
-    return column.astype(object).where(column.notna(), "")
-
-
 def keyed(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with all columns of ``WHERE`` filled: keys to group by."""
-    return rows.assign(**{name: blank(rows[name]) for name in WHERE})
+    """The rows with "" where a column of ``WHERE`` is empty (as ``table``): keys to group by."""
+    keys = rows[list(WHERE)].astype(object)
+    return rows.assign(**keys.where(keys.notna(), ""))
 
 
 def _checked(metrics: pd.DataFrame) -> pd.DataFrame:
