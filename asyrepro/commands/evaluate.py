@@ -135,18 +135,12 @@ def _table(scored: dict[str, list[dict]]) -> str:
 
     from asyrepro.metrics import METRICS
 
-    columns = {
-        f"{metric.upper().replace('_', ' ')}\n{loss}": ([row[metric] for row in rows], metric)
-        for metric in METRICS
-        for loss, rows in scored.items()
-        if metric in rows[0]
-    }
-    names = [row["image"] for row in next(iter(scored.values()))]
-    cells = [
-        [f"{value:.{2 if 'psnr' in metric else 4}f}" for value in (*values, fmean(values))]
-        for values, metric in columns.values()
-    ]
-    lines = [list(line) for line in zip([*names, "mean"], *cells, strict=True)]
-    sides = ["left"] + ["right"] * len(columns)
-    header = ["image", *columns]
-    return tabulate(lines, header, "simple", disable_numparse=True, colalign=sides)
+    some = next(iter(scored.values()))
+    columns = {"image": [*(row["image"] for row in some), "mean"]}
+    for metric in (name for name in METRICS if name in some[0]):
+        for loss, rows in scored.items():
+            values, spec = [row[metric] for row in rows], ".2f" if "psnr" in metric else ".4f"
+            head = f"{metric.upper().replace('_', ' ')}\n{loss}"
+            columns[head] = [f"{value:{spec}}" for value in (*values, fmean(values))]
+    sides = ["left"] + ["right"] * (len(columns) - 1)
+    return tabulate(columns, "keys", "simple", disable_numparse=True, colalign=sides)
