@@ -181,7 +181,7 @@ def test_a_full_or_read_only_disk_ends_a_sweep(small_disk, tmp_path):
 
 @pytest.mark.parametrize("sweep", [[], ["-m"]])
 def test_more_overrides_than_a_folder_name_can_hold(tmp_path, sweep):
-    many = [f"+recipe.a_setting_of_my_own_{number}=1" for number in range(9)]
+    many = [f"+recipe.scheduler.a_setting_of_my_own_{number}=1" for number in range(9)]
     refused(tmp_path / "log", [*sweep, *TINY, f"results={tmp_path}", *many], "name too long")
     assert not list(tmp_path.rglob("seed0"))
 
