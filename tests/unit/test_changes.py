@@ -306,8 +306,9 @@ def test_controls_answer_only_where_there_is_nothing_else(tmp_path):
 
 @cache
 def committed(name):
-    """The rows of a committed study, and its changes."""
-    frame = results.load(ROOT / "results" / name)
+    """The rows of a committed study, or of two together, and its changes."""
+    parts = [results.load(ROOT / "results" / study) for study in name.split("+")]
+    frame = pd.concat(parts, ignore_index=True)
     frame = frame[frame["seed"].notna()].assign(variant=frame["variant"].fillna(""))
     return frame, changed(frame)
 
@@ -339,6 +340,10 @@ def committed(name):
         ("dphsir-seeds", "", "table5", "asy_mae", "psnr", -0.0393, 0.0133),
         ("dphsir-seeds", "", "table5", "asy_mse", "psnr", -0.0493, 0.0049),
         ("dphsir-seeds", "", "table5", "asy_mse", "ssim", -0.00244, -0.00006),
+        ("dphsir-seeds-2", "", "table5", "asy_mae", "psnr", -0.0129, 0.0381),
+        ("dphsir-seeds-2", "", "table5", "asy_mse", "psnr", -0.0278, 0.0045),
+        ("dphsir-seeds+dphsir-seeds-2", "", "table5", "asy_mae", "psnr", -0.0174, 0.0170),
+        ("dphsir-seeds+dphsir-seeds-2", "", "table5", "asy_mse", "psnr", -0.0303, -0.0036),
         ("srcnn-seeds", "", "table2", "asy_mae", "psnr", -0.0150, 0.0031),
         ("srcnn-seeds", "", "table2", "asy_mse", "psnr", -0.0104, 0.0114),
         ("srcnn-seeds", "", "table2", "asy_mae_table1", "psnr", -0.0535, -0.0018),
@@ -349,6 +354,8 @@ def committed(name):
         ("table1", "", "table2", "asy_mse_table1_threshold", "psnr", -0.7518, -0.3351),
         ("which-loss", "", "bsd90", "asy_mae", "psnr", -0.0042, 0.0026),
         ("which-loss", "", "bsd90", "asy_mse", "psnr", -0.0036, 0.0043),
+        ("which-loss-dncnn", "", "table4", "asy_mae", "psnr", -0.0970, 0.0495),
+        ("which-loss-dncnn", "", "table4", "huber", "psnr", 0.0522, 0.1835),
         ("scales", "task.scale=2", "table2", "asy_mae", "psnr", -0.0135, 0.0040),
         ("scales", "task.scale=4", "table2", "asy_mse", "psnr", -0.0137, 0.0055),
     ],
