@@ -300,5 +300,5 @@ def _means(entries: list[Entry], row) -> dict:
         head += [f"{METRICS[metric].title}, ours", "paper"]
     network = model_title(paper.MODELS[table])
     images = "on the paper's own images" if summary.same_images else "the paper's on other images"
-    about = f"Table {table}, {network}: means over ten images, {images}"
+    about = f"Table {table}, {network}: means over {len(summary.images)} images, {images}"
     return {"grid": Grid(about, head, rows, text_columns=1), "study": study, "table": table}
