@@ -43,8 +43,6 @@ IDENTITY = (  # the settings that make a run what it is: two runs that agree in 
     "model", "dataset", "task", "loss", "recipe", "seed", "testset", "validation", "amp",
     "channels_last",
 )  # fmt: skip
-
-
 CLOSED = ("loss", "dataset", "model", "recipe", "runtime")  # groups that have no options of a class
 
 
