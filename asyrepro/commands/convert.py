@@ -47,7 +47,7 @@ def run(options: Options) -> None:
         raise ConfigError(f"{output} is there already: give another output=")
     with config.explained():
         chosen = ["loss.name=public", *options.chosen, "~recipe", "~loss.criterion"]
-        cfg = config.plain(config.compose(chosen))
+        cfg = config.checked(config.compose(chosen))
         cfg.dataset = {"name": "unknown"}
         network, task = parts.build(cfg, "cpu")
         black, label = parts.black_patches(task, 32 // task.scale * task.scale)

@@ -131,24 +131,12 @@ def quoted(text: str) -> str:
     return QuotedString(text, Quote.single).with_quotes()
 
 
-def plain(cfg: DictConfig) -> DictConfig:
-    """A copy in which every reference is replaced by its value.
+def checked(cfg: DictConfig) -> DictConfig:
+    """:func:`plain` of what :func:`compose` returned, if it does what was meant.
 
     Raises:
-        ConfigError: a reference has no value; or see :func:`_check_composed`.
-    """
-    if "hydra" in cfg:
-        _check_composed(cfg)
-    with explained():
-        return OmegaConf.create(OmegaConf.to_container(without_hydra(cfg), resolve=True))
-
-
-def _check_composed(cfg: DictConfig) -> None:
-    """Refuse what could be composed, and would not do what was meant.
-
-    Raises:
-        ConfigError: the loss has the name of another one, whose runs its own would pass for; or
-            nothing reads a setting, as the name is another.
+        ConfigError: the loss has the name of another one, whose runs its own would pass for;
+            nothing reads a setting, as the name is another; or a reference has no value.
     """
     chosen, name = cfg.hydra.runtime.choices.get("loss"), cfg.loss.name
     if chosen != name and (CONFIGS / "loss" / f"{name}.yaml").is_file():
@@ -160,6 +148,17 @@ def _check_composed(cfg: DictConfig) -> None:
         if not re.search(referred, OmegaConf.to_yaml(cfg)):
             meant = nearest(name, known()) or "take it out, or refer to it as ${" + name + "}"
             raise ConfigError(f"nothing reads the setting {name!r}; {meant}")
+    return plain(cfg)
+
+
+def plain(cfg: DictConfig) -> DictConfig:
+    """A copy without Hydra's node, every reference replaced by its value.
+
+    Raises:
+        ConfigError: a reference has no value.
+    """
+    with explained():
+        return OmegaConf.create(OmegaConf.to_container(without_hydra(cfg), resolve=True))
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:

@@ -246,7 +246,7 @@ def _check_sweep(arguments: list[str]) -> Path:
     overrides, searched = config.search_path(arguments)
     with config.composing():
         for job in samples([*overrides, *searched]):
-            cfg = config.plain(config.compose(job))
+            cfg = config.checked(config.compose(job))
             if not any(item.startswith("runtime.data=") for item in job):
                 schema.check(cfg)  # else of a folder on the machine that the jobs are sent to
     stopping.limit(cfg.runtime.max_minutes)

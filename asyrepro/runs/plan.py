@@ -117,7 +117,7 @@ class _Seeds:
         self.overrides = overrides
         composed = config.compose(overrides)
         self.folder = Run.of(composed).folder.parent
-        self.plain = config.plain(composed)
+        self.plain = config.checked(composed)
         schema.check(self.plain)
         self.reads_seed = "${seed}" in OmegaConf.to_yaml(config.without_hydra(composed))
         self.known: dict[tuple, dict] = {}  # by what resolving looks at in the run's row

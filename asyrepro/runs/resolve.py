@@ -30,7 +30,7 @@ def resolve(cfg: DictConfig, run: Run | None = None) -> DictConfig:
         DataError: a data set can neither be found nor downloaded, and ``fallback`` is false or has
             nothing to offer; or the stand-in was taken before, and the real one can be had now.
     """
-    cfg = config.plain(cfg)
+    cfg = config.checked(cfg)
     schema.check(cfg)
     return resolved(cfg, run)
 

@@ -233,8 +233,7 @@ def _raw(cfg: DictConfig) -> dict:
 
 
 def _values(cfg: DictConfig) -> dict:
-    # Without Hydra's node, by which settings are checked: a run has a name before.
-    found = config.flat(config.decisive(config.plain(config.without_hydra(cfg))))
+    found = config.flat(config.decisive(config.plain(cfg)))
     return {key: value for key, value in found.items() if key not in UNNAMED}
 
 
