@@ -21,6 +21,10 @@ from asyrepro.system.errors import DataError
 NAMES = ("loss", "image")
 COLUMNS = ["loss", "metric", "against_mean", "change", "lower", "upper", "seeds", "images"]
 COLUMNS += ["seeds_better", "p", "p_holm", "direction", "reason"]
+SMALLER = {  # metrics of the field, beside METRICS, of which smaller is better
+    *("mae", "mse", "lpips", "dists", "pieapp", "gmsd", "msgmsd", "niqe", "brisque", "piqe"),
+    *("fid", "kid", "sam", "ergas", "deltae", "ciede2000"),
+}
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,10 @@ class Numbers:
 
     def direction(self, metric: str) -> int:
         """+1 if larger is better, as it is taken of metrics that are not known, else -1."""
-        if metric in self.smaller:
+        name = metric.lower()
+        if metric in self.smaller or name in SMALLER:
             return -1
-        return METRICS[metric].direction if metric in METRICS else 1
+        return METRICS[name].direction if name in METRICS else 1
 
 
 def read(path: Path, metrics: Sequence[str] = ()) -> pd.DataFrame:

@@ -41,7 +41,8 @@ def paired(values: pd.DataFrame, kinds: Kinds, loss: str, against: str):
 
     Returns:
         (values of ``loss``, values of ``against``, notes): two data frames with the same seeds
-        (rows) and images (columns), empty if no seed has both, and what was left out and why.
+        (rows) and images (columns), empty if no seed has both, and what was left out and why:
+        images that fewer than half of the pairs have, then seeds that lack one of the others.
     """
     if not {loss, against} <= set(values.index.get_level_values(0)):
         empty = pd.DataFrame(index=pd.Index([], dtype=int), columns=values.columns, dtype=float)
@@ -50,8 +51,13 @@ def paired(values: pd.DataFrame, kinds: Kinds, loss: str, against: str):
     seeds = first.index.union(second.index)
     both = np.stack([one.reindex(seeds).to_numpy(dtype=float) for one in (first, second)])
     there = ~np.isnan(both)
-    used = there.any(axis=(0, 1))
-    kept, notes = there[:, :, used].all(axis=(0, 2)), []
+    shared = there.all(axis=0)
+    pairs = shared.any(axis=1)
+    used = shared.sum(axis=0) >= max(1, pairs.sum() / 2)
+    kept, notes = pairs & shared[:, used].all(axis=1), []
+    lacking = there.any(axis=(0, 1)) & ~used
+    if lacking.any() and not first.index.intersection(second.index).empty:
+        notes.append(f"left out, few pairs of runs have them: {_list(values.columns[lacking])}")
     if not kept.all():
         notes.append(f"left out, not complete for both losses: seeds {_list(seeds[~kept])}")
     told = [(kinds.get((loss, seed)), kinds.get((against, seed))) for seed in seeds]
@@ -64,15 +70,16 @@ def paired(values: pd.DataFrame, kinds: Kinds, loss: str, against: str):
     return *frames, notes
 
 
-def _list(seeds) -> str:
-    return ", ".join(map(str, seeds))
+def _list(names, most: int = 20) -> str:
+    more = [f"{len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*map(str, names[:most]), *more])
 
 
 def finite(values: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The values without images of which a run has an infinite one (a flat image, restored)."""
     infinite = np.isinf(values.to_numpy(dtype=float)).any(axis=0)
-    images = ", ".join(map(str, values.columns[infinite]))
-    left_out = [f"left out, infinite for some run: {images}"] if images else []
+    images = values.columns[infinite]
+    left_out = [f"left out, infinite for some run: {_list(images)}"] if len(images) else []
     return values.loc[:, ~infinite], left_out
 
 

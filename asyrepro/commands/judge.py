@@ -6,7 +6,8 @@ The table, of any program's results, has the columns loss and image, one or more
 (psnr, ssim, lpips, ...), and seed: the number of the run, so that runs of one number share their
 initial weights and data where they can. The intervals of 95 % are over seeds and images. A loss is
 better or worse where its interval leaves out zero and the seeds agree by the sign test; fewer than
-six seeds are not judged.
+six seeds are not judged. Whether larger or smaller is better stands in the table: of metrics that
+are not known (mae, lpips, niqe and the like are), larger is taken to be, but for those of smaller=.
 """
 
 from __future__ import annotations
@@ -38,25 +39,26 @@ def run(options: Options) -> None:
     table = own.judged(numbers, options.base)
     if options.output:
         write_csv(options.output, table, numbers=None)
-    say(_report(table, options.base))
+    say(_report(table, options.base, numbers))
 
 
-def _report(table, base: str) -> str:
+def _report(table, base: str, numbers) -> str:
     """The table, and below it the reason of each verdict."""
     from tabulate import tabulate
 
     from asyrepro.metrics import METRICS
     from asyrepro.report import wording
 
-    head = ["loss", "metric", base, "change [95 %]", "seeds better", "p (Holm)", "verdict"]
+    head = ["loss", "metric", "better", base, "change [95 %]", "seeds better", "p (Holm)"]
     rows, reasons = [], {}
     for row in table.itertuples():
         decimals = METRICS[row.metric].decimals if row.metric in METRICS else 4
-        numbers = [wording.number(row.against_mean, decimals), wording.change(row, decimals)]
+        better = "larger" if numbers.direction(row.metric) > 0 else "smaller"
+        values = [wording.number(row.against_mean, decimals), wording.change(row, decimals)]
         seeds = f"{row.seeds_better:.0f} of {row.seeds}" if row.seeds else wording.NOTHING
         p = f"{wording.p(row.p)} ({wording.p(row.p_holm)})"
-        rows.append([row.loss, row.metric, *numbers, seeds, p, row.direction])
+        rows.append([row.loss, row.metric, better, *values, seeds, p, row.direction])
         reasons.setdefault(f"{row.direction}, {row.reason}", []).append(f"{row.loss} {row.metric}")
-    sides = ["left", "left"] + ["right"] * 4 + ["left"]
-    shown = tabulate(rows, head, "simple", disable_numparse=True, colalign=sides)
+    sides = ["left"] * 3 + ["right"] * 4 + ["left"]
+    shown = tabulate(rows, [*head, "verdict"], "simple", disable_numparse=True, colalign=sides)
     return "\n".join([shown, "", *(f"{why}: {', '.join(of)}" for why, of in reasons.items())])

@@ -28,7 +28,7 @@ def judged(frame, **options):
 
 
 def test_a_change_that_is_alike_for_all_images_has_students_interval_over_the_seeds():
-    found = judged(table(), smaller=["lpips"])
+    found = judged(table())
     test = stats.ttest_1samp(CHANGES, 0)
     expected = test.confidence_interval(0.95)
     row = found.loc["psnr", "mine"]
@@ -42,8 +42,12 @@ def test_a_change_that_is_alike_for_all_images_has_students_interval_over_the_se
     assert (row["direction"], row["seeds_better"]) == ("better", 6)
 
 
-def test_of_a_metric_that_is_not_known_larger_is_taken_to_be_better():
-    assert judged(table()).loc[("lpips", "mine"), "direction"] == "worse"
+def test_the_direction_of_a_metric():
+    frame = table().assign(RMSE=lambda rows: rows["lpips"], mine=lambda rows: rows["lpips"])
+    found = judged(frame)["direction"].xs("mine", level="loss")
+    assert found[["lpips", "RMSE"]].tolist() == ["better", "better"]  # known
+    assert found["mine"] == "worse"  # not known: larger is taken to be better
+    assert judged(frame, smaller=["mine"]).loc[("mine", "mine"), "direction"] == "better"
 
 
 def test_a_verdict_needs_six_seeds_that_agree():
@@ -73,6 +77,21 @@ def test_what_cannot_be_paired_is_left_out_and_named():
     assert "3" in row["reason"] and "b" in row["reason"]
     row = judged(frame.assign(loss=frame["loss"] + frame["seed"].map({0: ""}).fillna("x")))
     assert row.loc[("psnr", "l1x"), "direction"] == "not judged"  # no seed in common
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        lambda frame: frame["loss"] == "l1",  # an image that the other loss lacks
+        lambda frame: frame["seed"] < 2,  # that the other four seeds lack
+    ],
+)
+def test_an_image_that_few_pairs_have_costs_no_seed(runs):
+    frame = table()
+    more = frame[runs(frame) & (frame["image"] == "a")].assign(image="extra", psnr=50.0)
+    row, whole = (judged(one).loc["psnr", "mine"] for one in (pd.concat([frame, more]), frame))
+    assert (row["seeds"], row["images"]) == (6, 4) and "extra" in row["reason"]
+    assert row["lower":"upper"].tolist() == whole["lower":"upper"].tolist()
 
 
 @pytest.mark.parametrize(
