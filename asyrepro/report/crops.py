@@ -155,11 +155,7 @@ def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame(columns=COLUMNS)
     names, numbers = ["file", "folder", "image", "kind"], ["seed", "top", "left"]
-    columns = [name for name in COLUMNS if name != "folder"]
-    frame = results.read_table(path, columns, numbers, names)
-    if "folder" not in frame:  # as earlier versions wrote it
-        frame["folder"] = "table" + frame["table"].astype(str)
-    return frame[COLUMNS]
+    return results.read_table(path, COLUMNS, numbers, names)[COLUMNS]
 
 
 def _same(rows: pd.DataFrame, subject: Subject, image: str) -> bool:

@@ -315,7 +315,7 @@ class Job:
         """
         path = self.run.baseline(testset.name)
         if again or not path.is_file():
-            about |= {"loss": self.task.baseline}
+            about = about | {"loss": self.task.baseline}
             rows = evaluation.evaluate_baseline(testset, self.task, self.cfg.metrics)
             files.write_text(path, results.to_csv(about | row for row in rows))
 

@@ -118,13 +118,9 @@ def save(profiles: pd.DataFrame, path) -> Path:
 
 
 def load(path) -> pd.DataFrame:
-    """Read what :func:`save` wrote; DataError if it is missing or damaged.
-
-    Profiles of other test sets than a table's, as earlier versions wrote them, are left out.
-    """
-    numbers = ["seed", "bin", "lower", "upper", *SUMS[:3]]
-    frame = results.read_table(path, COLUMNS, numbers, names=NAMES, dtype={"table": "Int64"})
-    frame = frame.dropna(subset="table").astype({"table": "int64"})
+    """Read what :func:`save` wrote; DataError if it is missing or damaged."""
+    numbers = ["table", "seed", "bin", "lower", "upper", *SUMS[:3]]
+    frame = results.read_table(path, COLUMNS, numbers, names=NAMES)
     same = (frame[WHERE] == frame[WHERE].shift()).all(axis=1)  # each image's bins stand together
     bins = (~same).cumsum().value_counts()
     if bins.nunique() > 1 or len(frame) % BINS:
@@ -141,8 +137,9 @@ def collect(study_dir) -> Path | None:
     runs = [run for run in finished(study_dir) if not run.variant]
     with_it = [path for run in runs if (path := run.file("profiles.csv")).is_file()]
     without = [run for run in runs if not run.file("profiles.csv").is_file()]
-    if not with_it or (new := pd.concat(map(load, with_it))).empty:
+    if not with_it:
         return None
+    new = pd.concat(map(load, with_it))
     path, found = study_dir / STUDY, [new]
     if without and path.is_file():
         keys = WHERE[:-1]

@@ -115,12 +115,6 @@ def test_rows_say_which_run_they_are(tmp_path):
     rows += ",dncnn,bsd400,mae,3,04,30,0.9,0.03,0.06\n"  # of another test set
     (first / "rows.csv").write_text(rows)
     (first / "profiles.csv").unlink()
-    # Earlier versions kept those of test sets of no table, too.
-    alone = tmp_path / "mine" / "mae" / "seed0"
-    alone.mkdir(parents=True)
-    (alone / "rows.csv").touch()
-    of_none = profiles.profile_rows(label, label, **(where | {"table": None}), image="05")
-    profiles.save(of_none, alone / "profiles.csv")
     again = profiles.profile_rows(label, label + 0.2, **(where | {"seed": 5}), image="03")
     profiles.save(again, tmp_path / "table4" / "mae" / "seed03" / "profiles.csv")
     found = profiles.load(profiles.collect(tmp_path))
