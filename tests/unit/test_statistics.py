@@ -5,6 +5,7 @@ import pytest
 from synthetic import EFFECT, SPREAD, table_of_changes
 
 from asyrepro.analysis import statistics
+from asyrepro.paper.claims import BETTER, WORSE, judge
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,15 @@ def test_interval_covers_the_true_effect_as_often_as_it_says(seeds, effect, spre
         found = statistics.crossed_interval(changes)
         hits += found.lower <= effect <= found.upper
     assert 0.915 <= hits / 400 <= 0.985  # 95 % with a standard error of 1.1 %
+
+
+@pytest.mark.parametrize("spread", [SPREAD, (0.03, 0.005, 0.01), (0.003, 0.03, 0.01)])
+def test_the_rule_finds_something_where_nothing_changes_in_one_study_of_twenty_at_most(spread):
+    rng = np.random.default_rng(8)
+    studies = (table_of_changes(rng, 6, spread=spread) for _ in range(1000))
+    found = [judge(statistics.crossed_interval(changes), 6).direction for changes in studies]
+    for side in (BETTER, WORSE):
+        assert found.count(side) <= 40  # of 1,000; 25 are allowed, with a standard error of 5
 
 
 def test_interval_for_these_images_is_a_t_interval_over_seeds():
