@@ -144,8 +144,9 @@ def strongest(gains: pd.DataFrame) -> pd.DataFrame:
         gains: of :func:`of_psnr`.
 
     Returns:
-        Some of its rows, with the column first: True for the study with the most steps x seeds;
-        after it one with seeds enough for a verdict, where the first lacks them.
+        Some of its rows, with the column first: True for the study with the most steps x seeds (of
+        equals the first, whatever they found); after it one with seeds enough for a verdict, where
+        the first lacks them.
     """
     made = []
     for _, group in gains.groupby(["table", "base"]):
@@ -221,7 +222,8 @@ def _everywhere(gains: pd.DataFrame) -> str:
     return (
         f"Of {wording.counted(len(judged), 'comparison')} with {MINIMUM_SEEDS} seeds or more, in "
         f"{studies}, {wording.are(better)} better and {wording.are(worse)} worse; "
-        f"{(judged['size'] == EXCLUDED).sum()} exclude the paper's size."
+        f"{(judged['size'] == EXCLUDED).sum()} exclude the paper's size. These counts are not "
+        "corrected for their number, and studies of one network share seeds and test images."
     )
 
 
