@@ -15,6 +15,7 @@ from asyrepro.paper.claims import (
     CLAIMS,
     DIRECTIONS,
     EXCLUDED,
+    LEVEL,
     MINIMUM_SEEDS,
     NOT_JUDGED,
     RULES,
@@ -157,7 +158,10 @@ def sentence(rows: pd.DataFrame) -> str:
 
 
 def own_sentence(rows: pd.DataFrame) -> str:
-    """``Of 4 comparisons with a base loss, 1 is better (Huber), none is worse.``"""
+    """``Of 4 comparisons with a base loss, 1 is better (Huber), none is worse.``
+
+    With a sentence on how many of these Holm's correction leaves.
+    """
     compared = wording.counted(len(rows), "comparison")
     judged, said = rows[rows["direction"] != NOT_JUDGED], []
     if judged.empty:
@@ -170,7 +174,12 @@ def own_sentence(rows: pd.DataFrame) -> str:
     few = len(rows) - len(judged)
     if few:
         said.append(f"{wording.are(few)} not judged")
-    return f"Of {compared} with a base loss, {', '.join(said)}."
+    text = f"Of {compared} with a base loss, {', '.join(said)}."
+    directed = rows[rows["direction"].isin((BETTER, WORSE))]
+    if directed.empty:
+        return text
+    left = int((directed["p_holm"] < 1 - LEVEL).sum())
+    return f"{text} After Holm's correction {left or 'none'} remain{'s' * (left < 2)}."
 
 
 def _other_metrics(changes: pd.DataFrame, rows: pd.DataFrame) -> Grid:

@@ -193,14 +193,14 @@ def _outcome(tests: pd.DataFrame, direction: str) -> str:
 
 
 def _sentences(evidence: pd.DataFrame) -> str:
-    """The answer: how many of the paper's gains are there, excluded, or open."""
+    """The answer: how many of the paper's gains are shown, in whatever size, and excluded."""
     if evidence.empty:
         return "No study here tests the paper's claims."
     judged = evidence[evidence["seeds"] >= MINIMUM_SEEDS]
     gains = evidence["first"].sum()
     there = int((judged["direction"] == BETTER).sum())
     excluded = int((judged["size"] == EXCLUDED).sum())
-    text = f"Of the paper's {gains} mean gains in PSNR, {wording.are(there)} reproduced."
+    text = f"Of the paper's {gains} mean gains in PSNR, {wording.are(there)} shown."
     if excluded:
         out = "all" if excluded == gains else str(excluded)
         text += f" The studies below, of {wording.seeds(judged['seeds'])}, exclude the paper's "

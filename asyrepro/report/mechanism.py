@@ -99,7 +99,7 @@ def _losses(ax, rows: pd.DataFrame, base: str, bands: bool) -> None:
             if known:
                 ax.fill_between(line["bin"], line["lower"], line["upper"], color=colour, alpha=0.15)
             name = "asymmetric" if loss == f"asy_{base}" else loss_title(loss)
-            name += " (band: 95 %)" if known else ""
+            name += " (band: 95 % in each bin)" if known else ""
             look = {"lw": 1.3, "ms": 3.5, "zorder": 4, "marker": "o"}
         else:
             name = loss.rpartition("_")[2]

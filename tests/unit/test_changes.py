@@ -275,6 +275,9 @@ def test_losses_of_ones_own_are_ranked_with_the_papers_beside(tmp_path):
         changes.view(compared), pd.DataFrame(columns=["counted", "power", "verdict"])
     )
     assert told["own"] and [row["kind"] for row in told["rows"]] == ["good", "good", "bad"]
+    for p, left in (([0.01] * 3, "3"), ([0.001, 0.06, 0.2], "1"), ([0.06] * 3, "none")):
+        said = answers.own_sentence(found.assign(p_holm=p))
+        assert re.findall(r"\d+|none", said)[-1] == left  # of Holm's p, below 0.05
     ssim = [row[1] for row in told["others"].rows]  # a fortieth of PSNR
     assert ssim[0].startswith(f"+{(0.5 + small['new'].mean()) / 40:.5f} [")
     assert ["better" in ssim[0], "better" in ssim[1], "worse" in ssim[2]] == [True] * 3
