@@ -308,7 +308,7 @@ def across(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
         for metric in MEASURED:
             if both.groupby("loss")[metric].count().min() == 0:
                 continue
-            values, notes = finite(wide(both, metric).dropna(axis="columns"))
+            values, notes = finite(wide(both, metric))
             pair = paired(values, {}, "second", "first")
             row = compare(*pair[:2], METRICS[metric].direction)
             row |= {"kind": "study", "base": where[-1], "loss": where[-1], "against": where[-1]}
