@@ -103,6 +103,8 @@ def run(options: Options) -> None:
 
 def _another_task(typed: list[str], task, cfg):
     """The network's task with other options; ConfigError if there is none such or it cannot be."""
+    from inspect import signature
+
     from omegaconf import OmegaConf
     from yaml import YAMLError
 
@@ -114,8 +116,9 @@ def _another_task(typed: list[str], task, cfg):
         raise ConfigError(
             f"{' '.join(typed)} is not understood: give it as task.sigma=15"
         ) from error
-    if unknown := [name for name in changes if name not in cfg.task]:
-        raise ConfigError(no_such_choice("setting of the task", unknown[0], [*cfg.task]))
+    settings = {**cfg.task, **signature(type(task)).parameters}  # of which older weights lack some
+    if unknown := [name for name in changes if name not in settings]:
+        raise ConfigError(no_such_choice("setting of the task", unknown[0], [*settings]))
     changes = config.plain(changes)
     if "sigma" in changes and "test_sigma" in cfg.task:  # the level that is asked for is tested
         changes = OmegaConf.merge({"test_sigma": None}, changes)
