@@ -334,7 +334,7 @@ COMMANDS = [  # a command line, and the names that the sentence must contain; mo
     ("evaluate", "checkpoint= testset=set5", "checkpoint="),
     ("evaluate", f"checkpoint={KEPT} testset=set5 task.scale=4", "task.scale=4"),
     ("evaluate", f"checkpoint={KEPT} testset=set5 task.boarder=mirror", "'boarder' 'border'"),
-    ("evaluate", f"checkpoint={KEPT} testset=set5 task.border=mirrored", "border 'mirrored' mirror"),
+    ("evaluate", f"checkpoint={KEPT} testset=set5 task.border=mirrored", "'mirrored' mirror"),
     ("evaluate", f"{GOOD_EVALUATION} download=perhaps", "download=perhaps"),
     ("evaluate", f"{GOOD_EVALUATION} task=x", "task="),
     ("evaluate", "checkpoint=none.pt testset=set5 device=gpu", "'gpu'"),
