@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from asyrepro.runs import config, guide, jobs, launchers
+from asyrepro.runs import commandline, config, guide, jobs, launchers
 from asyrepro.system import locks
 from asyrepro.system.errors import ConfigError, exit_status, say
 from asyrepro.training import stopping
@@ -65,15 +65,17 @@ def _reproduce(arguments: list[str]) -> int:
         from asyrepro.runs.plan import Plan  # with PyTorch, now that the settings are known
 
         plan = Plan.of(sweep["experiment"], sweep["loss"], sweep["seed"], overrides)
+    profile = [item for item in overrides if item.startswith("profile=")]  # perhaps the device's
+    typed = [*profile, *(item for item in arguments if not item.startswith("profile="))]
     stopping.limit(plan.cfg.runtime.max_minutes)
     launcher, at_once = ([], at_once) if at_once else _launcher(plan)
     _print_plan(plan, at_once)
     if plan.todo():
         overrides = [*_shared_out(overrides, plan, at_once, started), *launcher]
         multirun = [f"{name}={','.join(sweep[name])}" for name in LISTS]
-        status = _train(
-            ["--multirun", *multirun, *overrides, f"study={config.quoted(str(plan.cfg.study))}"]
-        )
+        study = f"study={config.quoted(str(plan.cfg.study))}"
+        with commandline.carrying_out("reproduce", typed):
+            status = _train(["--multirun", *multirun, *overrides, study])
         if status not in (0, 1):
             return status
     _report(plan)
@@ -90,17 +92,18 @@ def _asked_for(arguments: list[str]) -> tuple[dict[str, list[str]], list[str], i
     given, searched = config.search_path(arguments)
     lists = [item for item in given if item.partition("=")[0] in LISTS]
     others = [item for item in given if item not in lists and item != "profile=auto"]
+    named = {item.partition("=")[0]: _listed(item) for item in lists}
+    first = [f"experiment={name}" for name in named.get("experiment", [])[:1]]  # has its task's own
     overrides = ["fallback=true", *others, *searched]
-    cfg = config.compose(overrides)
+    cfg = config.compose([*first, *overrides])
     if not any(item.startswith("profile=") for item in overrides):
         from asyrepro.system import devices
 
         cuda = devices.choose(cfg.runtime.device).type == "cuda"
         overrides.append(f"profile={'full' if cuda else 'quick'}")
-        cfg = config.compose(overrides)
+        cfg = config.compose([*first, *overrides])
     sweep = {name: [str(value) for value in cfg.profile[name]] for name in LISTS}
-    sweep |= {item.partition("=")[0]: _listed(item) for item in lists}
-    return sweep, overrides, launchers.given(cfg)
+    return sweep | named, overrides, launchers.given(cfg)
 
 
 def _listed(item: str) -> list[str]:

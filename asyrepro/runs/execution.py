@@ -15,7 +15,16 @@ from torch import Tensor, nn
 from asyrepro import whitening
 from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
-from asyrepro.runs import checks, config, evaluation, parts, profiles, provenance, results
+from asyrepro.runs import (
+    checks,
+    commandline,
+    config,
+    evaluation,
+    parts,
+    profiles,
+    provenance,
+    results,
+)  # fmt: skip
 from asyrepro.runs.resolve import or_give
 from asyrepro.runs.run import Run
 from asyrepro.system import devices, files, locks, randomness
@@ -123,6 +132,7 @@ class Job:
             found = provenance.environment(self.device, devices.name_of(self.device), **chosen)
         continued = continued or self.run.checkpoint.is_file()
         provenance.begin(self.run, found, continued=continued)
+        commandline.note(self.run.study)
 
     # ------------------------------------------------------------------------------- training
 

@@ -26,7 +26,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from asyrepro.runs import config, launchers
+from asyrepro.runs import commandline, config, launchers
 from asyrepro.runs.run import Run
 from asyrepro.system import files, locks
 from asyrepro.system.errors import ConfigError, StorageError, UserError, reaching, say, unread
@@ -111,6 +111,7 @@ def _run(arguments: list[str]) -> int:
         else:  # one run, or a sweep that stands in a YAML file
             notes = Path(stack.enter_context(TemporaryDirectory()))
         os.environ[NOTES] = str(notes)
+        stack.enter_context(commandline.carrying_out("train", arguments))
         one_run()
         failed = sorted(notes.glob("*.txt"), key=lambda note: int(note.stem))
         for note in failed:

@@ -28,8 +28,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from asyrepro.runs import config
 from asyrepro.system.errors import DataError
 
-# Settings that are part of a run's identity but not of its row's name.
-UNNAMED = ("seed", "amp", "loss.name", "loss.base", "from_sha256")
+# Settings that are part of a run's identity but not of its row's name, as a row has one of each.
+UNNAMED = (
+    "seed", "amp", "loss.name", "loss.base", "from_sha256", "task.border", "task.noise",
+)  # fmt: skip
 CHOOSING = ("budget", "recipe", "sweep")  # groups that an identity comes from, beside its settings
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shlex
 import shutil
 from dataclasses import replace
 from unittest import mock
@@ -12,7 +13,7 @@ from helpers import assert_names, refuses
 from asyrepro.commands import reproduce
 from asyrepro.data import catalogue
 from asyrepro.report import study
-from asyrepro.runs import config, launchers, resolve
+from asyrepro.runs import commandline, config, launchers, resolve
 from asyrepro.runs.jobs import samples
 from asyrepro.runs.plan import Plan
 from asyrepro.system import errors
@@ -59,6 +60,11 @@ def test_a_run_that_fails_is_reported_and_the_others_are_kept(tmp_path, monkeypa
     rows = list(csv.DictReader((tmp_path / "s" / "metrics.csv").open()))
     assert [row["loss"] for row in rows] == ["bicubic"] * 10 + ["mae"] * 10 + ["asy_mae"] * 10
     assert (tmp_path / "s" / "figures" / "fig4.svg").exists()
+
+    # Each command that began a run is listed as it was typed, not the training that it started.
+    failing, mended = map(shlex.split, commandline.noted(tmp_path / "s"))
+    assert failing[:3] == mended[:3] == ["asyrepro", "reproduce", "profile=smoke"]
+    assert "loss=mae,asy_mae" in mended and failing[-1] == "loss=mae"
 
     # With nothing to do and nothing changed the report is left as it is.
     monkeypatch.setattr(study, "build", mock.Mock(side_effect=AssertionError))
@@ -142,6 +148,11 @@ def test_seeds_are_a_list_or_a_range(given):
 def test_other_lists_of_seeds_are_refused(given):
     with refuses(ConfigError, "seed="):
         reproduce._asked_for([given, "profile=smoke"])
+
+
+def test_a_setting_of_the_experiments_own_task_is_understood():
+    [sweep, overrides, _] = reproduce._asked_for(["experiment=table4_dncnn", "task.sigma=50"])
+    assert sweep["experiment"] == ["table4_dncnn"] and "task.sigma=50" in overrides
 
 
 def test_stand_in_images_have_a_study_of_their_own(tmp_path, planned):
