@@ -22,19 +22,22 @@ from asyrepro.system.options import setting
 class Options:
     output: Path | None = setting(
         None,
-        "write the text, a CSV file a section and the figures there; without it the text is "
-        "printed and nothing is written",
+        "write the page, the text, the figures and CSV files there; without it the text is printed "
+        "and nothing is written",
         shown="FOLDER",
     )
 
 
 def run(options: Options) -> None:
-    from asyrepro.paper.audit import write
+    from asyrepro.paper import audit
+    from asyrepro.report import audit as page
 
     if options.output and options.output.exists() and not options.output.is_dir():
         raise UserError(f"output={options.output} is a file; name a folder")
     with tempfile.TemporaryDirectory() as nowhere:
-        output = options.output or nowhere
-        print(write(output, log=lambda line: print(line, file=sys.stderr)))
+        output = options.output or Path(nowhere)
+        text = audit.write(output, log=lambda line: print(line, file=sys.stderr))
+        page.write(output)
+    print(text)
     if options.output:
-        print(f"Written to {output}")
+        print(f"Written to {output}: audit.html, audit.md, the figures and CSV files")

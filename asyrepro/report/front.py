@@ -1,4 +1,4 @@
-"""The front page over all studies, ``results/index.html``.
+"""The front page over all studies, ``results/index.html``, and the audit's page beside them.
 
 Each network and base loss is answered by its strongest study: the one with the most training steps
 times seeds. Where that one has too few seeds for a verdict, the strongest that has enough stands
@@ -20,9 +20,10 @@ from asyrepro.analysis.titles import loss_title, model_rank, model_title
 from asyrepro.data import STAND_IN
 from asyrepro.metrics import METRICS, PRINTED
 from asyrepro.paper.claims import BETTER, CLAIMS, EXCLUDED, MINIMUM_SEEDS, NEITHER, WORSE
-from asyrepro.report import answers, forest, wording
+from asyrepro.report import answers, audit, forest, wording
 from asyrepro.report.grid import Grid
-from asyrepro.report.page import failures, figure
+from asyrepro.report.markup import figure
+from asyrepro.report.page import failures
 from asyrepro.report.wording import NOTHING, number
 from asyrepro.runs import results
 from asyrepro.system import style
@@ -90,7 +91,7 @@ def write(folder: Path, log, pdf: bool = False) -> Path | None:
         "studies": [_study(entry, evidence) for entry in entries],
         "tables": [_means(entries, row) for row in first.drop_duplicates("table").itertuples()],
         "enough": MINIMUM_SEEDS,
-        "audit": (folder / "audit" / "audit.md").is_file(),
+        "audit": audit.write(folder / "audit"),
     }
     page = render("asyrepro.report", "front.html", **context)
     path = write_text(folder / "index.html", page)
@@ -254,7 +255,7 @@ def _study(entry: Entry, evidence: pd.DataFrame) -> dict:
         if models := dict.fromkeys(mine.loc[chosen.astype(bool), "model"]):
             reasons.append(f"{what} {wording.listed(map(model_title, models))}")
     if failing := failures(entry.folder):
-        reasons.append(_inside(failing["title"]))
+        reasons.append(_inside(failing.title))
     found = set(results.of_runs(entry.frame)["loss"])
     readings = {loss for loss in found if READING.search(loss)}
     controls = found & set(results.CONTROLS) - readings

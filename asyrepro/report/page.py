@@ -4,23 +4,19 @@ It shows the tables, figures and crops that the report made of the study, which 
 page that is moved needs its folders ``figures`` and ``crops``. :func:`context` gathers plain data,
 and the templates make HTML of it.
 
-``failure.md`` in the study's folder becomes a section called as its first heading (headings,
-paragraphs, tables, and pictures of the folder on lines of their own,
-``![what it shows](figures/name.jpg)``), the first where the study has one table only.
+``failure.md`` in the study's folder becomes a section called as its first heading, the first where
+the study has one table only; ``![what it shows](figures/name.jpg)`` alone on a line is a figure.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from asyrepro.analysis import goals
 from asyrepro.analysis.summary import Summary
@@ -30,10 +26,9 @@ from asyrepro.metrics import METRICS, PRINTED
 from asyrepro.paper.claims import MINIMUM_SEEDS
 from asyrepro.report import answers, crops, further, setup, tables, texts, wording
 from asyrepro.report.canvas import weights
-from asyrepro.report.grid import Grid
+from asyrepro.report.markup import Prose, figure, prose
 from asyrepro.report.wording import MINUS, number
 from asyrepro.runs import results
-from asyrepro.system.errors import DataError
 from asyrepro.system.files import write_text
 from asyrepro.system.templates import render
 
@@ -173,29 +168,6 @@ def _change_cell(summary: Summary, changed: pd.DataFrame, loss, base, metric) ->
 # ------------------------------------------------------------------------------- figures, pictures
 
 
-def figure(folder: Path, stem: str, alt: str) -> dict | None:
-    """A figure of a page's folder, with its size, which keeps its place before it is loaded."""
-    for ending in ("svg", "jpg", "png"):
-        if (folder / f"{stem}.{ending}").is_file():
-            pdf = f"{stem}.pdf"
-            return _sized(folder, f"{stem}.{ending}", alt) | {
-                "pdf": pdf if (folder / pdf).is_file() else ""
-            }
-    return None
-
-
-def _sized(folder: Path, file: str, alt: str) -> dict:
-    """A picture of a page; its size in pixels or points where the file is there and tells it."""
-    path, size = folder / file, ("", "")
-    if path.suffix == ".svg":
-        box = re.search(r'viewBox="0 0 (\S+) (\S+)"', path.read_text(encoding="utf-8")[:2000])
-        size = tuple(round(float(x)) for x in box.groups()) if box else size
-    elif path.is_file():
-        with suppress(OSError), Image.open(path) as image:
-            size = image.size
-    return {"file": file, "alt": alt, "pdf": "", "width": size[0], "height": size[1]}
-
-
 def _others(found, shown: dict) -> dict:
     """Figures that belong to no table: the method, the test images, and sweeps."""
     tables = {f"table{summary.table}" for summary in found.summaries}
@@ -263,31 +235,11 @@ def _weight_filter() -> dict:
 # ------------------------------------------------------------------------------ what went wrong
 
 
-def failures(study: Path) -> dict:
-    """Title and blocks of a study's failure.md: headings, paragraphs, tables, pictures beside it.
-
-    Empty where there is none.
-    """
+def failures(study: Path) -> Prose | None:
+    """The text of a study's failure.md; None where there is none."""
     path = study / "failure.md"
     if not path.is_file():
-        return {}
-    blocks = []
-    try:
-        whole = path.read_text(encoding="utf-8").strip()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is damaged ({error}): put it back or delete it") from None
-    apart = re.sub(r"^(#+ .*)$", r"\n\1\n", whole, flags=re.MULTILINE).strip()
-    for text in re.split(r"\n\s*\n", apart):
-        image = re.fullmatch(r"!\[(.*?)\]\((.+?)\)", text.strip())
-        if image:
-            blocks.append({"kind": "figure"} | _sized(path.parent, image[2], image[1]))
-        elif text.startswith("#"):
-            blocks.append({"kind": "heading", "text": text.lstrip("#").strip()})
-        elif text.startswith("|"):
-            lines = [x.strip("| ").split("|") for x in wording.minus(text).splitlines()]
-            lines = [[cell.strip() for cell in line] for line in lines]
-            blocks.append({"kind": "table", "grid": Grid("", lines[0], lines[2:], text_columns=1)})
-        else:
-            blocks.append({"kind": "text", "text": wording.minus(text)})
-    title = blocks.pop(0)["text"] if blocks[0]["kind"] == "heading" else ""
-    return {"title": title or "Runs that fail", "blocks": blocks}
+        return None
+    found = prose(path, level=3)
+    found.title = found.title or "Runs that fail"
+    return found

@@ -234,8 +234,10 @@ def test_without_data_says_what_is_left_out(written):
     assert str(written) not in text and str(written.parent) not in text
     summary = pd.read_csv(written / "summary.csv")
     assert summary["psnr_change"].round(3).tolist()[:2] == [0.080, 0.049]
+    page = (written / "audit.html").read_text(encoding="utf-8")
     for name in ("constants", "changes", "spread"):
         assert (written / f"{name}.svg").stat().st_size > 5000
+        assert f'src="{name}.svg"' in page
 
 
 def test_files_of_an_earlier_audit_go_and_others_stay(written):

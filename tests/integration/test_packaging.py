@@ -15,6 +15,7 @@ from helpers import ROOT
 
 RENAMED = {"torch": "pytorch", "matplotlib": "matplotlib-base"}  # PyPI's name -> conda-forge's
 MODULES = {"PIL": "pillow", "skimage": "scikit-image", "yaml": "pyyaml", "hydra": "hydra-core"}
+MODULES |= {"markdown_it": "markdown-it-py"}
 MODULES |= {"joblib": "hydra-joblib-launcher"}  # which brings it, and without which it is not used
 
 
