@@ -70,7 +70,7 @@ def context(found, shown: dict[str, list[dict]]) -> dict:
         "runs": ran + setup.other_runs(found.record, found.frame),
         "bicubic": setup.bicubic(found.summaries, ran),
         "facts": setup.facts(found.frame, found.histories, found.record),
-        "command": str(found.record.get("command", "")),
+        "commands": setup.commands(found.folder.resolve()),
         "hashes": bool(found.record.get("cells")),
         "tables": [
             _table(found, summary, run, shown)

@@ -7,6 +7,7 @@ these tells is not said.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pandas as pd
 
@@ -18,7 +19,7 @@ from asyrepro.analysis.titles import loss_title
 from asyrepro.data import STAND_IN
 from asyrepro.data.catalogue import TABLE2
 from asyrepro.report import curves, wording
-from asyrepro.runs import results
+from asyrepro.runs import commandline, results
 
 MODES = {"luma": "luma", "rgb": "RGB", "grey": "grey"}
 PAPERS_OWN = {4: "Set12, images 03 to 12", 5: "ten of BSD300's test images"}
@@ -42,6 +43,15 @@ def runs(record: dict, summary: Summary) -> dict:
         "seeds": wording.span(seeds),
         "training": f"{steps} {' or '.join(recipes)}" if recipes else steps,
     }
+
+
+def commands(study: Path) -> dict:
+    """The commands that a study's runs come from, where it lists them, and whether the project's
+    protocol has a heading that begins with its name."""
+    protocol = study.parents[1] / "docs" / "protocol.md"
+    heading = re.compile(rf"^#+ {re.escape(study.name)}:", re.MULTILINE)
+    found = protocol.is_file() and heading.search(protocol.read_text(encoding="utf-8"))
+    return {"lines": commandline.noted(study), "protocol": bool(found)}
 
 
 def other_runs(record: dict, frame: pd.DataFrame) -> list[dict]:

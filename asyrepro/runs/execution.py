@@ -24,7 +24,7 @@ from asyrepro.runs import (
     profiles,
     provenance,
     results,
-)  # fmt: skip
+)
 from asyrepro.runs.resolve import or_give
 from asyrepro.runs.run import Run
 from asyrepro.system import devices, files, locks, randomness

@@ -270,7 +270,14 @@ class _Check:
         if elsewhere := self._elsewhere(runs):
             lines.append(f"made with {'; '.join(elsewhere)}: last digits may differ")
         differ = [outcome.name for outcome in outcomes if outcome.differs]
-        lines.append(f"{len(differ)} differ: {', '.join(differ)}" if differ else "nothing differs")
+        if differ:
+            lines.append(f"{len(differ)} differ: {', '.join(differ)}")
+        elif again:
+            lines.append("nothing differs")
+        else:
+            lines.append(
+                "nothing differs among the hashes and rows here, but no run was evaluated again"
+            )
         return lines
 
     def _elsewhere(self, runs: list[Run]) -> list[str]:

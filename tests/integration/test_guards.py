@@ -1,6 +1,9 @@
 """Committed runs keep their identity, whatever becomes of the configurations' files."""
 
+import shutil
+
 import guards
+import pytest
 
 from asyrepro.runs import config
 from asyrepro.runs.checks import check_folder
@@ -18,6 +21,18 @@ def test_composed_configurations_keep_their_identity():
 
 def test_committed_runs_are_recognised():
     assert guards.committed() == []
+
+
+@pytest.mark.parametrize("study", ["dncnn-seeds", "srcnn-seeds", "scales"])
+def test_the_commands_of_a_committed_study_make_its_runs(study):
+    assert guards.unmade(guards.RESULTS / study, {"asy_mae"}) == []
+
+
+def test_a_command_that_would_make_other_runs_is_noticed(tmp_path):
+    shutil.copy(guards.RESULTS / "dphsir-seeds" / "metrics.csv", tmp_path)
+    line = (guards.RESULTS / "dphsir-seeds" / "commands.txt").read_text()
+    (tmp_path / "commands.txt").write_text(line.replace("task.noise=name", "task.noise=kair"))
+    assert len(guards.unmade(tmp_path, {"mae"})) == 12  # six seeds of these, six of the others
 
 
 def test_a_run_begun_before_the_border_was_an_option_keeps_it_and_a_new_one_gets_matlabs(tmp_path):
