@@ -151,6 +151,8 @@ def matches_text(summary: Summary) -> str | None:
         return None
     entries = found["all"][2]
     close, beaten = ({name: counts[kind] for name, counts in found.items()} for kind in (0, 1))
+    if not any(close.values()):
+        return f"None of {entries} entries (image, loss) matches the paper's in any metric."
     percent = f"{MARGINS['nrmse']:.0%}".replace("%", " %")
     return (
         f"Of {entries} entries (image, loss), {close['psnr']} match or beat the paper's PSNR (to "

@@ -26,7 +26,7 @@ TEST_SETS = {  # in order
 LOSS_TITLES = {
     "charbonnier": "Charbonnier",
     "huber": "Huber",
-    "mae_ms_ssim": "MAE + MS-SSIM",
+    "mae_ms_ssim": "MAE + MS-SSIM (3 scales)",
     "mae_gradient": "MAE + gradient",
     "mae_focal_frequency": "MAE + focal frequency",
 }

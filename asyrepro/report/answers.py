@@ -166,6 +166,8 @@ def own_sentence(rows: pd.DataFrame) -> str:
     judged, said = rows[rows["direction"] != NOT_JUDGED], []
     if judged.empty:
         return f"None of {compared} with a base loss can be judged."
+    if len(rows) == 1:
+        return f"The one comparison with a base loss: {judged['direction'].iloc[0]}."
     for direction in (BETTER, WORSE):
         losses = rows.loc[rows["direction"] == direction, "loss"]
         text = f"{wording.are(len(losses))} {direction}"

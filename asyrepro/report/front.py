@@ -40,6 +40,11 @@ JUDGED = {  # of a study's report, and the columns that are read
 }  # fmt: skip
 
 
+TEXTS = {  # of the repository that a folder of studies lies in
+    "What the studies found": "docs/results.md",
+    "What was planned": "docs/protocol.md",
+    "The project": "README.md",
+}
 SAYS = {claim.id: claim.says for claim in CLAIMS if claim.says}  # claims without a number
 
 
@@ -74,23 +79,27 @@ def write(folder: Path, log, pdf: bool = False) -> Path | None:
     gains = of_psnr(entries)
     evidence = strongest(gains)
     first, overview = evidence[evidence["first"].astype(bool)], None
+    enough = evidence["seeds"] >= MINIMUM_SEEDS
     if len(evidence):
         title = "What the asymmetric weight changes, and what the paper reports"
-        about = (
-            "Of each the strongest study, by steps x seeds, and the strongest with enough seeds."
-        )
-        style.replace(forest.overview(evidence, title, about), folder / "overview", pdf)
+        drawn, about = evidence, ""
+        if enough.any():
+            drawn, about = evidence[enough], "Of each the strongest study with enough seeds."
+        style.replace(forest.overview(drawn, title, about), folder / "overview", pdf)
         alt = "Changes of PSNR in each network, beside the paper's"
         overview = figure(folder, "overview", alt)
+    root = folder.resolve().parent
     context = {
         "answer": _sentences(evidence),
         "everywhere": _everywhere(gains),
-        "rows": [_row(row) for row in evidence.itertuples()],
+        "judged": [_row(row) for row in evidence[enough].itertuples()],
+        "longest": [_row(row) for row in evidence[~enough].itertuples()],
         "overview": overview,
         "reasons": reasons(entries),
         "studies": [_study(entry, evidence) for entry in entries],
         "tables": [_means(entries, row) for row in first.drop_duplicates("table").itertuples()],
         "enough": MINIMUM_SEEDS,
+        "texts": {title: f"../{file}" for title, file in TEXTS.items() if (root / file).is_file()},
         "audit": audit.write(folder / "audit"),
     }
     page = render("asyrepro.report", "front.html", **context)
@@ -232,7 +241,6 @@ def _row(row) -> dict:
     losses = f"{loss_title(row.loss)} {wording.MINUS} {loss_title(row.base)}"
     return {
         "name": f"{model_title(row.model)}, {losses}",
-        "first": row.first,
         **answers.cells(row, row.paper_change, row.change),
         "budget": f"{row.steps} steps, {wording.seeds([row.seeds])}",
         "study": row.study,

@@ -257,7 +257,7 @@ def _panel(ax, panel: Panel, names: list[str], side: float) -> None:
         va = "bottom" if y > 0.9 else "top" if y < -0.9 else "center"
         place = (0.5 + 0.53 * x, 0.5 + 0.53 * y)
         ax.text(*place, name, transform=ax.transAxes, ha=ha, va=va, size=6.5)
-    below = [f"centre {texts[0]}", *panel.notes]
+    below = [f"axis from {texts[0]}", *panel.notes]
     ax.text(0.5, 1.1, panel.title, transform=ax.transAxes, ha="center", va="bottom", size=8)
     for k, text in enumerate(below[1:] + below[:1]):
         y = -(0.2 + 0.14 * k) / side

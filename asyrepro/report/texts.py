@@ -14,7 +14,7 @@ from asyrepro.analysis.verdicts import attribution
 from asyrepro.data import STAND_IN
 from asyrepro.metrics import METRICS, PRINTED
 from asyrepro.paper.claims import CLAIMS, MINIMUM_SEEDS, RULES
-from asyrepro.report import answers, wording
+from asyrepro.report import answers, setup, wording
 from asyrepro.report.grid import Grid, markdown_rows
 from asyrepro.report.mechanism import without_chart
 from asyrepro.report.wording import NOTHING, change, interval, number, probability
@@ -33,7 +33,12 @@ def _text(name: str, **values) -> str:
 def changes(found) -> str:
     """changes.md of :class:`asyrepro.report.study.Findings`."""
     title = wording.marked(found.name, found.stand_in)
-    return _text("changes.md", title=title, grids=change_grids(found.changes))
+    return _text(
+        "changes.md",
+        title=title,
+        grids=change_grids(found.changes),
+        below=setup.below_baseline(found.frame),
+    )
 
 
 def change_grids(table: pd.DataFrame) -> list[Grid]:

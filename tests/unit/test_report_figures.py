@@ -92,8 +92,8 @@ def test_radar_is_readable_and_states_every_ring_and_the_centre(table):
         assert sorted(labels) == pytest.approx(sorted(ax.get_yticks()))
         for ring, text in labels.items():
             assert float(text.replace(wording.MINUS, "-")) == pytest.approx(ring, abs=1e-9)
-        (centre,) = [t.get_text() for t in ax.texts if t.get_text().startswith("centre ")]
-        low = float(centre.removeprefix("centre ").replace(wording.MINUS, "-"))
+        (centre,) = [t.get_text() for t in ax.texts if t.get_text().startswith("axis from ")]
+        low = float(centre.removeprefix("axis from ").replace(wording.MINUS, "-"))
         assert low == pytest.approx(ax.get_ylim()[0], abs=1e-9)
         assert low >= 0 or row == 1  # values have no negative rings
 
