@@ -359,6 +359,8 @@ def committed(name):
         ("which-loss", "", "bsd90", "asy_mse", "psnr", -0.0036, 0.0043),
         ("which-loss-dncnn", "", "table4", "asy_mae", "psnr", -0.0970, 0.0495),
         ("which-loss-dncnn", "", "table4", "huber", "psnr", 0.0522, 0.1835),
+        ("dncnn-huber", "", "table4", "huber", "psnr", 0.0086, 0.0686),
+        ("dncnn-huber", "", "bsd68", "huber", "psnr", 0.0112, 0.0330),
         ("scales", "task.scale=2", "table2", "asy_mae", "psnr", -0.0135, 0.0040),
         ("scales", "task.scale=4", "table2", "asy_mse", "psnr", -0.0137, 0.0055),
     ],
