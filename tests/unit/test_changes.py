@@ -68,7 +68,7 @@ def test_what_a_loss_is_compared_with(tmp_path):
     assert table["against"].to_dict() == {"mine": "mse", "other": "mae", "third": "charbonnier"}
     assert table.at["mine", "change"] == pytest.approx(29.315 - 28)
     assert table.at["third", "seeds"] == 0 and "Charbonnier" in table.at["third", "reason"]
-    text = texts.changes(findings(changes=table.reset_index()))
+    text = texts.changes(findings(frame=frame, changes=table.reset_index()))
     assert re.search(r"third \| Charbonnier \|.*no runs of Charbonnier", text)
 
 
@@ -123,10 +123,11 @@ def test_psnr_is_shown_where_one_of_two_losses_lacks_the_literatures(tmp_path):
 
 def test_infinite_values_are_left_out_and_told_of(tmp_path):
     flat = [[np.inf, 28.0], [30.2, 28.4]]
-    table = changed(tidy(tmp_path, rows("mae", flat), rows("asy_mae", ASY)))
+    frame = tidy(tmp_path, rows("mae", flat), rows("asy_mae", ASY))
+    table = changed(frame)
     row = table.iloc[0]
     assert row["images"] == 1 and row["change"] == pytest.approx((0.5 + 0.2) / 2)
-    text = texts.changes(findings(changes=table))
+    text = texts.changes(findings(frame=frame, changes=table))
     assert "not judged" in text and "infinite" in row["notes"]
 
 
@@ -135,7 +136,7 @@ def test_what_was_left_out_is_shown(tmp_path):
     mine = [rows("asy_mae", [value], seeds=[k]) for k, value in enumerate([*ASY, ASY[0]])]
     mine[2] = ({**row, "device": "NVIDIA H100"} for row in mine[2])
     frame = tidy(tmp_path, rows("mae", [*MAE, MAE[0]], seeds=seeds), *mine)
-    text = texts.changes(findings(changes=changed(frame)))
+    text = texts.changes(findings(frame=frame, changes=changed(frame)))
     lines = [line for line in text.splitlines() if "seeds 2" in line]  # one a metric, at most
     assert lines and all("2 of 2" in line and "not judged" in line for line in lines)
 
