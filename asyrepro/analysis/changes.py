@@ -14,6 +14,7 @@ import pandas as pd
 from asyrepro.analysis import titles
 from asyrepro.analysis.comparisons import AGAINST_BASE, NUMBERS, WHERE
 from asyrepro.analysis.statistics import holm
+from asyrepro.runs import results
 
 ELSEWHERE = ("p_holm", "paper_change", "power")  # in verdicts.csv alone
 COLUMNS = (  # of changes.csv, which calls the direction a result
@@ -75,6 +76,12 @@ def ranked(rows: pd.DataFrame) -> pd.DataFrame:
     keys = pd.DataFrame({"at": rows.groupby(list(WHERE), sort=False).ngroup()})
     keys["change"] = -rows["change"]
     return rows.loc[keys.sort_values(["at", "change"], kind="stable").index]
+
+
+def beyond(table: pd.DataFrame) -> bool:
+    """Whether :func:`view` has comparisons that the verdicts on the paper's tables do not have."""
+    known = table["loss"].isin(results.LOSS_ORDER) & (table["table"] != "")
+    return not (known & (table["variant"] == "")).all()
 
 
 def told(row) -> str:

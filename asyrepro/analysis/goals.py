@@ -1,6 +1,6 @@
 """What a well-trained network reaches, and what a study's networks did.
 
-A loss can only be judged on networks that are trained well. Each network has a goal on two test
+How losses compare may depend on how well a network is trained. Each network has a goal on two test
 sets of the literature, next to what its own authors (or those of its kind) published, and the
 denoisers one on the paper's own test images: the paper's better base loss. What counts is the
 better of the two base losses, MAE and MSE, as the asymmetric ones are what is judged.

@@ -70,10 +70,12 @@ def _forests(found) -> Iterator[Chart]:
         yield Chart("overview", "answer", "Changes of PSNR in each network", figure)
     shown = changes.ranked(changes.shown(found.changes))
     shown = shown[shown["seeds"] > 0]
-    if not shown.empty:
+    if changes.beyond(found.changes) and not shown.empty:
         title = wording.marked("What each loss changes, on every test set", found.stand_in)
         alt = "Mean changes of PSNR on every test set"
-        yield Chart("changes", "changes", alt, forest.of_changes(shown, title))
+        own = (shown["kind"] == "loss").any()
+        place = "answer" if own else "changes"
+        yield Chart("changes", place, alt, forest.of_changes(shown, title))
 
 
 def _mechanisms(found) -> Iterator[Chart]:

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from asyrepro.analysis import goals
+from asyrepro.analysis.changes import beyond
 from asyrepro.analysis.summary import Summary
 from asyrepro.analysis.titles import baseline_title, loss_title
 from asyrepro.data import STAND_IN
@@ -65,7 +66,7 @@ def context(found, shown: dict[str, list[dict]]) -> dict:
         "answer": answers.answer(found.changes, found.claims),
         "siblings": answers.siblings(found.folder, found.claims),
         "enough": MINIMUM_SEEDS,
-        "overview": next(iter(shown["answer"]), None),
+        "answer_charts": shown["answer"],
         "goals": found.goals.to_dict("records"),
         "runs": ran + setup.other_runs(found.record, found.frame),
         "bicubic": setup.bicubic(found.summaries, ran),
@@ -80,7 +81,7 @@ def context(found, shown: dict[str, list[dict]]) -> dict:
         "benchmarks": further.benchmarks(results.plain(found.frame)),
         "variants": further.variants(found.frame),
         "validation": further.validation(found.histories),
-        "changes": texts.change_grids(found.changes) if _beyond(found.changes) else [],
+        "changes": texts.change_grids(found.changes) if beyond(found.changes) else [],
         "changes_chart": next(iter(shown["changes"]), None),
         "others": _others(found, shown),
         "factor": FACTOR,
@@ -89,12 +90,6 @@ def context(found, shown: dict[str, list[dict]]) -> dict:
         "failure_first": bool(failure) and len(found.summaries) == 1,
         "audit": (found.folder.parent / "audit" / "audit.md").is_file(),
     }
-
-
-def _beyond(changes: pd.DataFrame) -> bool:
-    """Whether there are comparisons that the tables' verdicts do not have."""
-    known = changes["loss"].isin(results.LOSS_ORDER) & (changes["table"] != "")
-    return not (known & (changes["variant"] == "")).all()
 
 
 # ------------------------------------------------------------------------------ the paper's tables
