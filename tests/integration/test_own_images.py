@@ -15,7 +15,7 @@ from asyrepro.data import catalogue
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.runs import checks, config, evaluation, execution, parts, results
 from asyrepro.runs.execution import carry_out
-from asyrepro.runs.resolve import resolve
+from asyrepro.runs.resolve import resolve, resolved
 from asyrepro.runs.run import Run
 from asyrepro.system import files
 from asyrepro.system.errors import CheckpointError, ConfigError, DataError
@@ -187,7 +187,7 @@ def test_a_run_on_folders_and_its_verification(photos, tmp_path):
     assert_refused(call(*arguments), "Urban2")
     tests.mkdir()  # empty: not here either
     assert call(*check).status == 0
-    assert carry_out(resolve(cfg, run), run)[1]  # what is finished needs no images
+    assert carry_out(resolved(cfg, run), run)[1]  # what is finished needs no images
 
 
 @pytest.mark.parametrize(("asked_for", "level"), [("task.sigma=50", 50), ("task.noise=name", 25)])
