@@ -163,12 +163,13 @@ def below_baseline(frame: pd.DataFrame) -> list[dict]:
     found = []
     for where, part in comparisons.below_baseline(frame).groupby(list(WHERE), sort=False):
         model, _, *rest = where
+        bicubic = part["baseline"].iloc[0] == "bicubic"
         found.append(
             {
                 "title": f"{titles.model_title(model)}, {place(*rest)}",
                 "below": len(part),
                 "count": int(part["runs"].iloc[0]),
-                "baseline": part["baseline"].iloc[0],
+                "input": "bicubic upsampling" if bicubic else "the noisy image itself",
                 "psnr": wording.number(part["baseline_psnr"].iloc[0], 2),
             }
         )
