@@ -236,11 +236,11 @@ class Restorer:
         self.loaded = lru_cache(maxsize=16)(self._load)
 
     def _load(self, name: str):
-        from asyrepro.runs import parts  # loads PyTorch, which a report without new crops can spare
-
         path = Run(self.study / name).kept_weights
         if path is None:
             return None
+        from asyrepro.runs import parts  # loads PyTorch, which a report without weights can spare
+
         try:
             return parts.load(path)
         except CheckpointError:
@@ -248,12 +248,12 @@ class Restorer:
 
     def __call__(self, folder: str, loss: str, seed: int, image: str):
         """(degraded, output, label), (H, W) or (H, W, 3); None without weights or image."""
-        from asyrepro.runs import evaluation, parts
-
         name = f"{folder}/{loss}/seed{seed}"
         loaded = self.loaded(name)
         if loaded is None:
             return None
+        from asyrepro.runs import evaluation, parts
+
         network, task, cfg = loaded
         if not cfg.testset:
             return None

@@ -1,11 +1,13 @@
 """The dialect of the commands: what is read, what is refused, and what loads for it."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 from asyrepro.__main__ import COMMANDS, main
 from asyrepro.system.errors import ConfigError
@@ -149,6 +151,15 @@ def test_answers_without_heavy_modules(arguments):
 
 
 def test_comparing_files_needs_no_pytorch():
-    code = "import sys, asyrepro.restoration.comparing; print('torch' in sys.modules)"
+    assert not loads_pytorch("import asyrepro.restoration.comparing")
+
+
+def test_the_report_of_a_study_without_weights_needs_no_pytorch(tmp_path):
+    study = shutil.copytree(ROOT / "results" / "edsr-failing", tmp_path / "edsr-failing")
+    assert not loads_pytorch(f"from asyrepro.report import study; study.build({str(study)!r})")
+
+
+def loads_pytorch(code: str) -> bool:
+    code += "; import sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+    return done.stdout.splitlines()[-1] == "True"
