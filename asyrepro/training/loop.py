@@ -214,9 +214,9 @@ class Trainer:
                 average.copy_(value)
 
     def _check_finite(self, rate: float) -> None:
-        # The largest absolute value is finite only if all values are; to find it is fast.
+        # The 2-norm is finite only if all values are; to find it is fast.
         numbers = [self.total, *(p.detach() for p in self.network.parameters())]
-        if not nn.utils.get_total_norm(numbers, norm_type=float("inf")).isfinite():
+        if not nn.utils.get_total_norm(numbers).isfinite():
             raise Diverged(
                 f"the loss is no longer finite at step {self.step} (learning rate "
                 f"{rate:.2g}); choose a smaller learning rate or set recipe.clip"
