@@ -6,11 +6,12 @@
     python scripts/bench quick              # the quick profile's 16 runs, by the clock
 
 Whatever is compared is measured in turn (A B A B ...), so that a machine whose speed drifts slows
-both. A value is the ratio of the medians; the spread is the quartiles of the ratios pair by pair.
+both. A value is the median of the ratios pair by pair, beside their quartiles. On a CPU these are
+ratios of CPU seconds of one thread; on a GPU the clock's.
 Prints the table and writes results/bench/ (results=FOLDER for another one than results/): bench.md,
 bench.csv, and step_times.csv (the losses' step times, which the verdict on training time reads:
-copy it into a study). A section that is not run again keeps its rows. Needs a quiet machine, and 10
-minutes on two CPU cores.
+copy it into a study). A section that is not run again keeps its rows. Needs a quiet machine, and 13
+minutes of two CPU cores.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def _measure(options: Options) -> None:
             raise ConfigError(f"no section {name!r}; there are {', '.join(SECTIONS)}")
     device, folder = devices.choose(options.device), options.results / "bench"
     torch.backends.cudnn.benchmark = True
+    torch.set_num_threads(1)
     for name in options.sections or [name for name in SECTIONS if name != "quick"]:
         say(f"{name} ...")
         rows = pd.DataFrame(SECTIONS[name](device, folder))
@@ -77,7 +79,7 @@ def machine(device: torch.device) -> str:
     name = devices.name_of(device)
     if device.type == "cpu":
         processor = f"{provenance.cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
-        name = f"{os.cpu_count()} CPU cores ({processor}), {torch.get_num_threads()} threads"
+        name = f"one of {os.cpu_count()} CPU cores ({processor})"
     return f"{name}; {provenance.decisive_versions()}"
 
 

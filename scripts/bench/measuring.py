@@ -5,11 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import operator
-import statistics
-import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import torch
@@ -35,53 +32,44 @@ LOSSES = {
     "asy_mse": AsymmetricLoss("mse"),
 }
 REPETITIONS = 11
-SECONDS = 0.4  # of work between two looks at the clock, about
+SECONDS = 1.0  # of work between two looks at the clock, about
 
 
 def compare(device: torch.device, runs: dict, rows: list[tuple], again=REPETITIONS) -> list[dict]:
     """Measure runs in turn; a line for each row (what, one run, another, goal).
 
-    A line is the first run's time by the second's.
+    A line is the first run's time over the second's.
     """
     seconds = in_turn(runs, device, again)
     return [line(what, seconds[one], seconds[other], goal) for what, one, other, goal in rows]
 
 
-def compare_alone(device: torch.device, runs: dict, rows: list[tuple]) -> list[dict]:
-    """:func:`compare`; on a CPU in CPU seconds of one thread, which other work changes little."""
-    if device.type != "cpu":
-        return compare(device, runs, rows)
-    with estimate.threads(1):
-        return compare(device, {k: partial(cpu_seconds, run) for k, run in runs.items()}, rows)
-
-
 def in_turn(
-    runs: dict[str, Callable[[], float | None]], device: torch.device, again: int = REPETITIONS
+    runs: dict[str, Callable[[], object]], device: torch.device, again: int = REPETITIONS
 ) -> dict[str, list[float]]:
     """Seconds of every run, measured in turn, after one round that is not counted.
 
-    A run that returns a number has measured itself.
+    On a CPU these are CPU seconds of this process, which other work on the machine changes little.
     """
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(again + 1):
         for name, run in runs.items():
-            started = time.perf_counter()
-            itself = run()
+            started = clock()
+            run()
             estimate.wait(device)
-            elapsed = time.perf_counter() - started
             if number:
-                seconds[name].append(itself if isinstance(itself, float) else elapsed)
+                seconds[name].append(clock() - started)
     return seconds
 
 
 def line(what: str, first: list[float], second: list[float], goal: str = "") -> dict:
-    """A line of the table: the ratio of the medians, its spread, and whether the goal is met.
+    """A line of the table: the median of the ratios pair by pair, and whether the goal is met.
 
     ``goal`` is as ">= 0.97", "<= 1.01" or empty.
     """
-    value = statistics.median(first) / statistics.median(second)
     ratios = [a / b for a, b in zip(first, second, strict=True)]
-    lower, upper = np.quantile(ratios, [0.25, 0.75])
+    lower, value, upper = np.quantile(ratios, [0.25, 0.5, 0.75])
     met = ""
     if goal:
         sign, bound = goal.split()
@@ -104,13 +92,6 @@ def repeated(times: int, run: Callable, *arguments, **options) -> Callable[[], N
             run(*arguments, **options)
 
     return many
-
-
-def cpu_seconds(run: Callable[[], object]) -> float:
-    """CPU seconds of a run in this process."""
-    started = time.process_time()
-    run()
-    return time.process_time() - started
 
 
 class Setup:
@@ -145,28 +126,27 @@ class Setup:
         """So many steps that the clock tells them apart, as one run."""
         return repeated(self.steps, self.step, **options)
 
-    def train(self) -> float:
-        """Seconds of as many steps of real training, from drawing the patches to logging."""
+    def train(self) -> None:
+        """As many steps of real training, from drawing the patches to logging."""
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, max_lr=1e-5, total_steps=self.steps, cycle_momentum=False
         )
-        with tempfile.TemporaryDirectory() as folder:
-            trainer = self.trainer("mse", folder, self.network, self.optimizer, schedule)
-            trainer.run()
+        trainer = self.trainer("mse", self.network, self.optimizer, schedule)
+        trainer.resume = trainer.save = lambda: None  # a checkpoint is due once a minute
+        trainer.run()
         self.network.train()
-        return trainer.seconds  # without the checkpoint at the end, which is due once a minute
 
     def stepping(self, **how) -> Callable[[], None]:
         """Steps of the network's own recipe on the fixed batch."""
         network = copy.deepcopy(self.network).train()
         own = parts.optimization(self.recipe, network)
-        step = self.trainer("asy_mse", "", network, *own, **how).stepping()
+        step = self.trainer("asy_mse", network, *own, **how).stepping()
         return repeated(self.steps, step, *self.fixed)
 
-    def trainer(self, loss, folder, network, optimizer, scheduler, **how) -> Trainer:
+    def trainer(self, loss, network, optimizer, scheduler, **how) -> Trainer:
         return Trainer(
             network, LOSSES[loss], self.sampler, optimizer, scheduler, steps=self.steps,
-            folder=folder, device=self.device, amp=self.cfg.amp, clip=self.recipe.clip,
+            folder="", device=self.device, amp=self.cfg.amp, clip=self.recipe.clip,
             channels_last=self.cfg.channels_last, ema=self.recipe.ema,
             log_every=self.recipe.log_every, label=None, **how,
         )  # fmt: skip

@@ -25,7 +25,6 @@ from measuring import (
     REPETITIONS,
     Setup,
     compare,
-    compare_alone,
     in_turn,
     line,
     repeated,
@@ -69,10 +68,7 @@ def training(device: torch.device, folder: Path) -> list[dict]:
 
 
 def losses(device: torch.device, _: Path) -> list[dict]:
-    """The loss alone, forward and backward, eager and under torch.compile.
-
-    On the CPU in CPU seconds of one thread, which other work on the machine changes little.
-    """
+    """The loss alone, forward and backward, eager and under torch.compile."""
     compiled = {name: torch.compile(criterion, dynamic=False) for name, criterion in LOSSES.items()}
     lines = []
     for shape in ((16, 1, 96, 96), (4, 3, 192, 192)):
@@ -87,13 +83,13 @@ def losses(device: torch.device, _: Path) -> list[dict]:
             ("eager", LOSSES, "<= 2", "<= 4"),
             ("compiled", compiled, "<= 1.5", "<= 1.5"),
         ):
-            what = f"loss alone, one thread, {kind}, {'x'.join(map(str, shape))}"
+            what = f"loss alone, {kind}, {'x'.join(map(str, shape))}"
             rows = [
                 (f"{what}: Asy_MAE / MAE", "asy_mae", "mae", mae),
                 (f"{what}: Asy_MSE / MSE", "asy_mse", "mse", mse),
             ]
             runs = {name: repeated(100, once, loss) for name, loss in criteria.items()}
-            lines += compare_alone(device, runs, rows)
+            lines += compare(device, runs, rows)
     return lines
 
 
@@ -120,8 +116,7 @@ class Decoded(Dataset):
 def usual(device: torch.device, _: Path) -> list[dict]:
     """Our training, by its own recipe, against Adam on a DataLoader, at the same precision.
 
-    On the CPU in CPU seconds of one thread, which decodes as well; on CUDA by the clock, with two
-    workers.
+    The DataLoader has two workers on CUDA; on the CPU it decodes in the one thread that trains.
     """
     cuda, lines = device.type == "cuda", []
     kinds = {"float32": False}
@@ -133,7 +128,7 @@ def usual(device: torch.device, _: Path) -> list[dict]:
             theirs = repeated(this.steps, their_step(this, workers=2 if cuda else 0))
             what = f"{name}: our training / the usual training, {kind}, patches per second"
             rows = [(what, "theirs", "ours", ">= 10" if cuda else ">= 1.1")]
-            lines += compare_alone(device, {"ours": this.train, "theirs": theirs}, rows)
+            lines += compare(device, {"ours": this.train, "theirs": theirs}, rows)
     return lines
 
 
