@@ -46,8 +46,6 @@ from skimage.color import rgb2gray
 
 from asyrepro import metrics
 
-BT601 = (0.299, 0.587, 0.114)  # weights of R, G, B, ITU-R
-
 OWN = "RGB"  # of a grey image: its one channel
 MATLAB = "luma 16-235"
 FULL = "luma 0-255"
@@ -192,7 +190,7 @@ def _convert(rgb: np.ndarray, channels: str) -> np.ndarray:
     if channels == MATLAB:
         return metrics.rgb_to_luma(rgb)
     if channels == FULL:
-        return np.tensordot(BT601, rgb, axes=1)[None]
+        return np.tensordot(metrics.GREY, rgb, axes=1)[None]
     return rgb2gray(rgb, channel_axis=0)[None]
 
 

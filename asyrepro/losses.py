@@ -38,7 +38,7 @@ QUARTILES = (0.25, 0.75)
 SQUASHES = ("tanh", "threshold")
 
 EPSILON = 1e-10  # eq. (2) and Table 1, line 1
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 LOWEST, HIGHEST = -0.125, 1.125  # bicubic resampling leaves [0, 1] by no more along one axis
 
 
@@ -329,7 +329,7 @@ def _grey(images: Tensor) -> Tensor:
         return images
     if channels == 3:
         red, green, blue = images.split(1, dim=1)
-        return (LUMA[0] * red).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
+        return (GREY[0] * red).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2])
     return images.mean(dim=1, keepdim=True)
 
 

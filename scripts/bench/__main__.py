@@ -10,7 +10,7 @@ both. A value is the median of the ratios pair by pair, beside their quartiles. 
 ratios of CPU seconds of one thread; on a GPU the clock's.
 Prints the table and writes results/bench/ (results=FOLDER for another one than results/): bench.md,
 bench.csv, and step_times.csv (the losses' step times, which the verdict on training time reads:
-copy it into a study). A section that is not run again keeps its rows. Needs a quiet machine, and 13
+copy it into a study). A section that is not run again keeps its rows. Needs a quiet machine, and 15
 minutes of two CPU cores.
 """
 

@@ -11,9 +11,8 @@ from matplotlib.text import Text
 from PIL import Image
 from synthetic import PSNR_SHIFT, as_measured
 
-from asyrepro import paper
+from asyrepro import losses, paper
 from asyrepro.analysis.summary import summarise
-from asyrepro.losses import LUMA
 from asyrepro.metrics import GREY
 from asyrepro.report import canvas, flowchart, pictures, radar, wording
 from asyrepro.report.canvas import grey
@@ -218,8 +217,8 @@ def said(fig):
 
 
 def test_grey_values_are_those_that_the_losses_weigh_by():
-    assert GREY == LUMA
-    assert grey(np.eye(3)[:, None]) == pytest.approx(np.array(LUMA)[:, None])
+    assert losses.GREY == GREY
+    assert grey(np.eye(3)[:, None]) == pytest.approx(np.array(GREY)[:, None])
 
 
 def test_outputs_stand_side_by_side_with_the_psnr_of_the_whole_image(crop):
