@@ -43,7 +43,9 @@ OURS = {
     },
 }
 LARGEST = 1024  # layers, channels or whatever else a network of ours may have
-HANDING = {"_convert_": str, "_recursive_": bool}  # how Hydra hands a class its options
+# Of the options that Hydra takes for itself those that name a class and say how it is handed the
+# others. The rest, as _partial_, would change what is made.
+OF_HYDRA = {"_target_": str, "_args_": object, "_convert_": str, "_recursive_": bool}
 OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch's files began until 1.6
 
 
@@ -202,27 +204,25 @@ def configuration(state: dict, path: Path | str, trusted: Collection[str] = ()) 
 def check_described(cfg: DictConfig, source: str, trusted: Collection[str] = ()) -> None:
     """CheckpointError unless the network and the task that ``cfg`` describes may be made.
 
-    Each ``_target_`` must be one of ours or trusted. Numbers of ours are limited, so that no file
-    asks for all memory; a class of others is trusted with its own.
+    Refused are, at any depth: an option of Hydra's own that is not one of ``OF_HYDRA``, a class
+    that is not trusted (:func:`is_trusted`), and for a network or task of ours a number above
+    ``LARGEST``, so that no file asks for all memory.
     """
-    for kind in OURS:
+    for kind, ours in OURS.items():
         node = OmegaConf.to_container(OmegaConf.select(cfg, kind))
-        values = list(_items(node))
-        asked = [value for key, value in values if key == "_target_"]
-        strange = [value for value in asked if not is_trusted(value, kind, trusted)]
-        special = any(_is_special(key, value) for key, value in values)
-        if strange or special or "_target_" not in node:
-            named = strange and isinstance(strange[0], str)
-            asked = _brief(strange[0] if named else "something")
-            # A trusted module is not trusted with its functions, nor with what it imports.
-            within = any(asked.startswith(f"{package}.") for package in trusted)
-            trust = [*trusted, asked if within else asked.partition(".")[0]]
-            raise NotTrusted(
-                f"{source} asks for {asked} as its {kind}, which is not of this program; it was "
-                "not made",
-                f"if {asked} is your own, give trust={','.join(trust)}",
-            )
-        for key, value in values if node["_target_"] in OURS[kind] else ():
+        options = list(_items(node))
+        if "_target_" not in node:
+            raise CheckpointError(f"{source} names no class as its {kind}; it was not made")
+        for key, value in options:
+            if _is_hydras(key) and not isinstance(value, OF_HYDRA.get(key, ())):
+                raise CheckpointError(
+                    f"{source} asks for its {kind} with {_brief(key)}, which is no option of a "
+                    "class; it was not made"
+                )
+        for name in (value for key, value in options if key == "_target_"):
+            if not is_trusted(name, kind, trusted):
+                raise _not_trusted(name, kind, source, trusted)
+        for key, value in options if node["_target_"] in ours else ():
             if isinstance(value, int | float) and not abs(value) <= LARGEST:  # NaN neither
                 raise CheckpointError(
                     f"{source} describes a {kind.rpartition('.')[2]} whose {_brief(str(key))} is "
@@ -230,12 +230,48 @@ def check_described(cfg: DictConfig, source: str, trusted: Collection[str] = ())
                 )
 
 
-def _is_special(key: object, value: object) -> bool:
-    """Whether Hydra takes an option for itself, and not just as how to hand over the others."""
-    if key in HANDING:
-        return not isinstance(value, HANDING[key])
-    named = isinstance(key, str) and key.startswith("_") and key.endswith("_")
-    return named and key not in ("_target_", "_args_")
+def _is_hydras(key: object) -> bool:
+    return isinstance(key, str) and key.startswith("_") and key.endswith("_")
+
+
+def is_trusted(name: object, kind: str, trusted: Collection[str] = ()) -> bool:
+    """Whether a class may be made as a "model.network" or "task" that a file asks for.
+
+    It is one of ours, or one that is trusted by its name, or one that a trusted package defines:
+    not a function of that, nor what it has imported from elsewhere.
+
+    Raises:
+        NotTrusted: a class of a trusted package cannot be imported.
+    """
+    if not isinstance(name, str):
+        return False
+    if name in OURS[kind] or name in trusted:
+        return True
+    if not _within(name, trusted):
+        return False
+    try:
+        found = pkgutil.resolve_name(name)
+    except Exception as error:  # whatever the code of a module raises
+        raise NotTrusted(
+            f"{_brief(name)}, which is trusted, cannot be imported ({_reason(error)})",
+            f"run the command in the folder that holds {_brief(name).partition('.')[0]}",
+        ) from error
+    return isinstance(found, type) and _within(found.__module__, trusted)
+
+
+def _within(name: str, packages: Collection[str]) -> bool:
+    """Whether a dotted name is one of the packages or lies in one."""
+    return f"{name}.".startswith(tuple(f"{package}." for package in packages))
+
+
+def _not_trusted(name: str, kind: str, source: str, trusted: Collection[str]) -> NotTrusted:
+    """The refusal of a class, which says what trust= would let it through."""
+    name = _brief(name)
+    needed = name if _within(name, trusted) else name.partition(".")[0]
+    return NotTrusted(
+        f"{source} asks for {name} as its {kind}, which is not of this program; it was not made",
+        f"if {name} is your own, give trust={','.join([*trusted, needed])}",
+    )
 
 
 def targets(cfg: DictConfig) -> list[str]:
@@ -256,30 +292,6 @@ def _items(node: object) -> Iterator[tuple]:
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
             yield key, value
             yield from _items(value)
-
-
-def is_trusted(name: object, kind: str, trusted: Collection[str] = ()) -> bool:
-    """Whether a class may be made as a "model.network" or "task" that a file asks for.
-
-    It is one of ours, one that is trusted, or one that a trusted package has defined;
-    NotTrusted if that cannot be imported.
-    """
-    if not isinstance(name, str):
-        return False
-    if name in OURS[kind] or name in trusted:
-        return True
-    within = tuple(f"{package}." for package in trusted)
-    if not name.startswith(within):
-        return False
-    try:
-        found = pkgutil.resolve_name(name)
-    except Exception as error:  # whatever the code of a module raises
-        raise NotTrusted(
-            f"{_brief(name)}, which is trusted, cannot be imported ({_reason(error)})",
-            f"run the command in the folder that holds {_brief(name).partition('.')[0]}",
-        ) from error
-    # Not what it has imported from elsewhere, nor a function.
-    return isinstance(found, type) and f"{found.__module__}.".startswith(within)
 
 
 def _reason(error: Exception) -> str:
