@@ -28,7 +28,6 @@ from asyrepro.analysis.summary import published_psnr
 from asyrepro.metrics import FURTHER, METRICS, PRINTED
 from asyrepro.paper.claims import MINIMUM_SEEDS, NEITHER, NOT_JUDGED, judge, verdict
 from asyrepro.runs import results
-from asyrepro.system.errors import DataError
 
 WHERE = ("model", "dataset", "variant", "table", "testset")
 MEASURED = (*PRINTED, "psnr_y", "ssim_y", *FURTHER)  # RMSE is PSNR in other units
@@ -111,11 +110,8 @@ def comparisons(
 
         ``direction``, ``size``, ``verdict``, ``reason``: see :mod:`asyrepro.paper.claims`;
         ``notes``: what was left out and why. A pair without runs in common has no numbers.
-
-    Raises:
-        DataError: a column is missing, or a row is there twice.
     """
-    rows = _checked(metrics)
+    rows = _of_networks(metrics)
     groups = dict(iter(rows.groupby(list(WHERE), sort=False)))
     networks = list(dict.fromkeys(where[:2] for where in groups))
     papers, found = _paper_means(paper), []
@@ -148,26 +144,11 @@ def keyed(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**keys.where(keys.notna(), ""))
 
 
-def _checked(metrics: pd.DataFrame) -> pd.DataFrame:
-    """The rows of networks, sorted by loss, seed and image, all columns of ``WHERE`` filled."""
-    needed = ["table", "model", "dataset", "loss", "seed", "image", *PRINTED]
-    missing = [name for name in needed if name not in metrics.columns]
-    if missing:
-        raise DataError(f"the table of metrics lacks the columns {', '.join(missing)}")
-    rows = results.of_runs(metrics)
-    rows = rows.reindex(columns=[*dict.fromkeys([*rows.columns, *WHERE, *MEASURED])])
-    rows = keyed(rows.assign(table=pd.to_numeric(rows["table"], errors="coerce"))).assign(
-        seed=rows["seed"].astype(int),
-        image=rows["image"].astype(str),
-        psnr_y=published_psnr(rows).astype(float),
-    )
-    rows["table"] = [table if table == "" else int(table) for table in rows["table"]]
-    keys = [*WHERE, "loss", "seed", "image"]
-    twice = rows[rows.duplicated(keys)]
-    if len(twice):
-        where = ", ".join(f"{key} {twice.iloc[0][key]}" for key in keys if twice.iloc[0][key] != "")
-        raise DataError(f"the table of metrics has this row twice: {where}")
-    return rows
+def _of_networks(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The rows of runs, :func:`keyed`, with all columns of ``MEASURED``."""
+    rows = keyed(results.of_runs(metrics))
+    rows = rows.assign(seed=rows["seed"].astype(int), psnr_y=published_psnr(rows))
+    return rows.reindex(columns=[*dict.fromkeys([*rows.columns, *MEASURED])])
 
 
 # ------------------------------------------------------------------------- what is compared
@@ -247,7 +228,7 @@ def compare(
     numbers = dict.fromkeys(NUMBERS, np.nan)
     numbers |= {"seeds": seeds, "images": images, "paper_change": figure}
     if seeds == 0 or images == 0:
-        none = {"direction": NOT_JUDGED, "size": NOT_JUDGED, "verdict": NOT_JUDGED}
+        none = dict.fromkeys(("direction", "size", "verdict"), NOT_JUDGED)
         return numbers | none | {"seeds": 0, "reason": "no paired seeds"}
     changes = first.to_numpy(dtype=float) - second.to_numpy(dtype=float)
     better = crossed_interval(direction * changes)
@@ -255,7 +236,7 @@ def compare(
     judged = judge(better, seeds, direction * figure)
     if with_power and direction * figure > 0 and seeds >= MINIMUM_SEEDS and images > 1:
         numbers["power"] = power(direction * changes, direction * figure)
-    by_seed, by_image = leave_one_out(changes)
+    of_seeds, of_images = leave_one_out(changes)
     return numbers | {
         "against_mean": second.to_numpy().mean(),
         "loss_mean": first.to_numpy().mean(),
@@ -266,8 +247,10 @@ def compare(
         "sign_p": better.sign_p,
         "p": better.p,
         "images_better": int((direction * changes.mean(axis=0) > 0).sum()),
-        **dict(zip(("seed_out_lower", "seed_out_upper"), by_seed, strict=True)),
-        **dict(zip(("image_out_lower", "image_out_upper"), by_image, strict=True)),
+        "seed_out_lower": of_seeds[0],
+        "seed_out_upper": of_seeds[1],
+        "image_out_lower": of_images[0],
+        "image_out_upper": of_images[1],
         "direction": judged.direction,
         "size": judged.size,
         "verdict": verdict(judged.direction, judged.size),
@@ -297,7 +280,7 @@ def across(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Rows as of :func:`comparisons`, kind "study": second minus first.
     """
-    left, right = _checked(first), _checked(second)
+    left, right = _of_networks(first), _of_networks(second)
     found = []
     keys = [*WHERE, "loss"]
     others = dict(iter(right.groupby(keys, sort=False)))

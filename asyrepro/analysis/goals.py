@@ -127,21 +127,19 @@ def matches(summary: Summary) -> dict[str, tuple[int, int, int]] | None:
     """
     if not summary.same_images:
         return None
-    shortfall = {}
+    shortfall = pd.DataFrame()  # a row an entry
     for metric in MARGINS:
         ours, theirs = (
-            np.stack([get(loss, metric) for loss in results.PAPER_LOSSES])
+            np.concatenate([get(loss, metric) for loss in results.PAPER_LOSSES])
             for get in (summary.values, summary.paper_values)
         )
         shortfall[metric] = ours / theirs - 1 if metric == "nrmse" else theirs - ours
-    there = ~np.isnan(shortfall["psnr"])
-    close = {metric: shortfall[metric] <= MARGINS[metric] for metric in MARGINS}
-    beaten = {metric: shortfall[metric] <= 0 for metric in MARGINS}
-    for kind in (close, beaten):
-        kind["all"] = np.logical_and.reduce([kind[metric] for metric in MARGINS])
-    return {
-        name: (int(close[name].sum()), int(beaten[name].sum()), int(there.sum())) for name in close
-    }
+    entries = int(shortfall["psnr"].count())
+    close, beaten = (
+        kind.assign(all=kind.all(axis=1)).sum()
+        for kind in (shortfall <= pd.Series(MARGINS), shortfall <= 0)
+    )
+    return {name: (int(close[name]), int(beaten[name]), entries) for name in close.index}
 
 
 def matches_text(summary: Summary) -> str | None:

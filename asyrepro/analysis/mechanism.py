@@ -42,6 +42,7 @@ class Region:
     bins: range  # those that belong to it
     better: int = -1  # +1 if an increase is an improvement
     over: str | None = None  # another region, by whose value this one's is divided
+    minus: str | None = None  # another region, whose change is taken from this one's
 
 
 _DARK = ("grey", range(round(10 * DARK)))
@@ -65,10 +66,12 @@ REGIONS = {
         *("deviation", *_DARK),
         over=_BRIGHT_DEVIATION,
     ),
+    "dark minus bright": Region(  # the trade between them
+        "dark minus bright, percentage points", "mse", *_DARK, minus="bright"
+    ),
     _BRIGHT_DEVIATION: Region("bright pixels, mean absolute error, %", "deviation", *_BRIGHT),
 }
-DIFFERENCE = "dark minus bright"  # of their percentage changes: the trade between them
-SHOWN = (*(name for name in REGIONS if name != _BRIGHT_DEVIATION), DIFFERENCE)
+SHOWN = tuple(name for name in REGIONS if name != _BRIGHT_DEVIATION)
 
 
 def of_runs(profiles: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
@@ -89,12 +92,12 @@ def _values(profiles: pd.DataFrame, value: str, columns: list[str]) -> pd.DataFr
     """
     sums = profiles.groupby([*RUN, *columns])[SUMS].sum()
     sums = sums[sums["pixels"] >= MINIMUM_PIXELS]
-    value = {
+    found = {
         "mse": sums["sum_squared"] / sums["pixels"],
         "deviation": sums["sum_absolute"] / sums["pixels"],
         "energy": sums["energy_output"] / sums["energy_label"].where(sums["energy_label"] > 0),
     }[value]
-    return value.dropna().unstack(columns).sort_index()
+    return found.dropna().unstack(columns).sort_index()
 
 
 def _of_region(profiles: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -135,16 +138,16 @@ def regions(profiles: pd.DataFrame) -> pd.DataFrame:
     found = []
     for where, group in profiles.groupby(TABLE):
         runs = kinds_of(group)
-        values = {name: _of_region(group, name) for name in SHOWN if name != DIFFERENCE}
+        values = {name: _of_region(group, name) for name in SHOWN}
         for loss, base in _losses(group):
             changes = {name: _percent(value, runs, loss, base) for name, value in values.items()}
-            dark, bright = changes["dark"], changes["bright"]
-            images = dark.columns.intersection(bright.columns)
-            seeds = dark.index.intersection(bright.index)
-            changes[DIFFERENCE] = dark.loc[seeds, images] - bright.loc[seeds, images]
             for name in SHOWN:
-                if changes[name].size:
-                    found.append((*where, loss, base, name, *_judged(changes[name], name)))
+                change, region = changes[name], REGIONS[name]
+                if region.minus:
+                    change, less = change.align(changes[region.minus], join="inner")
+                    change = change - less
+                if change.size:
+                    found.append((*where, loss, base, name, *_judged(change, region)))
     return pd.DataFrame(found, columns=_REGION_COLUMNS)
 
 
@@ -154,15 +157,12 @@ _REGION_COLUMNS = (
 )
 
 
-def _judged(changes: pd.DataFrame, name: str) -> tuple:
-    region = REGIONS.get(name)
-    better = region.better if region else -1
-    found = crossed_interval(better * changes.to_numpy())
-    raw = found if better > 0 else found.flipped()
+def _judged(changes: pd.DataFrame, region: Region) -> tuple:
+    found = crossed_interval(region.better * changes.to_numpy())
+    raw = found if region.better > 0 else found.flipped()
     direction, _, reason = judge(found, len(changes))
-    title = region.title if region else f"{DIFFERENCE}, percentage points"
     numbers = (raw.mean, raw.lower, raw.upper, *changes.shape, found.better, found.worse)
-    return title, *numbers, direction, reason
+    return region.title, *numbers, direction, reason
 
 
 def bin_changes(profiles: pd.DataFrame) -> pd.DataFrame:

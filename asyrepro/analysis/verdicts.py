@@ -61,9 +61,8 @@ def view(table: pd.DataFrame) -> pd.DataFrame:
         what was left out.
     """
     rows = table[(table["table"] != "") & (table["variant"] == "") & table["metric"].isin(PRINTED)]
-    pairs = list(zip(rows["reason"], rows["notes"], strict=True))
     rows = rows.assign(
-        reason=["; ".join(filter(None, pair)) for pair in pairs],
+        reason=["; ".join(filter(None, both)) for both in rows[["reason", "notes"]].to_numpy()],
         table=rows["table"].astype(int),
         of_base=[results.loss_rank(base) for base in rows["base"]],
         of_kind=rows["kind"].map(KINDS.index),
@@ -127,11 +126,8 @@ def step_time_summary(times: pd.DataFrame) -> pd.DataFrame:
         and reason by the rule "time".
 
     Raises:
-        DataError: a column is missing or a time is not positive.
+        DataError: a time is not positive.
     """
-    missing = [name for name in ("loss", "step_ms", "repetition") if name not in times.columns]
-    if missing:
-        raise DataError(f"the table of step times lacks the columns {', '.join(missing)}")
     if not (times["step_ms"] > 0).all():
         raise DataError("step_ms must be a positive number of milliseconds in every row")
     times = times if "model" in times.columns else times.assign(model="")
@@ -143,7 +139,8 @@ def step_time_summary(times: pd.DataFrame) -> pd.DataFrame:
                 continue
             both = median[[base, loss]].dropna()
             if not both.empty:
-                found.append({"model": model, "loss": loss, "against": base} | _ratio(both))
+                about = {"model": model, "loss": loss, "against": base}
+                found.append(about | _ratio(both[loss], both[base]))
     return pd.DataFrame(found, columns=_TIME_COLUMNS)
 
 
@@ -153,12 +150,12 @@ _TIME_COLUMNS = (
 )
 
 
-def _ratio(both: pd.DataFrame) -> dict:
-    ratios = np.log((both.iloc[:, 1] / both.iloc[:, 0]).to_numpy())
-    count, mean, lower, upper = len(ratios), ratios.mean(), np.nan, np.nan
+def _ratio(loss_ms: pd.Series, base_ms: pd.Series) -> dict:
+    logarithms = np.log((loss_ms / base_ms).to_numpy())
+    lower, upper = np.nan, np.nan
     direction, reason = NOT_JUDGED, f"fewer than {MINIMUM_REPETITIONS} repetitions"
-    if count >= MINIMUM_REPETITIONS:
-        lower, upper = np.exp(t_interval(ratios))
+    if len(logarithms) >= MINIMUM_REPETITIONS:
+        lower, upper = np.exp(t_interval(logarithms))
         direction = WORSE if lower > 1 else BETTER if upper < 1 else NEITHER
         reason = {
             WORSE: "interval above 1: a step takes longer",
@@ -166,10 +163,10 @@ def _ratio(both: pd.DataFrame) -> dict:
             NEITHER: "interval holds 1",
         }[direction]
     return {
-        "repetitions": count,
-        "base_ms": both.iloc[:, 0].median(),
-        "loss_ms": both.iloc[:, 1].median(),
-        "ratio": np.exp(mean),
+        "repetitions": len(logarithms),
+        "base_ms": base_ms.median(),
+        "loss_ms": loss_ms.median(),
+        "ratio": np.exp(logarithms.mean()),
         "lower": lower,
         "upper": upper,
         "direction": direction,

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import findings
+from synthetic import findings, study
 
 from asyrepro.analysis import mechanism as m
 from asyrepro.analysis import verdicts
@@ -13,6 +13,7 @@ from asyrepro.runs.profiles import COLUMNS
 
 # ------------------------------------------------------------------------------------- changes
 
+UNCOMPARED = study(losses=("mae",), seeds=1)
 GREY = [(k / 10, (k + 1) / 10) for k in range(10)]
 GRADIENT = list(zip(m.GRADIENT_EDGES[:-1], m.GRADIENT_EDGES[1:], strict=True))
 
@@ -152,16 +153,10 @@ def test_edges_and_contrast_are_judged_for_srcnn_alone():
 
 def test_regions_are_told_whatever_the_order_of_the_rows():
     frame = profiles(dark=-4, seeds=6, images=3)
-    found = m.regions(m.of_runs(frame, _metrics()))
-    again = m.regions(m.of_runs(frame.sample(frac=1, random_state=1), _metrics()))
+    found = m.regions(m.of_runs(frame, UNCOMPARED))
+    again = m.regions(m.of_runs(frame.sample(frac=1, random_state=1), UNCOMPARED))
     pd.testing.assert_frame_equal(found, again)
     assert "dark" in set(found["region"])
-
-
-def _metrics():
-    """A tidy table without any comparison."""
-    row = {"table": 2, "model": "srcnn", "dataset": "bsd300", "loss": "mae", "seed": 0}
-    return pd.DataFrame([row | {"image": "a", "psnr": 28.0, "ssim": 0.8, "nrmse": 0.05}])
 
 
 def test_chart_shows_both_kinds_and_the_share_of_pixels():
@@ -177,7 +172,7 @@ def test_failed_runs_have_no_chart_and_the_text_says_so(percent, failed):
     changes = m.bin_changes(frame)
     assert (report.draw(changes, "title") is None) == failed
     without = report.without_chart(changes)
-    compared = verdicts.verdicts(_metrics(), None)
+    compared = verdicts.verdicts(UNCOMPARED, None)
     claims = verdicts.claim_verdicts({"change": compared})
     found = findings(comparisons=compared, claims=claims, bins=changes, regions=m.regions(frame))
     text = texts.verdicts(found)

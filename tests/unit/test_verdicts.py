@@ -190,7 +190,7 @@ def test_runs_without_a_partner_are_left_out_and_named():
 
 
 def test_baselines_variants_and_other_test_sets_play_no_part():
-    frame = study({"asy_mae": 0.1}).assign(variant="")
+    frame = study({"asy_mae": 0.1})
     other = frame.assign(table=np.nan, testset="set5", psnr=0.0)
     sweep = study({"asy_mae": 0.03}, seed=1).assign(variant="task.scale=4")
     baseline = frame[frame["seed"] == 0].assign(loss="bicubic", seed=np.nan)
@@ -202,14 +202,6 @@ def test_without_the_paper_nothing_is_excluded():
     found = row(v.verdicts(study(seed=4), None))
     assert np.isnan(found["paper_change"])
     assert (found["direction"], found["size"]) == ("neither shown", "no size given")
-
-
-def test_damaged_tables_are_refused():
-    frame = study(seeds=2)
-    with refuses(DataError, "image 03"):
-        v.verdicts(pd.concat([frame, frame.iloc[:1]]), PAPER)
-    with refuses(DataError, "nrmse"):
-        v.verdicts(frame.drop(columns="nrmse"), PAPER)
 
 
 # --------------------------------------------------------------------------- the other claims
@@ -288,8 +280,6 @@ def test_step_time_worked_by_hand_and_its_errors():
         assert found["against"].tolist() == [base] * (base is not None)
     with refuses(DataError, "step_ms"):
         v.step_time_summary(frame.assign(step_ms=0))
-    with refuses(DataError, "repetition"):
-        v.step_time_summary(frame.drop(columns="repetition"))
 
 
 def test_claims_get_the_verdicts_of_their_rules(full, compared):
@@ -351,7 +341,7 @@ def test_runs_below_their_baseline_are_found():
     floor = frame[frame["seed"] == 0].assign(loss="bicubic", seed=np.nan)
     floor["psnr"] -= 1
     frame.loc[frame["seed"] == 1, "psnr"] -= 3
-    frame = pd.concat([frame, floor]).assign(variant="")
+    frame = pd.concat([frame, floor])
     (found,) = below_baseline(frame).to_dict("records")
     assert (found["loss"], found["seed"], found["baseline"]) == ("mae", 1, "bicubic")
     means = frame.groupby(["loss", frame["seed"].fillna(-1)])["psnr"].mean()
