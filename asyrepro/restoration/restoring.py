@@ -9,6 +9,7 @@ denoising, kept.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -51,24 +52,40 @@ def restore(
         The restored picture (s*H, s*W, C) of the same type, rounded and clipped; s is the task's
         scale.
     """
-    options = {"white": white, "tile": tile, "device": device, "progress": progress}
-    if ensemble:
-        total = 0.0
-        for turn in range(8):
-            turned = np.ascontiguousarray(_turned(pixels, turn))
-            total += _turned(_restored(turned, network, task, **options), turn, back=True)
-        restored = total / 8
-    else:
-        restored = _restored(pixels, network, task, **options)
-    return restored.round().astype(pixels.dtype)
+    peak, scale = _peak(pixels, white).to(device), task.scale
+    side, overlap = tiling.plan(network, task, tile)
+
+    def of_window(window: Tensor, place: tiling.Place) -> Tensor:
+        image = window.to(device) / peak
+        colours, alpha = image.tensor_split([decoding.colours(len(image))])
+        output = restore_colours(colours, network, task, place)
+        if len(alpha):
+            output = torch.cat([output, task.upsampled(alpha[None])[0]])
+        return (output.clamp(0, 1) * peak).cpu()
+
+    def of_image(image: Tensor) -> Tensor:
+        channels, height, width = image.shape
+        output = torch.empty(channels, height * scale, width * scale)
+        return tiling.apply(of_window, image, output, tile=side, overlap=overlap, progress=progress)
+
+    image = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)
+    restored = over_orientations(of_image, image) if ensemble else of_image(image)
+    return restored.permute(1, 2, 0).round().numpy().astype(pixels.dtype, order="C")
 
 
-def _turned(pixels: np.ndarray, turn: int, back: bool = False) -> np.ndarray:
-    """One of the eight orientations of an array (H, W, C), or the way back from it."""
-    if back:
-        return np.rot90(pixels[:, ::-1] if turn > 3 else pixels, -turn)
-    turned = np.rot90(pixels, turn)
-    return turned[:, ::-1] if turn > 3 else turned
+def over_orientations(function: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """The mean of a function's results for the eight flips and rotations of an image.
+
+    Args:
+        function: maps (..., h, w) to (..., s*h, s*w).
+        image: (..., H, W).
+    """
+    total = 0.0
+    for turn in range(4):
+        for flip in ((), (-1,)):
+            result = function(torch.rot90(image, turn, (-2, -1)).flip(flip))
+            total = total + torch.rot90(result.flip(flip), -turn, (-2, -1))
+    return total / 8
 
 
 class Ensemble(nn.Module):
@@ -79,42 +96,7 @@ class Ensemble(nn.Module):
         self.network = network
 
     def forward(self, inputs: Tensor) -> Tensor:
-        total = 0.0
-        for turn in range(4):
-            turned = torch.rot90(inputs, turn, (-2, -1))
-            for flip in ((), (-1,)):
-                output = self.network(turned.flip(flip)).flip(flip)
-                total = total + torch.rot90(output, -turn, (-2, -1))
-        return total / 8
-
-
-def _restored(
-    pixels: np.ndarray, network: nn.Module, task: Task, *, white, tile, device, progress
-) -> np.ndarray:
-    """The restored picture as float32, clipped to the range of its pixels."""
-    height, width, channels = pixels.shape
-    peak = _peak(pixels, white).to(device)
-    scale = task.scale
-    side, overlap = tiling.plan(network, task, tile)
-    restored = np.empty((height * scale, width * scale, channels), np.float32)
-
-    def of_window(window: np.ndarray, place: tiling.Place) -> np.ndarray:
-        image = torch.from_numpy(window.astype(np.float32)).to(device) / peak
-        colours, alpha = image.tensor_split([decoding.colours(channels)])
-        output = restore_colours(colours, network, task, place)
-        if len(alpha):
-            output = torch.cat([output, task.upsampled(alpha[None])[0]])
-        return (output.clamp(0, 1) * peak).cpu().numpy()
-
-    tiling.apply(
-        of_window,
-        pixels.transpose(2, 0, 1),
-        restored.transpose(2, 0, 1),
-        tile=side,
-        overlap=overlap,
-        progress=progress,
-    )
-    return restored
+        return over_orientations(self.network, inputs)
 
 
 def restore_colours(image: Tensor, network: nn.Module, task: Task, place=None) -> Tensor:

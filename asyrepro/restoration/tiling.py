@@ -11,12 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from asyrepro.system import devices
-from asyrepro.system.errors import ConfigError
 from asyrepro.system.progress import bar
 from asyrepro.tasks import MARGIN, Task
 
@@ -24,7 +22,6 @@ TILE = 512  # pixels of the output; a network of long reach gets larger tiles
 OVERLAPS = 6  # a tile is at least so many overlaps wide, so that little is computed twice
 
 Place = tuple[int, int, int, int]  # of a window: its top and left, the image's height and width
-Array = Tensor | np.ndarray
 
 
 def plan(network: nn.Module, task: Task, tile: int | None = None) -> tuple[int, int]:
@@ -39,12 +36,7 @@ def plan(network: nn.Module, task: Task, tile: int | None = None) -> tuple[int, 
 
     Returns:
         (tile, overlap); tile is 0 if the whole image is one tile.
-
-    Raises:
-        ConfigError: the wish is negative.
     """
-    if tile is not None and tile < 0:
-        raise ConfigError(f"tile is {tile}; it must be a number of pixels, or 0 for no tiles")
     reach = getattr(network, "reach", None)
     if reach is None or tile == 0:
         return 0, 0
@@ -68,18 +60,18 @@ def run(network: nn.Module, inputs: Tensor, place: Place) -> Tensor:
 
 @torch.inference_mode()
 def apply(
-    function: Callable[[Array, Place], Array],
-    image: Array,
-    output: Array,
+    function: Callable[[Tensor, Place], Tensor],
+    image: Tensor,
+    output: Tensor,
     *,
     tile: int,
     overlap: int,
     progress: str | None = None,
-) -> Array:
+) -> Tensor:
     """Fill ``output`` with ``function(image)``, computed tile by tile.
 
     Args:
-        function: maps a window (..., h, w) and its place to an array (..., s*h, s*w).
+        function: maps a window (..., h, w) and its place to a tensor (..., s*h, s*w).
         image: (..., H, W).
         output: (..., s*H, s*W), written to; s is a whole number.
         tile, overlap: in pixels of ``image``, as :func:`plan` gives them.
