@@ -159,15 +159,14 @@ def plan(options) -> list[tuple[Path, Path]]:
     elif options.output is None:
         kept = _named(Path(source.name), options)
         jobs = [(source, source.with_name(f"{Path(source.name).stem}-restored{kept.suffix}"))]
-    elif (ending := Path(options.output).suffix.lower()) in images.ENDINGS:
-        pictures.check_ending(ending)
+    elif (ending := Path(options.output).suffix.lower()) in pictures.WRITTEN:
         if options.format and pictures.WRITTEN[ending] != pictures.WRITTEN[f".{options.format}"]:
             raise ConfigError(f"output={options.output} and format={options.format} do not agree")
         jobs = [(source, Path(options.output))]
     elif _looks_like_a_picture(options.output):
         raise ConfigError(
-            f"output={options.output} is no folder, and {Path(options.output).suffix} no picture's "
-            f"ending; here are {', '.join(sorted(pictures.WRITTEN))}"
+            f"output={options.output} is no folder, and pictures are written as "
+            f"{', '.join(pictures.WRITTEN)}, not as {ending}"
         )
     else:
         jobs = [(source, Path(options.output) / _named(Path(source.name), options))]

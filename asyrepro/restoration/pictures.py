@@ -35,19 +35,12 @@ OPAQUE = ("JPEG", "BMP")  # formats that hold no alpha
 PAGED = (".tif", ".tiff")  # endings of files that hold several pages
 
 
-def check_ending(ending: str) -> None:
-    """Raise ConfigError unless the ending is one of WRITTEN."""
-    if ending not in WRITTEN:
-        raise ConfigError(f"pictures are written as {', '.join(WRITTEN)}, not as {ending!r}")
-
-
 def fitted(picture: Picture, ending: str) -> Picture:
-    """A picture as the format of an ending can hold it, with notes on what it cannot.
+    """A picture as the format of an ending of WRITTEN can hold it, with notes on what it cannot.
 
     Raises:
-        ConfigError: the ending is not one of WRITTEN, or an alpha channel would be lost.
+        ConfigError: an alpha channel would be lost.
     """
-    check_ending(ending)
     kind, notes = WRITTEN[ending][0], list(picture.notes)
     pixels, profile = picture.pixels, picture.profile
     if kind in OPAQUE and pixels.shape[2] in (2, 4):
