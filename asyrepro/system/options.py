@@ -84,14 +84,19 @@ class _Setting(NamedTuple):
     above: float | None
     choices: Sequence
 
-    def value(self, text: str) -> object:
-        """The value that a text stands for."""
+    def value(self, text: str, before: object = None) -> object:
+        """The value that a text stands for; those of a list follow what was given before."""
+        if text == "":
+            leave = "" if self.required else ", or leave it out"
+            raise ConfigError(f"{self.name}= is empty; give it a value{leave}")
         if self.form is None:
+            if before is not None:
+                raise ConfigError(f"{self.name}= is given twice: give it once")
             return self._single(text)
         parts = [part.strip() for part in text.split(",")]
         if "" in parts:
             raise ConfigError(f"{self.name}={text}: a value between its commas is empty")
-        return [*map(self._single, parts)]
+        return [*(before or []), *map(self._single, parts)]
 
     def _single(self, text: str) -> object:
         kind, least, above = self.kind, self.at_least, self.above
@@ -168,21 +173,15 @@ def parse(kind: type[Options], arguments: Sequence[str]) -> Options:
         name, equals, text = item.partition("=")
         first, dot, key = name.partition(".")
         if equals and name in named and named[name].form is not dict:
-            if text == "":
-                leave = "" if named[name].required else ", or leave it out"
-                raise ConfigError(f"{name}= is empty; give it a value{leave}")
-            value = named[name].value(text)
-            if name in given and not isinstance(value, list):
-                raise ConfigError(f"{name}= is given twice: give it once")
-            given[name] = [*given.get(name, []), *value] if isinstance(value, list) else value
+            given[name] = named[name].value(text, given.get(name))
         elif equals and dot and first in named and named[first].form is dict:
             given.setdefault(first, {})[key] = text
-        elif equals and others and not Path(item).exists():
-            given.setdefault(others, []).append(item)
-        elif ("=" in item or item.startswith("-")) and not Path(item).exists():
-            raise ConfigError(_not_understood(item, settings))
-        else:
+        elif not (equals or item.startswith("-")) or Path(item).exists():
             paths.append(item)
+        elif equals and others:
+            given.setdefault(others, []).append(item)
+        else:
+            raise ConfigError(_not_understood(item, settings))
     given |= _paths(paths, [each for each in settings.values() if each.given == "path"])
     for name, each in named.items():
         if each.required and name not in given:
