@@ -102,7 +102,8 @@ def as_measured(
             image=[images[int(k) - 1] for k in rows["image"]],
             psnr=rows["psnr"] + shift + 0.01 * seed * (rows["loss"] == "asy_mae"),
             nrmse=rows["rmse"],
-            **{"dataset": dataset, "seed": seed, "testset": f"table{table}", "iterations": 500},
+            **{"dataset": dataset, "seed": seed, "testset": f"table{table}", "variant": ""},
+            iterations=500,
         )
         for seed in seeds
     ]

@@ -102,7 +102,7 @@ def summarise(frame: pd.DataFrame, table: int) -> Summary | None:
     """Gather one of the paper's tables from the tidy table, or None if no run of it is finished.
 
     Args:
-        frame: as :func:`load` returns it.
+        frame: of :func:`asyrepro.runs.results.load`.
         table: 2 ... 5.
 
     Raises:
@@ -110,41 +110,38 @@ def summarise(frame: pd.DataFrame, table: int) -> Summary | None:
     """
     rows = results.plain(frame)
     rows = rows[rows["table"] == table]
-    described = results.of_runs(rows)  # the baselines' rows stand before those of runs
-    if described.empty:
+    runs = results.of_runs(rows)
+    if runs.empty:
         return None
     for column in ("model", "dataset"):
-        found = sorted(set(described[column]))
+        found = sorted(set(runs[column]))
         if len(found) > 1:
             raise DataError(
                 f"table {table} mixes the {'networks' if column == 'model' else 'training sets'} "
                 f"{', '.join(found)}: give each a study of its own."
             )
-    model, dataset = described["model"].iloc[0], described["dataset"].iloc[0]
+    model, dataset = runs["model"].iloc[0], runs["dataset"].iloc[0]
     rows = rows[rows["model"] == model]
     _refuse_twice(rows, table)
 
     images = tuple(dict.fromkeys(rows["image"]))
     stand_in = results.of_stand_in(rows)
-    own = set(rows["testset"]) - {f"table{table}", "", None}
+    own = set(rows["testset"]) - {f"table{table}", ""}
     same = not stand_in and not own and set(images) <= set(paper.known_images().get(table, ()))
     if same:
         images = tuple(image for image in paper.known_images()[table] if image in images)
-    trained = set(results.of_runs(rows)["loss"])
-    baselines = [name for name in results.present(rows) if name not in trained]
-    losses = tuple(name for name in results.present(rows) if name in trained)
+    seeds = runs.groupby("loss")["seed"].unique()
+    present = results.present(rows)  # baselines first
+    losses = tuple(name for name in present if name in seeds.index)
     return Summary(
         table=table,
         model=model,
         dataset=dataset,
         images=images,
         losses=losses,
-        baseline=baselines[0] if baselines else None,
-        seeds={
-            loss: tuple(sorted(int(s) for s in set(rows.loc[rows["loss"] == loss, "seed"])))
-            for loss in losses
-        },
-        iterations=tuple(sorted(int(i) for i in set(described["iterations"].dropna()))),
+        baseline=present[0] if present[0] not in losses else None,
+        seeds={loss: tuple(sorted(map(int, seeds[loss]))) for loss in losses},
+        iterations=tuple(sorted(map(int, runs["iterations"].dropna().unique()))),
         stand_in=stand_in,
         same_images=same,
         paper=_paper_rows(table, images, same),

@@ -127,8 +127,10 @@ def _raw(path: Path, may_be_empty: bool) -> pd.DataFrame:
 
 
 def _validated(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows of :func:`_raw`, of one file or several, as :func:`load` returns them."""
-    frame = frame.copy()
+    """Rows of :func:`_raw`, of one file or several, as :func:`load` returns them.
+
+    ``frame`` is changed.
+    """
     for column in INTEGERS:
         frame[column] = _numbers(frame[column], whole=True).astype("Int64")
     for column in frame.columns.intersection(FLOATS):
@@ -153,7 +155,7 @@ def _validated(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_table(
-    path, columns=(), numbers=(), names=(), dtype=None, advice="delete and remake it"
+    path, columns=(), numbers=(), names=(), advice="delete and remake it"
 ) -> pd.DataFrame:
     """Read one of a study's other tables. An image may be called NA: a gap is an empty field, or,
     in a column of numbers, what other programs write there.
@@ -163,20 +165,19 @@ def read_table(
         columns: those that it must have.
         numbers: those of them that must hold a number in every row.
         names: columns that are text, such as "01", whatever stands in them.
-        dtype: the types of other columns, where they must not be guessed.
         advice: what to do about a file that is damaged.
 
     Raises:
         DataError: the file is missing or damaged.
     """
     try:
-        types = dict.fromkeys(names, str) | (dtype or {})
-        frame = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
+        texts = dict.fromkeys(names, str)
+        frame = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
         raise DataError(f"{path} is missing: run the study first") from None
     except ValueError as error:  # pandas' own errors among them
         raise DataError(f"{path} is damaged ({error}): {advice}") from None
-    for name in frame.columns.difference([*types]) if len(frame) else ():
+    for name in frame.columns.difference(names) if len(frame) else ():
         with suppress(ValueError):  # a column of texts
             frame[name] = pd.to_numeric(frame[name].mask(frame[name].isin(GAPS)))
     missing = [name for name in columns if name not in frame.columns]
@@ -241,7 +242,6 @@ def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
         loss=frame["loss"].map(rank).where(frame["seed"].notna(), -1),
         seed=frame["seed"].fillna(-1),
     )
-    keys = keys.fillna("")
     order = keys.sort_values(list(keys.columns), kind="stable").index  # rows of a run stay in order
     return frame.loc[order].reset_index(drop=True)
 
@@ -287,9 +287,7 @@ def plain(frame: pd.DataFrame) -> pd.DataFrame:
 
     A variant (column ``variant``, as "task.scale=2") is in metrics.csv, but in no table or verdict.
     """
-    if "variant" not in frame.columns:
-        return frame
-    return frame[frame["variant"].isna() | (frame["variant"] == "")]
+    return frame[frame["variant"] == ""]
 
 
 def of_stand_in(rows: pd.DataFrame) -> bool:
