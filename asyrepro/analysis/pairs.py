@@ -31,7 +31,9 @@ def kinds_of(rows: pd.DataFrame) -> Kinds:
     return {(loss, seed): tuple(kind) for loss, seed, *kind in runs.itertuples(index=False)}
 
 
-def paired(values: pd.DataFrame, kinds: Kinds, loss: str, against: str):
+def paired(
+    values: pd.DataFrame, kinds: Kinds, loss: str, against: str
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """The paired runs of two losses.
 
     Args:

@@ -138,7 +138,7 @@ def _read() -> dict:
         repetitions=MINIMUM_REPETITIONS,
         flat=FLAT,
         afterwards="Added after the first studies, whose data it also judges.",
-        base="{base}",
+        base="{base}",  # filled in by _claims
     )
 
 

@@ -21,7 +21,7 @@ import types
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field
 from pathlib import Path
-from typing import NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from asyrepro.system.errors import ConfigError, exit_status, say
 
@@ -132,9 +132,10 @@ def _settings(options: type) -> dict[str, _Setting]:
     found, hints = {}, get_type_hints(options)
     for field in dataclasses.fields(options):
         hint = hints[field.name]
-        form = get_origin(hint) if get_origin(hint) in (list, dict) else None
-        if form or get_origin(hint) in (Union, types.UnionType):
+        origin = get_origin(hint)  # of list[int], dict[str, str] and int | None, but not of int
+        if origin:
             hint = next(part for part in get_args(hint) if part is not types.NoneType)
+        form = origin if origin in (list, dict) else None
         needed = field.default is MISSING and field.default_factory is MISSING
         found[field.name] = _Setting(
             field.name, hint, form, field.default, needed, **field.metadata
