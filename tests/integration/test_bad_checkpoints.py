@@ -134,7 +134,12 @@ CHECKPOINTS = {  # how it is made, and what the sentence names beside the file
         lambda p: with_config(p, task=makes_a_folder(p, "asyrepro.tasks.torch.os.mkdir")),
         "task", "asyrepro.tasks.torch.os.mkdir",
     ),
-    "partial network": (lambda p: with_config(p, model__network___partial_=True), "model.network"),
+    "partial network": (
+        lambda p: with_config(p, model__network___partial_=True), "model.network", "_partial_",
+    ),
+    "network without a class": (
+        lambda p: with_config(p, model__network={"layers": 3}), "model.network",
+    ),
     "a thousand million layers": (
         lambda p: with_config(p, model__network={"_target_": NETWORK + "DnCNN", "layers": 10**9}),
         "layers", "1,024",

@@ -107,15 +107,15 @@ def test_a_trusted_network_has_options_of_its_own(option):
 
 
 @pytest.mark.parametrize(
-    "option",
+    ("option", "name"),
     [
-        *("_partial_: true", "_recursive_: 7", "_convert_: {_target_: os.mkdir}"),
-        NESTED.format("os.mkdir"),
+        *(("_partial_: true", "_partial_"), ("_recursive_: 7", "_recursive_")),
+        *(("_convert_: {_target_: os.mkdir}", "_convert_"), (NESTED.format("os.mkdir"), "trust=")),
     ],
 )
-def test_a_trusted_network_is_no_way_to_what_is_not_trusted(option):
+def test_a_trusted_network_is_no_way_to_what_is_not_trusted(option, name):
     state = {"config": CONFIG.format(f"torch.nn.Conv2d, {option}")}
-    with refuses(CheckpointError, "model.network"):
+    with refuses(CheckpointError, "model.network", name):
         checkpoint.configuration(state, "weights.pt", ["torch.nn"])
 
 
