@@ -56,7 +56,7 @@ def restore(
     side, overlap = tiling.plan(network, task, tile)
 
     def of_window(window: Tensor, place: tiling.Place) -> Tensor:
-        image = window.to(device) / peak
+        image = window.float().to(device) / peak
         colours, alpha = image.tensor_split([decoding.colours(len(image))])
         output = restore_colours(colours, network, task, place)
         if len(alpha):
@@ -68,9 +68,9 @@ def restore(
         output = torch.empty(channels, height * scale, width * scale)
         return tiling.apply(of_window, image, output, tile=side, overlap=overlap, progress=progress)
 
-    image = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)
+    image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
     restored = over_orientations(of_image, image) if ensemble else of_image(image)
-    return restored.permute(1, 2, 0).round().numpy().astype(pixels.dtype, order="C")
+    return restored.permute(1, 2, 0).round_().numpy().astype(pixels.dtype, order="C")
 
 
 def over_orientations(function: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
