@@ -36,21 +36,26 @@ def resolve(cfg: DictConfig, run: Run | None = None) -> DictConfig:
 
 
 def resolved(cfg: DictConfig, run: Run | None = None) -> DictConfig:
-    """:func:`resolve` of a configuration that is checked already, in place."""
+    """:func:`resolve` of a configuration that is checked already: ``cfg`` is changed, and returned.
+
+    Raises:
+        ConfigError: there is no such device.
+        DataError: see :func:`resolve`.
+    """
     device = devices.choose(cfg.runtime.device)
     done, begun = run is not None and run.finished, begun_with(run)
     if not done:
         for name in filter(catalogue.is_folder, data_sets(cfg)):
             catalogue.provide(name)  # nothing stands in for images of your own
     if begun:
-        _keep(begun, cfg)
+        _take_over(cfg, begun)
     set_steps(cfg.recipe, min(cfg.recipe.steps, cfg.max_steps or cfg.recipe.steps))
     if cfg.get("from"):
         cfg.from_sha256 = checkpoint.digest(foreign.state_dict(cfg["from"]))
     if cfg.amp == "auto":
         cfg.amp = devices.fast_bfloat16(device)
     if cfg.fallback:
-        _choose_training_set(cfg, run, begun and begun["dataset"]["name"], done)
+        cfg.dataset = _training_set(cfg, run, begun and begun["dataset"]["name"], done)
     if cfg.dataset.name == "bundled":
         cfg.validation = "bundled_validation"
         if cfg.table is not None and cfg.testset:  # no table mixes real and stand-in images
@@ -58,9 +63,13 @@ def resolved(cfg: DictConfig, run: Run | None = None) -> DictConfig:
     return cfg
 
 
-def _keep(begun: dict, cfg: DictConfig) -> None:
-    """Take over what ``cfg`` leaves open and the row was ``begun`` with."""
-    if cfg.get("minutes"):  # as many steps as were chosen then
+def _take_over(cfg: DictConfig, begun: dict) -> None:
+    """Set what ``cfg`` leaves open to what the row was ``begun`` with.
+
+    So the same command has the same identity: the steps that ``minutes`` chose then, what older
+    runs did before there was a choice, the precision, and how numbers are written (25.0 is 25).
+    """
+    if cfg.get("minutes"):
         for name in INTERVALS:
             cfg.recipe[name] = begun["recipe"][name]
         set_steps(cfg.recipe, begun["recipe"]["steps"])
@@ -70,11 +79,9 @@ def _keep(begun: dict, cfg: DictConfig) -> None:
     if cfg.amp == "auto" and isinstance(begun.get("amp"), bool):
         cfg.amp = begun["amp"]
     values = OmegaConf.to_container(cfg)
-    if cfg.loss.name != begun["loss"]["name"]:
-        values.pop("loss")
-    for name in config.IDENTITY:  # 25.0 is 25, and the same run has the same hash
-        if name in values:
-            cfg[name] = config.as_written(values[name], begun.get(name))
+    for name in config.IDENTITY:
+        if name != "loss" or cfg.loss.name == begun["loss"]["name"]:
+            cfg[name] = config.as_written(values[name], begun[name])
 
 
 def set_steps(recipe: DictConfig, steps: int) -> None:
@@ -98,51 +105,64 @@ def begun_with(run: Run | None) -> dict | None:
     return None
 
 
-def _choose_training_set(cfg: DictConfig, run: Run | None, begun: str | None, done: bool) -> None:
-    """The one that the row was begun with; else the first that can be had, with its tests."""
-    option, options = cfg.dataset, {cfg.dataset.name: cfg.dataset}
-    while option.instead is not None:
-        option = config.option("dataset", option.instead)
-        options[option.name] = option
-    if begun in options and (done or begun != "bundled"):
-        cfg.dataset = options[begun]
-        if not done:
-            _have_all(cfg)
-        return
-    for option in options.values():
-        cfg.dataset = option
-        if option.name == "bundled":
-            return
-        try:
-            _have_all(cfg)
-            break
-        except catalogue.NotAvailable as error:
-            if option.instead is None:
-                raise
-            note(f"{option.instead} is trained on instead of {option.name}, as {error.reason}")
-    if begun == "bundled" and not done:
+def _training_set(cfg: DictConfig, run: Run | None, begun: str | None, done: bool) -> DictConfig:
+    """The training set of the name ``begun``, which the row has; else the first that can be had.
+
+    To choose from are the one asked for, the one ``instead`` of it, and so on.
+
+    Raises:
+        NotAvailable: none can be had.
+        DataError: the row was begun with the stand-in, and real images can be had now.
+    """
+    options = [cfg.dataset]
+    while options[-1].instead is not None:
+        options.append(config.option("dataset", options[-1].instead))
+    by_name = {option.name: option for option in options}
+    if done and begun in by_name:
+        return by_name[begun]
+    if begun in by_name and begun != "bundled":
+        _have_all(cfg, by_name[begun])
+        return by_name[begun]
+    chosen = _first_available(cfg, options)
+    if not done and begun == "bundled" and chosen.name != "bundled":
         raise DataError(
-            f"{run.study} was begun with {STAND_IN}, and {cfg.dataset.name} can be had "
+            f"{run.study} was begun with {STAND_IN}, and {chosen.name} can be had "
             "now: choose another study, or delete that folder"
         )
+    return chosen
 
 
-def _have_all(cfg: DictConfig) -> None:
+def _first_available(cfg: DictConfig, options: list[DictConfig]) -> DictConfig:
+    """The first training set that can be had; NotAvailable, of the last one, if there is none."""
+    for option in options[:-1]:
+        try:
+            _have_all(cfg, option)
+            return option
+        except catalogue.NotAvailable as error:
+            note(f"{option.instead} is trained on instead of {option.name}, as {error.reason}")
+    _have_all(cfg, options[-1])
+    return options[-1]
+
+
+def _have_all(cfg: DictConfig, dataset: DictConfig) -> None:
+    """Download what training on ``dataset`` needs; NotAvailable if that fails."""
+    if dataset.name == "bundled":  # its validation and test images are bundled, too
+        return
     # Test images matter as much: a table is either made from real images, or labelled.
-    for name in _needed(cfg):
+    for name in [dataset.name, *_measured_on(cfg)]:
         have(name, cfg.runtime)
 
 
 def data_sets(cfg: DictConfig) -> list[str]:
     """The names of all data sets of a run, the training set first."""
-    return [*_needed(cfg), *cfg.benchmarks]
+    return [cfg.dataset.name, *_measured_on(cfg), *cfg.benchmarks]
 
 
-def _needed(cfg: DictConfig) -> list[str]:
-    """The names of the data sets without which there is no training and no table."""
+def _measured_on(cfg: DictConfig) -> list[str]:
+    """The names of the validation and test sets without which there is no run and no table."""
     validation = [cfg.validation] if cfg.recipe.validate_every else []
     tests = [cfg.testset] if cfg.testset else []
-    return [cfg.dataset.name, *validation, *tests]
+    return [*validation, *tests]
 
 
 @contextmanager

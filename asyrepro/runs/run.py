@@ -16,8 +16,7 @@ the experiment's own, as "table2,task.scale=2". A folder holds
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -179,22 +178,32 @@ def _variant(cfg: DictConfig) -> list[str]:
     if not any(map(_changes, cfg.hydra.overrides.task)):
         return []
     start, groups = _choices(cfg)
-    default = _composed((*start, *groups))
-    ours, theirs = config.flat(_raw(cfg)), config.flat(_raw(default))
-    changed = [k for k in {**ours, **theirs} if ours.get(k, ...) != theirs.get(k, ...)]
-    changed = [key for key in changed if key not in UNNAMED]
-    wanted = _values(cfg)
-    for key in list(changed):  # what follows from the others, or is written out with its default
-        rest = [other for other in changed if other != key]
-        if _values(_with(default, ours, rest)) == wanted:
-            changed = rest
-    for group in list(groups):
-        rest = [other for other in groups if other != group]
-        with suppress(MissingConfigException):  # as of a network's recipe that there is not
-            if _values(_with(_composed((*start, *rest)), ours, changed)) == wanted:
-                groups = rest
-    named = [f"{key}={_text(ours[key])}" if key in ours else key for key in changed]
+    wanted, ours = _values(cfg), config.flat(_raw(cfg))
+    theirs = config.flat(_raw(_composed((*start, *groups))))
+    keys = [key for key in {**ours, **theirs} if ours.get(key, ...) != theirs.get(key, ...)]
+    keys = [key for key in keys if key not in UNNAMED]
+
+    def suffice(groups: list[str], keys: list[str]) -> bool:
+        try:
+            default = _composed((*start, *groups))
+        except MissingConfigException:  # as of a network's recipe that there is not
+            return False
+        return _values(_with(default, ours, keys)) == wanted
+
+    # A setting that follows from the others, or is written out with its default, is not named.
+    keys = _fewest(keys, lambda some: suffice(groups, some))
+    groups = _fewest(groups, lambda some: suffice(some, keys))
+    named = [f"{key}={_text(ours[key])}" if key in ours else key for key in keys]
     return [item.replace("/", ".") for item in sorted([*groups, *named])]
+
+
+def _fewest(items: list[str], suffice: Callable[[list[str]], bool]) -> list[str]:
+    """``items``, which suffice together, without those that are not needed, tried in order."""
+    for item in items:
+        rest = [other for other in items if other != item]
+        if suffice(rest):
+            items = rest
+    return items
 
 
 def _changes(override: str) -> bool:
