@@ -112,6 +112,8 @@ def _raw(path: Path, may_be_empty: bool) -> pd.DataFrame:
     missing = [column for column in REQUIRED if column not in head]
     if missing:
         raise DataError(f"{path} lacks the column(s) {', '.join(missing)}: it is not such a table.")
+    if twice := [column for column in head if head.count(column) > 1]:
+        raise DataError(f"{path} has the column {twice[0]} twice: delete and remake it.")
     if not body and not may_be_empty:
         raise DataError(f"{path} has no rows: delete it and run what makes it again.")
     for number, line in body:

@@ -166,7 +166,8 @@ def absent(monkeypatch):
         if name in names:
             raise catalogue.NotAvailable(f"{name} cannot be had")
 
-    monkeypatch.setattr("asyrepro.runs.resolve.have", have)
+    for user in ("resolve", "checks"):
+        monkeypatch.setattr(f"asyrepro.runs.{user}.have", have)
     return names
 
 

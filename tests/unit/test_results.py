@@ -126,6 +126,7 @@ GOOD = "4,dncnn,bsd400,mae,0,03,30.1,0.8,0.03,0.05,table4,,,,abc,500,cpu,x"
         ("", []),
         (HEAD + "\n", []),
         (HEAD.replace(",nrmse", "") + "\n", ["nrmse"]),
+        (f"{HEAD},psnr\n{GOOD},30.2\n", ["psnr"]),
         (f"{HEAD}\n{GOOD}\n{GOOD[:-20]}", ["line 3", "11", "18"]),
         (f"{HEAD}\n{GOOD},1,2\n{GOOD},1,2\n", ["line 2", "20", "18"]),
         (f"{HEAD}\n\n{GOOD}\n\n{GOOD},1,2\n", ["line 5", "20", "18"]),
