@@ -74,7 +74,8 @@ def asymmetric_weight(
         quartile: 0.25 or 0.75, for "table1" only: the quantile of the image's grey values, in
             ascending order and linearly interpolated, that is Q.
         squash: Table 1's TH(): "tanh", or "threshold", ``min(Q / (I + 1e-10), 1)``, for "table1"
-            only.
+            only. Where Q is 0, as where a quarter of an image is black, the one makes all its
+            weights 0.5, the other 0.
         validate: check the label's values. On a GPU this makes the host wait for the result. They
             cannot be checked under ``torch.compile``, ``torch.vmap`` and on the meta device.
 
@@ -107,7 +108,7 @@ def asymmetric_weight(
         else:
             mask.mul_(numerator).clamp_(max=1)
         if normalize:
-            mask = mask / mask.mean(dim=(1, 2, 3), keepdim=True)
+            mask = mask / mask.mean(dim=(1, 2, 3), keepdim=True).clamp(min=EPSILON)
         return _shuffle(mask) if shuffle else mask
 
 

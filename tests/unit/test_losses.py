@@ -84,6 +84,14 @@ def test_table1_with_a_threshold_by_hand():
     assert loss.item() == pytest.approx(1 + 0.875**2 + 0.4375**2 + 0.21875**2, abs=1e-5)
 
 
+@pytest.mark.parametrize(("squash", "weight"), [("tanh", 0.5), ("threshold", 0)])
+def test_table1_of_an_image_whose_quartile_is_black(squash, weight):
+    label = torch.tensor([0.0, 0, 0.5, 1]).view(1, 1, 2, 2)
+    options = {"variant": "table1", "squash": squash}
+    assert (asymmetric_weight(label, **options) == weight).all()
+    assert (asymmetric_weight(label, **options, normalize=True) == min(2 * weight, 1)).all()
+
+
 # --- the shuffled control ------------------------------------------------------------------------
 
 
