@@ -163,13 +163,13 @@ def below_baseline(frame: pd.DataFrame) -> list[dict]:
     found = []
     for where, part in comparisons.below_baseline(frame).groupby(list(WHERE), sort=False):
         model, _, *rest = where
-        bicubic = part["baseline"].iloc[0] == "bicubic"
+        baseline = part["baseline"].iloc[0]
         found.append(
             {
                 "title": f"{titles.model_title(model)}, {place(*rest)}",
                 "below": len(part),
                 "count": int(part["runs"].iloc[0]),
-                "input": "bicubic upsampling" if bicubic else "the noisy image itself",
+                "input": "bicubic upsampling" if baseline == "bicubic" else f"the {baseline} image",
                 "psnr": wording.number(part["baseline_psnr"].iloc[0], 2),
             }
         )
