@@ -28,6 +28,7 @@ from asyrepro.analysis.summary import published_psnr
 from asyrepro.metrics import FURTHER, METRICS, PRINTED
 from asyrepro.paper.claims import MINIMUM_SEEDS, NEITHER, NOT_JUDGED, judge, verdict
 from asyrepro.runs import results
+from asyrepro.system.errors import DataError
 
 WHERE = ("model", "dataset", "variant", "table", "testset")
 MEASURED = (*PRINTED, "psnr_y", "ssim_y", *FURTHER)  # RMSE is PSNR in other units
@@ -110,6 +111,9 @@ def comparisons(
 
         ``direction``, ``size``, ``verdict``, ``reason``: see :mod:`asyrepro.paper.claims`;
         ``notes``: what was left out and why. A pair without runs in common has no numbers.
+
+    Raises:
+        DataError: a column is missing, or a row is there twice.
     """
     rows = _of_networks(metrics)
     groups = dict(iter(rows.groupby(list(WHERE), sort=False)))
@@ -146,8 +150,15 @@ def keyed(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _of_networks(metrics: pd.DataFrame) -> pd.DataFrame:
     """The rows of runs, :func:`keyed`, with all columns of ``MEASURED``."""
+    needed = [*WHERE, "loss", "seed", "image"]
+    if missing := [name for name in (*needed, *PRINTED) if name not in metrics.columns]:
+        raise DataError(f"the table of metrics lacks the columns {', '.join(missing)}")
     rows = keyed(results.of_runs(metrics))
     rows = rows.assign(seed=rows["seed"].astype(int), psnr_y=published_psnr(rows))
+    twice = rows[rows.duplicated(needed)]
+    if len(twice):
+        where = ", ".join(f"{key} {twice.iloc[0][key]}" for key in needed if twice.iloc[0][key])
+        raise DataError(f"the table of metrics has this row twice: {where}")
     return rows.reindex(columns=[*dict.fromkeys([*rows.columns, *MEASURED])])
 
 

@@ -126,8 +126,11 @@ def step_time_summary(times: pd.DataFrame) -> pd.DataFrame:
         and reason by the rule "time".
 
     Raises:
-        DataError: a time is not positive.
+        DataError: a column is missing or a time is not positive.
     """
+    missing = [name for name in ("loss", "step_ms", "repetition") if name not in times.columns]
+    if missing:
+        raise DataError(f"the table of step times lacks the columns {', '.join(missing)}")
     if not (times["step_ms"] > 0).all():
         raise DataError("step_ms must be a positive number of milliseconds in every row")
     times = times if "model" in times.columns else times.assign(model="")

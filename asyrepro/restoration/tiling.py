@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from asyrepro.system import devices
+from asyrepro.system.errors import ConfigError
 from asyrepro.system.progress import bar
 from asyrepro.tasks import MARGIN, Task
 
@@ -36,7 +37,12 @@ def plan(network: nn.Module, task: Task, tile: int | None = None) -> tuple[int, 
 
     Returns:
         (tile, overlap); tile is 0 if the whole image is one tile.
+
+    Raises:
+        ConfigError: the wish is negative.
     """
+    if tile is not None and tile < 0:
+        raise ConfigError(f"tile is {tile}; it must be a number of pixels, or 0 for no tiles")
     reach = getattr(network, "reach", None)
     if reach is None or tile == 0:
         return 0, 0

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from helpers import refuses
 from torch import nn
 
 from asyrepro.models import EDSR, SRCNN, DnCNN, GRUNet
 from asyrepro.restoration import restoring as restoration
 from asyrepro.restoration import tiling
+from asyrepro.system.errors import ConfigError
 from asyrepro.tasks import Denoising, SuperResolution
 
 # Small versions with everything that the large ones have; the tile is smaller than the image.
@@ -101,3 +103,5 @@ def test_plans():
     assert grunet == (112, 144)  # on the grid of 16
     assert tiling.plan(DnCNN(), Denoising(), tile=0) == (0, 0)
     assert tiling.plan(nn.Identity(), Denoising()) == (0, 0)  # nothing known of its reach
+    with refuses(ConfigError, "tile", "-1"):
+        tiling.plan(DnCNN(), Denoising(), tile=-1)

@@ -204,6 +204,14 @@ def test_without_the_paper_nothing_is_excluded():
     assert (found["direction"], found["size"]) == ("neither shown", "no size given")
 
 
+def test_damaged_tables_are_refused():
+    frame = study(seeds=2)
+    with refuses(DataError, "image 03"):
+        v.verdicts(pd.concat([frame, frame.iloc[:1]]), PAPER)
+    with refuses(DataError, "nrmse"):
+        v.verdicts(frame.drop(columns="nrmse"), PAPER)
+
+
 # --------------------------------------------------------------------------- the other claims
 
 
@@ -280,6 +288,8 @@ def test_step_time_worked_by_hand_and_its_errors():
         assert found["against"].tolist() == [base] * (base is not None)
     with refuses(DataError, "step_ms"):
         v.step_time_summary(frame.assign(step_ms=0))
+    with refuses(DataError, "repetition"):
+        v.step_time_summary(frame.drop(columns="repetition"))
 
 
 def test_claims_get_the_verdicts_of_their_rules(full, compared):
