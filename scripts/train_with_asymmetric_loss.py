@@ -19,7 +19,7 @@ import torch
 from scipy.stats import t
 from torch import Tensor, nn
 
-from asyrepro.data import bundled
+from asyrepro.data import catalogue
 from asyrepro.losses import AsymmetricLoss  # (1)
 
 
@@ -85,8 +85,8 @@ def main() -> None:
         parser.error(f"--seeds is {options.seeds}; one seed has no spread: give at least 2")
     sigma = options.sigma / 255
     training, test = (
-        [image / 255 for image in bundled.read_regions(regions, "rgb")[0]]
-        for regions in (bundled.TRAINING, bundled.TEST)
+        [image / 255 for image in data_set("bundled", mode="rgb").images]
+        for data_set in (catalogue.training_set, catalogue.test_set)
     )
     criteria = {
         "MAE": nn.L1Loss(),

@@ -12,15 +12,12 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
 import yaml
 
 from asyrepro.data import decoding, images
 from asyrepro.system.errors import DataError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _DECLARED = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
 TRAINING, TEST, VALIDATION = (_DECLARED[name] for name in ("training", "test", "validation"))
@@ -34,8 +31,8 @@ def folder() -> Path | None:
     return Path(next(iter(spec.submodule_search_locations))) / "data"
 
 
-def read_regions(regions: dict[str, tuple], mode: str) -> tuple[list[Tensor], str]:
-    """The regions as uint8 tensors (C, H, W), in order, and their fingerprint.
+def read_regions(regions: dict[str, tuple], mode: str) -> tuple[list[np.ndarray], str]:
+    """The regions as uint8 arrays (C, H, W), in order, and their fingerprint.
 
     The fingerprint is the SHA-256 over (name, NUL, file's bytes, rectangle) of each region.
 
@@ -50,14 +47,14 @@ def read_regions(regions: dict[str, tuple], mode: str) -> tuple[list[Tensor], st
         if file not in files:
             data = decoding.read_bytes(where / file)
             [picture] = decoding.decode(data, where / file)
-            files[file] = data, images.as_tensor(picture, mode)
+            files[file] = data, images.as_array(picture, mode)
         data, image = files[file]
         region = image[:, top : top + height, left : left + width]
         if region.shape[1:] != (height, width):
             raise DataError(
                 f"{where / file} is smaller than expected: reinstall scikit-image, or use real data"
             )
-        pixels.append(region.contiguous())
+        pixels.append(np.ascontiguousarray(region))
         fingerprint.update(name.encode() + b"\0" + data)
         fingerprint.update(f"{left},{top},{width},{height}".encode())
     return pixels, fingerprint.hexdigest()

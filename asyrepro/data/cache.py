@@ -12,7 +12,6 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -22,24 +21,19 @@ from asyrepro.data import decoding, download
 from asyrepro.data.dataset import read_all
 from asyrepro.system.errors import DataError, shown
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 
 def cached_images(
     files: Sequence[Path], mode: str, folder: Path, name: str
-) -> tuple[list[Tensor], list[str]]:
+) -> tuple[list[np.ndarray], list[str]]:
     """Images of ``files``, mapped from a cache in ``folder`` that is built first if need be.
 
     Returns:
-        uint8 tensors (C, H, W) that are views of one mapped tensor, one behind the other; and the
+        uint8 arrays (C, H, W) that are views of one mapped array, one behind the other; and the
         SHA-256 of each source file as it was when it was decoded.
 
     Raises:
         DataError: a file is damaged, or the cache cannot be written.
     """
-    import torch  # here, as commands that only look for images start faster without
-
     pixels = folder / f"{name}.npy"
     sources = [[mode, file.name, file.stat().st_size] for file in files]
     with download.locked(pixels):
@@ -52,9 +46,9 @@ def cached_images(
         if not complete:
             known = _build(files, sources, mode, pixels)
             mapped = np.load(pixels, mmap_mode="c")
-    sizes = [math.prod(shape) for shape in known["shapes"]]
-    views = zip(torch.from_numpy(mapped).split(sizes), known["shapes"], strict=True)
-    return [flat.view(shape) for flat, shape in views], known["sha256"]
+    ends = np.cumsum([math.prod(shape) for shape in known["shapes"]])
+    views = zip(np.split(mapped, ends[:-1]), known["shapes"], strict=True)
+    return [flat.reshape(shape) for flat, shape in views], known["sha256"]
 
 
 def _build(files: Sequence[Path], sources: list, mode: str, pixels: Path) -> dict:
@@ -70,8 +64,8 @@ def _build(files: Sequence[Path], sources: list, mode: str, pixels: Path) -> dic
     out = open_memmap(part, mode="w+", dtype=np.uint8, shape=(size,))
     decoded = read_all(files, mode)
     for image, digest, _ in tqdm(decoded, total=len(files), desc="decoding", disable=None):
-        out[end : end + image.numel()] = image.flatten()
-        end += image.numel()
+        out[end : end + image.size] = image.flatten()
+        end += image.size
         shapes.append(list(image.shape))
         digests.append(digest)
     out.flush()

@@ -7,8 +7,11 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from asyrepro.data import images
 
@@ -24,7 +27,7 @@ class DataSet:
         name: as it was asked for; of your own folder, the last part of its path.
         title: for people; says "stand-in" where the images are.
         names: the images' names, which are their files' without ending.
-        images: uint8 tensors (C, H, W), not to be written to.
+        pixels: the images as uint8 arrays (C, H, W), not to be written to.
         bundled: whether these are the stand-in photographs.
         fingerprint: SHA-256 over the files' names and bytes: over the lines "name NUL SHA-256".
     """
@@ -32,12 +35,27 @@ class DataSet:
     name: str
     title: str
     names: list[str]
-    images: list[Tensor]
+    pixels: list[np.ndarray]
     bundled: bool = False
     fingerprint: str = ""
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.pixels)
+
+    @cached_property
+    def images(self) -> list[Tensor]:
+        """The images as tensors in the same memory; views of one array are views of one tensor."""
+        import torch  # here, as what only looks at images starts faster without
+
+        whole = self.pixels[0].base if self.pixels else None  # of a mapped file, all of its images
+        if whole is None or any(image.base is not whole for image in self.pixels):
+            return [torch.from_numpy(image) for image in self.pixels]
+        flat, start = torch.from_numpy(whole).flatten(), whole.ctypes.data
+        places = [image.ctypes.data - start for image in self.pixels]
+        return [
+            flat[place : place + image.size].view(image.shape)
+            for place, image in zip(places, self.pixels, strict=True)
+        ]
 
 
 def read_all(paths: Sequence[Path], mode: str, white: int | None = None) -> Iterator[images.Read]:

@@ -1,4 +1,4 @@
-"""Image files to uint8 tensors, and the image files in a folder.
+"""Image files to uint8 arrays, and the image files in a folder.
 
 What becomes of the less common kinds of file is in :mod:`asyrepro.data.decoding`; beyond that
 
@@ -6,8 +6,6 @@ What becomes of the less common kinds of file is in :mod:`asyrepro.data.decoding
 - transparent pixels are laid over white; an opaque alpha channel is dropped;
 - colour profiles are not applied;
 - of an animated or multi-page file the first frame is read.
-
-PyTorch is imported where a tensor is made: processes that only look at files start faster without.
 """
 
 from __future__ import annotations
@@ -37,9 +35,9 @@ ENDINGS = (
 
 
 class Read(NamedTuple):
-    """An image as it was read: uint8 tensor (C, H, W), the SHA-256 of its file, and notes."""
+    """An image as it was read: uint8 array (C, H, W), the SHA-256 of its file, and notes."""
 
-    image: Tensor
+    pixels: np.ndarray
     sha256: str
     notes: tuple[str, ...]
 
@@ -57,7 +55,9 @@ def read_image(path: str | os.PathLike, mode: str = "rgb") -> Tensor:
     Raises:
         DataError: the file is missing, unreadable, damaged, too large, or no image.
     """
-    return read(path, mode).image
+    import torch  # here, as what only looks at images starts faster without
+
+    return torch.from_numpy(read(path, mode).pixels)
 
 
 def read(path: str | os.PathLike, mode: str, white: int | None = None) -> Read:
@@ -70,13 +70,11 @@ def read(path: str | os.PathLike, mode: str, white: int | None = None) -> Read:
     if white is not None:
         check_white(picture, white, path)
     notes = (*picture.notes, *decoding.unused_range(picture.pixels, white))
-    return Read(as_tensor(picture, mode, white), hashlib.sha256(data).hexdigest(), notes)
+    return Read(as_array(picture, mode, white), hashlib.sha256(data).hexdigest(), notes)
 
 
-def as_tensor(picture: Picture, mode: str, white: int | None = None) -> Tensor:
-    """A picture as a uint8 tensor (C, H, W); see :func:`read_image`. ConfigError: no such mode."""
-    import torch
-
+def as_array(picture: Picture, mode: str, white: int | None = None) -> np.ndarray:
+    """A picture as a uint8 array (C, H, W); see :func:`read_image`. ConfigError: no such mode."""
     check_mode(mode)
     channels = picture.pixels.shape[2]
     colours = decoding.colours(channels)
@@ -90,7 +88,7 @@ def as_tensor(picture: Picture, mode: str, white: int | None = None) -> Tensor:
         pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     if mode == "luma":
         pixels = _luma(pixels)[..., None]
-    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+    return pixels.transpose(2, 0, 1).copy()
 
 
 def check_white(picture: Picture, white: int, path: str | os.PathLike) -> None:

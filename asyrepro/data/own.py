@@ -6,6 +6,8 @@ import os
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+
 from asyrepro.data import images
 from asyrepro.data.dataset import DataSet, fingerprint_of, read_all
 from asyrepro.system.errors import DataError, note, shown, some
@@ -28,7 +30,7 @@ def load(name: str, called: str, mode: str, white: int | None, pairs: int | None
     stems = Counter(path.stem for path in paths)
     names = [path.stem if stems[path.stem] == 1 else path.name for path in paths]
     found = fingerprint_of((p.name, each.sha256) for p, each in zip(paths, read, strict=True))
-    pixels = [each.image for each in read]
+    pixels = [each.pixels for each in read]
     return DataSet(called, f"{called} ({len(paths)} images)", names, pixels, False, found)
 
 
@@ -40,21 +42,19 @@ def _paired(
     Raises:
         DataError: an image has no partner of its name, or their sizes do not fit the scale.
     """
-    import torch
-
     half, names, pixels = len(paths) // 2, [], []
     for part, half_of in zip(PAIR, (slice(half), slice(half, None)), strict=True):
         _tell(folder / part, paths[half_of], read[half_of])
     for path, label, degraded in zip(paths, read[:half], read[half:], strict=False):
-        large, small = label.image.shape, degraded.image.shape
+        large, small = label.pixels.shape, degraded.pixels.shape
         if tuple(scale * side for side in small[1:]) != tuple(large[1:]):
             raise DataError(
                 f"{shown(path)} has {large[1]} x {large[2]} pixels and its degraded image "
                 f"{small[1]} x {small[2]}: with task.scale={scale} they must be "
                 f"{scale} to 1" + " (equal)" * (scale == 1)
             )
-        repeated = degraded.image.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
-        pixels.append(torch.cat([label.image, repeated]))
+        repeated = degraded.pixels.repeat(scale, axis=1).repeat(scale, axis=2)
+        pixels.append(np.concatenate([label.pixels, repeated]))
         names.append(path.stem)
     found = fingerprint_of(
         (named(p, folder), each.sha256) for p, each in zip(paths, read, strict=True)

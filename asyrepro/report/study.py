@@ -193,7 +193,7 @@ def _sheets(found: Findings, log, root: str | None) -> Iterator[charts.Chart]:
             stem = f"fig{number}" + (f"_table{min(served)}" if position else "")
             title = f"The paper's Fig. {number} for {task} ({wording.tables(served)}): "
             title += _whose(data, [by_table[table] for table in served])
-            sheet = pictures.contact_sheet(data.names, list(data.images), title)
+            sheet = pictures.contact_sheet(data.names, data.pixels, title)
             yield charts.Chart(stem, "", "", sheet)
 
 

@@ -188,7 +188,7 @@ def _evaluating(job: Job, only_here: bool = False) -> float:
         if only_here and catalogue.available(name, cfg.runtime.data) is None:
             continue
         testset = catalogue.test_set(name, **parts.reading_here(job.task, cfg))
-        first = replace(testset, names=testset.names[:1], images=testset.images[:1])
+        first = replace(testset, names=testset.names[:1], pixels=testset.pixels[:1])
         started = time.perf_counter()
         for _, _, output, label in evaluation.outputs(job.network, first, job.task, job.device):
             evaluation.row("", output, label, job.task, testset.name, cfg.metrics)

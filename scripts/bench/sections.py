@@ -286,7 +286,7 @@ def evaluating(device: torch.device, _: Path) -> list[dict]:
     except catalogue.NotAvailable:
         testset = catalogue.test_set("bundled", mode="grey")
     every = 8 if len(testset) > 30 else 1
-    testset = replace(testset, names=testset.names[::every], images=testset.images[::every])
+    testset = replace(testset, names=testset.names[::every], pixels=testset.pixels[::every])
     inputs = [
         this.task.test_pair(image, name)[0].to(device)
         for name, image in zip(testset.names, testset.images, strict=True)

@@ -1,7 +1,6 @@
 """Evaluation of any module on any test set."""
 
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ from helpers import ROOT, refuses
 from torch import nn
 
 from asyrepro.data import bundled
+from asyrepro.data.dataset import DataSet
 from asyrepro.runs import evaluation, parts, results
 from asyrepro.runs.evaluation import evaluate, evaluate_baseline, mean_psnr
 from asyrepro.system.errors import ConfigError, DataError
@@ -57,7 +57,7 @@ def test_stored_weights_restore_what_they_were_trained_for(weights, gain):
     path = ROOT / "results" / "paper-cpu" / "weights" / weights / "seed0.pt"
     network, task, _ = parts.load(path)
     images, _ = bundled.read_regions({"face": ("astronaut.png", 170, 40, 96, 96)}, task.mode)
-    testset = SimpleNamespace(name="bundled", names=["face"], images=images)
+    testset = DataSet("bundled", "a face", ["face"], images)
     [found], [before] = evaluate(network, testset, task), evaluate_baseline(testset, task)
     assert found["psnr"] > before["psnr"] + gain
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from asyrepro.data import cache, catalogue, download, sources
 from asyrepro.data.catalogue import NotAvailable, test_set, training_set
+from asyrepro.data.dataset import DataSet
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.data.sources import Source
 from asyrepro.system.errors import DataError
@@ -204,8 +205,8 @@ def pictures(folder, count=40):
 def test_cache_holds_the_images(tmp_path, mode):
     files = pictures(tmp_path / "in")
     mapped, digests = cache.cached_images(files, mode, tmp_path / "cache", "x")
-    for tensor, digest, file in zip(mapped, digests, files, strict=True):
-        assert torch.equal(tensor, catalogue.images.read_image(file, mode))
+    for image, digest, file in zip(mapped, digests, files, strict=True):
+        assert np.array_equal(image, catalogue.images.read(file, mode).pixels)
         assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
@@ -213,11 +214,11 @@ def test_cache_is_built_once(tmp_path, monkeypatch):
     files = pictures(tmp_path / "in")
     first = cache.cached_images(files, "rgb", tmp_path / "cache", "x")
     monkeypatch.setattr("asyrepro.data.images.read", None)  # a second decoding would fail
-    before = [image.clone() for image in first[0]]
-    first[0][0].zero_()  # in memory alone
+    before = [image.copy() for image in first[0]]
+    first[0][0][:] = 0  # in memory alone
     second = cache.cached_images(files, "rgb", tmp_path / "cache", "x")
     assert first[1] == second[1]
-    assert all(torch.equal(a, b) for a, b in zip(before, second[0], strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(before, second[0], strict=True))
 
 
 def test_cache_of_other_files_or_damaged_is_built_again(tmp_path):
@@ -235,20 +236,21 @@ def test_cache_of_other_files_or_damaged_is_built_again(tmp_path):
         spoil()
         mapped, _ = cache.cached_images(files, "rgb", folder, "x")
         assert len(mapped) == len(files)
-        for tensor, file in zip(mapped, files, strict=True):
-            assert torch.equal(tensor, catalogue.images.read_image(file))
+        for image, file in zip(mapped, files, strict=True):
+            assert np.array_equal(image, catalogue.images.read(file, "rgb").pixels)
     grey, _ = cache.cached_images(files, "grey", folder, "x")
-    assert torch.equal(grey[0], catalogue.images.read_image(files[0], "grey"))
+    assert np.array_equal(grey[0], catalogue.images.read(files[0], "grey").pixels)
 
 
 @pytest.mark.parametrize("task", [Denoising(25, "rgb"), SuperResolution(2, "rgb")])
 def test_a_mapped_set_is_trained_on_where_it_lies(tmp_path, task):
     """The sampler copies none of the labels, and draws the patches that it draws from copies."""
     mapped, _ = cache.cached_images(pictures(tmp_path / "in"), "rgb", tmp_path / "cache", "x")
+    images = DataSet("x", "x", [], mapped).images
     options = {"patch": 4, "batch": 5, "seed": 1}
-    one = PatchSampler(mapped, task, **options)
-    assert one._labels.pixels.data_ptr() == mapped[0].data_ptr()
-    other = PatchSampler([image.clone() for image in mapped], task, **options)
+    one = PatchSampler(images, task, **options)
+    assert one._labels.pixels.data_ptr() == mapped[0].ctypes.data
+    other = PatchSampler([image.clone() for image in images], task, **options)
     for a, b in zip(next(one), next(other), strict=True):
         assert torch.equal(a, b)
 

@@ -156,9 +156,12 @@ def test_comparing_files_needs_no_pytorch():
 
 def test_the_report_of_a_study_without_weights_needs_no_pytorch(tmp_path):
     study = shutil.copytree(ROOT / "results" / "edsr-failing", tmp_path / "edsr-failing")
-    without_images = "study._test_set = lambda *_, **__: None"
-    build = f"from asyrepro.report import study; {without_images}; study.build({str(study)!r})"
-    assert not loads_pytorch(build)
+    sheet = study / "figures" / "fig3.jpg"
+    before = sheet.read_bytes()
+    images = "study._test_set = lambda *_, **__: catalogue.test_set('bundled', mode='rgb')"
+    build = "from asyrepro.data import catalogue; from asyrepro.report import study; "
+    assert not loads_pytorch(f"{build}{images}; study.build({str(study)!r})")
+    assert sheet.read_bytes() != before  # the images were read
 
 
 def loads_pytorch(code: str) -> bool:
