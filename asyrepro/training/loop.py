@@ -180,8 +180,9 @@ class Trainer:
                 loss = loss_of(inputs, label)
                 if not loss.requires_grad:
                     raise ConfigError(
-                        f"the output of {type(self.network).__name__} has no gradient in training: "
-                        "take detach() and no_grad() out of its forward"
+                        "the loss has no gradient in training: take detach() and no_grad() out of "
+                        f"the forward of {type(self.network).__name__}, or of "
+                        f"{type(self.criterion).__name__}"
                     )
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
