@@ -16,7 +16,7 @@ from asyrepro.analysis.pairs import finite, kinds_of, paired, wide
 from asyrepro.analysis.statistics import holm
 from asyrepro.metrics import METRICS
 from asyrepro.runs import results
-from asyrepro.system.errors import DataError
+from asyrepro.system.errors import DataError, note
 
 NAMES = ("loss", "image")
 COLUMNS = ["loss", "metric", "against_mean", "change", "lower", "upper", "seeds", "images"]
@@ -49,11 +49,18 @@ class Numbers:
 
 
 def read(path: Path, metrics: Sequence[str] = ()) -> pd.DataFrame:
-    """A CSV file of one's own; DataError if it is missing, damaged or lacks a column."""
+    """A CSV file of one's own; DataError if it is missing, damaged or lacks a column.
+
+    A column without a name, as pandas writes an index, is left out.
+    """
     if not path.is_file():
         raise DataError(f"there is no table {path}")
-    advice = "it needs a row for each loss and image"
-    return results.read_table(path, [*NAMES, *metrics], names=NAMES, advice=advice)
+    advice = "give a row for each loss and image, columns separated by commas, in UTF-8"
+    frame = results.read_table(path, [*NAMES, *metrics], names=NAMES, advice=advice)
+    nameless = frame.columns.str.match(r"Unnamed: \d+$")  # as pandas calls it
+    if nameless.any():
+        note(f"{path}: a column without a name is left out")
+    return frame.loc[:, ~nameless]
 
 
 def checked(
@@ -138,9 +145,9 @@ def judged(numbers: Numbers, base: str) -> pd.DataFrame:
     twice = rows[rows.duplicated([*NAMES, "seed"])]
     if len(twice):
         row = twice.iloc[0]
+        advice = "delete one" if "seed" in numbers.rows else "number the runs in a column seed"
         raise DataError(
-            f"loss {row['loss']}, seed {row['seed']}, image {row['image']} has two rows: give each "
-            "run its number in a column seed"
+            f"loss {row['loss']}, seed {row['seed']}, image {row['image']} has two rows: {advice}"
         )
     found = [
         _against(rows, loss, base, metric, numbers.direction(metric))

@@ -15,7 +15,7 @@ import pandas as pd
 
 from asyrepro.metrics import FURTHER
 from asyrepro.runs.run import Run
-from asyrepro.system.errors import DataError
+from asyrepro.system.errors import DataError, some
 from asyrepro.system.files import write_csv
 
 METRICS = ("psnr", "ssim", "rmse", "nrmse")
@@ -174,7 +174,8 @@ def read_table(
     """
     try:
         texts = dict.fromkeys(names, str)
-        frame = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
+        gaps = {"keep_default_na": False, "na_values": [""]}
+        frame = pd.read_csv(path, dtype=texts, skipinitialspace=True, **gaps)
     except FileNotFoundError:
         raise DataError(f"{path} is missing: run the study first") from None
     except ValueError as error:  # pandas' own errors among them
@@ -184,7 +185,9 @@ def read_table(
             frame[name] = pd.to_numeric(frame[name].mask(frame[name].isin(GAPS)))
     missing = [name for name in columns if name not in frame.columns]
     if missing:
-        raise DataError(f"{path} lacks the columns {', '.join(missing)}: {advice}")
+        there = some([*map(repr, frame.columns)], 6)
+        lacking = f"{path} lacks the columns {', '.join(missing)}, and has {there}"
+        raise DataError(f"{lacking}: {advice}")
     for name in numbers:
         if not pd.api.types.is_numeric_dtype(frame[name]) or frame[name].isna().any():
             raise DataError(f"{path} has no number for {name} somewhere: {advice}")

@@ -107,6 +107,19 @@ def test_runs_that_cannot_be_told_apart_are_refused(change, name):
         judged(change(table()))
 
 
+def test_tables_as_other_programs_write_them(tmp_path, capsys):
+    path = tmp_path / "mine.csv"
+    table().to_csv(path)  # with an index, whose column has no name
+    assert own.checked(own.read(path), "l1").metrics == ["psnr", "lpips"]
+    path.write_text(table().to_csv(index=False).replace(",", ", "))
+    assert own.checked(own.read(path), "l1").metrics == ["psnr", "lpips"]
+    for written in (table().to_csv(sep=";").encode(), table().to_csv().encode("utf-16")):
+        path.write_bytes(written)
+        assert door("judge", str(path), "base=l1") != 0
+        said = capsys.readouterr().err
+        assert "commas" in said and "UTF-8" in said
+
+
 def test_the_command(tmp_path, capsys):
     path = tmp_path / "mine.csv"
     table().to_csv(path, index=False)
