@@ -207,7 +207,8 @@ class Trainer:
         torch's AveragedModel counts its updates on the host, and so waits for the GPU at each.
         """
         share = 1 - self.ema if self.step else 1.0
-        averages, current = (n.state_dict().values() for n in (self.average, self.network))
+        # not of state_dict(), whose values may be copies, as GRUNet's are
+        averages, current = ((*n.parameters(), *n.buffers()) for n in (self.average, self.network))
         for average, value in zip(averages, current, strict=True):
             if value.is_floating_point():
                 average.lerp_(value, share)

@@ -1,5 +1,6 @@
 """The training loop: what it computes, and that nothing is lost when it is cut off."""
 
+import dataclasses
 import math
 import random
 from contextlib import contextmanager, nullcontext
@@ -15,7 +16,7 @@ from helpers import NEVER, Lines, refuses, trainer
 from torch import nn
 
 from asyrepro.losses import AsymmetricLoss
-from asyrepro.models import SRCNN
+from asyrepro.models import SRCNN, GRUNet
 from asyrepro.runs import config
 from asyrepro.system import randomness
 from asyrepro.system.errors import CheckpointError, ConfigError
@@ -55,6 +56,23 @@ def test_running_average_of_the_weights(tmp_path):
     averaged = run.run()
     expected = 0.8 * (0.8 * seen[0] + 0.2 * seen[1]) + 0.2 * seen[2]
     assert averaged.weight.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_running_average_of_all_that_a_network_holds(tmp_path):
+    network = nn.Sequential(GRUNet(width=4), nn.BatchNorm3d(1))
+    run = dataclasses.replace(trainer(tmp_path, ema=0.8), network=network)
+    run.step = 1
+    changed = [*network.parameters(), network[1].running_mean]
+    with torch.no_grad():
+        for value in changed:
+            value += 1
+    before = [value.clone() for value in (*run.average.parameters(), run.average[1].running_mean)]
+    network[1].num_batches_tracked += 3
+    run._average()
+    after = [*run.average.parameters(), run.average[1].running_mean]
+    for average, old, value in zip(after, before, changed, strict=True):
+        assert torch.allclose(average, 0.8 * old + 0.2 * value, atol=1e-6)
+    assert run.average[1].num_batches_tracked == 3
 
 
 @pytest.mark.parametrize("settings", [{}, {"ema": 0.9}, {"clip": 0.1}])
