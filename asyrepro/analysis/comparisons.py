@@ -151,8 +151,8 @@ def keyed(rows: pd.DataFrame) -> pd.DataFrame:
 def _of_networks(metrics: pd.DataFrame) -> pd.DataFrame:
     """The rows of runs, :func:`keyed`, with all columns of ``MEASURED``."""
     needed = [*WHERE, "loss", "seed", "image"]
-    if missing := [name for name in (*needed, *PRINTED) if name not in metrics.columns]:
-        raise DataError(f"the table of metrics lacks the columns {', '.join(missing)}")
+    if missing := {*needed, *PRINTED, "psnr_y"} - {*metrics.columns}:
+        raise DataError(f"the table of metrics lacks the columns {', '.join(sorted(missing))}")
     rows = keyed(results.of_runs(metrics))
     rows = rows.assign(seed=rows["seed"].astype(int), psnr_y=published_psnr(rows))
     twice = rows[rows.duplicated(needed)]

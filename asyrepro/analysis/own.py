@@ -5,6 +5,7 @@ Of any program's results: for ``asyrepro radar`` and ``asyrepro judge``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,11 +42,17 @@ class Numbers:
     smaller: Collection[str] = ()
 
     def direction(self, metric: str) -> int:
-        """+1 if larger is better, as it is taken of metrics that are not known, else -1."""
-        name = metric.lower()
-        if metric in self.smaller or name in SMALLER:
+        """+1 if larger is better, as it is taken of metrics that are not known, else -1.
+
+        A metric is known by a word of its name: LPIPS_alex, rmse-y.
+        """
+        if metric in self.smaller:
             return -1
-        return METRICS[name].direction if name in METRICS else 1
+        known = dict.fromkeys(SMALLER, -1) | {
+            name: each.direction for name, each in METRICS.items()
+        }
+        words = re.findall("[a-z0-9]+", metric.lower())
+        return next((known[word] for word in words if word in known), 1)
 
 
 def read(path: Path, metrics: Sequence[str] = ()) -> pd.DataFrame:

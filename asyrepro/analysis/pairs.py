@@ -25,7 +25,7 @@ def wide(rows: pd.DataFrame, value: str) -> pd.DataFrame:
 
 
 def kinds_of(rows: pd.DataFrame) -> Kinds:
-    """What must agree in a pair of runs; None stands for what is not known."""
+    """What must agree in a pair of runs; None, what is not known, agrees with anything."""
     runs = rows.drop_duplicates(["loss", "seed"]).reindex(columns=["loss", "seed", *OF_RUNS])
     runs = runs.astype(object).where(runs.notna(), None)
     return {(loss, seed): tuple(kind) for loss, seed, *kind in runs.itertuples(index=False)}
@@ -62,9 +62,11 @@ def paired(
         notes.append(f"left out, few pairs of runs have them: {_list(values.columns[lacking])}")
     if not kept.all():
         notes.append(f"left out, not complete for both losses: seeds {_list(seeds[~kept])}")
-    told = [(kinds.get((loss, seed)), kinds.get((against, seed))) for seed in seeds]
+    unknown = (None,) * len(OF_RUNS)
+    told = [[kinds.get((x, seed), unknown) for x in (loss, against)] for seed in seeds]
     for place, what in enumerate(OF_RUNS.values()):
-        differs = np.array([bool(a and b) and a[place] != b[place] for a, b in told]) & kept
+        known = [{a[place], b[place]} - {None} for a, b in told]
+        differs = np.array([len(both) > 1 for both in known]) & kept
         if differs.any():
             notes.append(f"left out, trained {what}: seeds {_list(seeds[differs])}")
         kept &= ~differs

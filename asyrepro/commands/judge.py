@@ -52,7 +52,8 @@ def _report(table, base: str, numbers) -> str:
     head = ["loss", "metric", "better", base, "change [95 %]", "seeds better", "p (Holm)"]
     rows, reasons = [], {}
     for row in table.itertuples():
-        decimals = METRICS[row.metric].decimals if row.metric in METRICS else 5
+        known = METRICS.get(row.metric.lower())
+        decimals = known.decimals if known else 5
         better = "larger" if numbers.direction(row.metric) > 0 else "smaller"
         values = [wording.number(row.against_mean, decimals), wording.change(row, decimals)]
         seeds = f"{row.seeds_better:.0f} of {row.seeds}" if row.seeds else wording.NOTHING

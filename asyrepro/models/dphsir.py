@@ -162,9 +162,10 @@ def _enlarge_axis(x: Tensor, axis: int, start: int, length: int) -> Tensor:
     """:func:`enlarge` along one axis, of a window from ``start`` of an axis of ``length``."""
     size = x.shape[axis]
     step = (length - 1) / (2 * length - 1)
-    source = torch.arange(2 * start, 2 * (start + size), dtype=x.dtype, device=x.device) * step
+    exact = torch.promote_types(x.dtype, torch.float32)  # bfloat16 has eight bits for a place
+    source = torch.arange(2 * start, 2 * (start + size), dtype=exact, device=x.device) * step
     low = source.floor()
-    weight = (source - low).unflatten(0, (-1,) + (1,) * (-1 - axis))
+    weight = (source - low).to(x.dtype).unflatten(0, (-1,) + (1,) * (-1 - axis))
     first = low.long() - start  # -1 just before the window: wrong there, where windows overlap
     before = x.index_select(axis, first.clamp(0, size - 1))
     after = x.index_select(axis, (first + 1).clamp(0, size - 1))

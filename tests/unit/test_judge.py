@@ -44,8 +44,9 @@ def test_a_change_that_is_alike_for_all_images_has_students_interval_over_the_se
 
 def test_the_direction_of_a_metric():
     frame = table().assign(RMSE=lambda rows: rows["lpips"], mine=lambda rows: rows["lpips"])
+    frame = frame.assign(**{"lpips-alex": frame["lpips"], "PSNR_rgb": frame["psnr"]})
     found = judged(frame)["direction"].xs("mine", level="loss")
-    assert found[["lpips", "RMSE"]].tolist() == ["better", "better"]  # known
+    assert (found[["lpips", "RMSE", "lpips-alex", "PSNR_rgb"]] == "better").all()  # known
     assert found["mine"] == "worse"  # not known: larger is taken to be better
     assert judged(frame, smaller=["mine"]).loc[("mine", "mine"), "direction"] == "better"
 

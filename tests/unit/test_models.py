@@ -8,7 +8,7 @@ from scipy.signal import correlate2d
 from torch import nn
 
 from asyrepro.models import EDSR, SRCNN, DnCNN, GRUNet
-from asyrepro.models.dphsir import QuasiRecurrent, SlicedConv3d
+from asyrepro.models.dphsir import QuasiRecurrent, SlicedConv3d, enlarge
 
 
 def parameters(network: nn.Module) -> int:
@@ -147,6 +147,15 @@ def test_untrained_edsr_repeats_pixels(scale, colours):
     expected = image.repeat(scale, axis=1).repeat(scale, axis=2)
     output = network(torch.from_numpy(image)[None])[0].detach().numpy()
     np.testing.assert_allclose(output, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
+def test_grunet_enlarges_a_window_as_the_whole_in_each_precision(kind):
+    image = torch.rand(1, 1, 4, 640, dtype=torch.float64).to(kind)
+    whole = enlarge(image)
+    part = enlarge(image[..., 320:], (0, 320, 4, 640))[..., 2:]
+    error = (part - whole[..., 642:]).abs().max().item()
+    assert error <= 4 * torch.finfo(kind).eps
 
 
 def test_edsr_places_sub_pixels_row_by_row():

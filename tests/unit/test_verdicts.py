@@ -189,6 +189,12 @@ def test_runs_without_a_partner_are_left_out_and_named():
     assert "seeds 2, 4" in found["reason"] and "seeds 7" in found["reason"]
 
 
+def test_what_is_not_known_of_a_run_agrees_with_anything():
+    frame = study({"asy_mae": 0.1})
+    frame["device"] = np.where(frame["loss"] == "mae", None, "cpu")
+    assert row(v.verdicts(frame, PAPER))["seeds"] == 10
+
+
 def test_baselines_variants_and_other_test_sets_play_no_part():
     frame = study({"asy_mae": 0.1})
     other = frame.assign(table=np.nan, testset="set5", psnr=0.0)
@@ -208,8 +214,9 @@ def test_damaged_tables_are_refused():
     frame = study(seeds=2)
     with refuses(DataError, "image 03"):
         v.verdicts(pd.concat([frame, frame.iloc[:1]]), PAPER)
-    with refuses(DataError, "nrmse"):
-        v.verdicts(frame.drop(columns="nrmse"), PAPER)
+    for column in ("nrmse", "psnr_y"):
+        with refuses(DataError, column):
+            v.verdicts(frame.drop(columns=column), PAPER)
 
 
 # --------------------------------------------------------------------------- the other claims
