@@ -18,13 +18,12 @@ from asyrepro.analysis.comparisons import READING
 from asyrepro.analysis.summary import summarise
 from asyrepro.analysis.titles import loss_title, model_rank, model_title
 from asyrepro.data import STAND_IN
-from asyrepro.metrics import METRICS, PRINTED
 from asyrepro.paper.claims import BETTER, CLAIMS, EXCLUDED, MINIMUM_SEEDS, NEITHER, WORSE
 from asyrepro.report import answers, audit, forest, wording
 from asyrepro.report.grid import Grid
 from asyrepro.report.markup import figure
-from asyrepro.report.page import failures
-from asyrepro.report.wording import NOTHING, number
+from asyrepro.report.page import failures, mean_cells
+from asyrepro.report.wording import NOTHING
 from asyrepro.runs import results
 from asyrepro.system import style
 from asyrepro.system.errors import DataError
@@ -294,22 +293,15 @@ def _means(entries: list[Entry], row) -> dict:
     """Means of a table in its strongest study, the paper's beside."""
     table, study = row.table, row.study
     entry = next(entry for entry in entries if entry.name == study)
-    summary, rows = summarise(entry.frame, table), []
+    summary = summarise(entry.frame, table)
     of_table = titles.of_rows(entry.frame[entry.frame["table"] == table])
-    trained = set(results.of_runs(entry.frame)["loss"])
+    others = set(results.of_runs(entry.frame)["loss"]) - set(results.PAPER_LOSSES)
+    rows = []
     for loss, title in of_table.items():
-        if loss in trained - set(results.PAPER_LOSSES):
-            continue
-        cells = []
-        for metric in PRINTED:
-            theirs = summary.paper_values(loss, metric).mean()
-            decimals = METRICS[metric].decimals
-            cells += [number(summary.mean(loss, metric), decimals), number(theirs, decimals)]
-        rows.append([title, *cells])
-    head = ["Loss"]
-    for metric in PRINTED:
-        head += [f"{METRICS[metric].title}, ours", "paper"]
-    network = model_title(paper.MODELS[table])
-    images = "on the paper's own images" if summary.same_images else "the paper's on other images"
-    about = f"Table {table}, {network}: means over {len(summary.images)} images, {images}"
-    return {"grid": Grid(about, head, rows, text_columns=1), "study": study, "table": table}
+        if loss not in others:
+            cells = mean_cells(summary, loss)
+            rows.append({"title": title, "change": False, "cells": cells})
+    images = "the same images" if summary.same_images else "other images"
+    about = f"Table {table}, {model_title(paper.MODELS[table])}: means over "
+    about += f"{len(summary.images)} images; small: the paper's, on {images}"
+    return {"about": about, "means": rows, "study": study, "table": table}

@@ -129,13 +129,17 @@ def _means(summary: Summary, changed: pd.DataFrame) -> list[dict]:
     if summary.baseline:
         shown = {summary.baseline: baseline_title(summary.baseline)} | shown
     for loss, title in shown.items():
-        cells = [_cell(m, summary.mean(loss, m), summary.paper_values(loss, m)) for m in PRINTED]
-        rows.append({"title": title, "change": False, "cells": cells})
+        rows.append({"title": title, "change": False, "cells": mean_cells(summary, loss)})
         if base := against.get(loss):
             cells = [_change_cell(summary, changed, loss, base, m) for m in PRINTED]
             title = f"{loss_title(loss)} {MINUS} {loss_title(base)}"
             rows.append({"title": title, "change": True, "cells": cells})
     return rows
+
+
+def mean_cells(summary: Summary, loss: str) -> list[dict]:
+    """A loss's mean in each printed metric, with the paper's where it has one."""
+    return [_cell(m, summary.mean(loss, m), summary.paper_values(loss, m)) for m in PRINTED]
 
 
 def _cell(metric: str, ours: float, papers, sign: bool = False) -> dict:
