@@ -248,11 +248,13 @@ class GradientLoss(nn.Module):
 
     Raises:
         TypeError: output or label is not a floating-point tensor.
-        ValueError: their shapes differ or are not (N, C, H, W).
+        ValueError: their shapes differ or are not (N, C, H, W), or a side is a single pixel.
     """
 
     def forward(self, output: Tensor, label: Tensor) -> Tensor:
         _check_pair(output, label)
+        if min(label.shape[-2:]) < 2:
+            raise ValueError(f"a side of a single pixel has no gradient, got {tuple(label.shape)}")
         error = output.float() - label.float()
         return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -59,9 +60,17 @@ class DataSet:
 
 
 def read_all(paths: Sequence[Path], mode: str, white: int | None = None) -> Iterator[images.Read]:
-    """The images of files, decoded in several threads; see :func:`asyrepro.data.images.read`."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        yield from pool.map(lambda path: images.read(path, mode, white), paths)
+    """The images of files, decoded in several threads; see :func:`asyrepro.data.images.read`.
+
+    No more than a few are ahead of what is taken, so that a set may be larger than the memory.
+    """
+    threads, ahead = min(8, os.cpu_count() or 1), deque[Future[images.Read]]()
+    with ThreadPoolExecutor(threads) as pool:
+        for path in paths:
+            ahead.append(pool.submit(images.read, path, mode, white))
+            if len(ahead) > 2 * threads:
+                yield ahead.popleft().result()
+        yield from (each.result() for each in ahead)
 
 
 def fingerprint_of(digests: Iterable[tuple[str, str]]) -> str:

@@ -87,7 +87,7 @@ def as_array(picture: Picture, mode: str, white: int | None = None) -> np.ndarra
     elif mode != "grey":
         pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     if mode == "luma":
-        pixels = _luma(pixels)[..., None]
+        pixels = luma(pixels)[..., None]
     return pixels.transpose(2, 0, 1).copy()
 
 
@@ -180,7 +180,7 @@ def _over_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return np.asarray(laid)[..., : pixels.shape[2]]
 
 
-def _luma(rgb: np.ndarray) -> np.ndarray:
+def luma(rgb: np.ndarray) -> np.ndarray:
     """Y of MATLAB's rgb2ycbcr for uint8 (H, W, 3), in integers: exact, ties rounded up."""
     weighted = np.full(rgb.shape[:2], 16 * 255000 + 127500, dtype=np.int32)
     for channel, weight in enumerate((65481, 128553, 24966)):

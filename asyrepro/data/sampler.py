@@ -139,7 +139,7 @@ class PatchSampler:
             )
         self._labels = _Stack(labels, self.device)
         self._stored = self._labels if fixed[0] is None else _Stack(fixed, self.device)
-        # Images are drawn in proportion to their area, so that every pixel is as likely.
+        # In proportion to their area: a patch is as likely from anywhere, large images and small.
         area = (self._labels.height * self._labels.width).cpu()
         self._cumulative = (area.cumsum(0) / area.sum()).to(self.device, torch.float32)
         self.generator = torch.Generator(self.device).manual_seed(seed)

@@ -60,8 +60,9 @@ class SlicedConv3d(nn.Module):
             destination[f"{prefix}bias"] = self.bias if keep_vars else self.bias.detach()
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
-        weight = state_dict.pop(f"{prefix}weight", None)
-        if weight is not None:
+        weight = state_dict.get(f"{prefix}weight")
+        if weight is not None and weight.shape[2:3] == (self.kernel,):
+            del state_dict[f"{prefix}weight"]
             slices = zip(self._parameters, weight.unbind(2), strict=False)  # the bias comes last
             state_dict.update((f"{prefix}{name}", part) for name, part in slices)
         super()._load_from_state_dict(state_dict, prefix, *args)

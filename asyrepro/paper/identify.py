@@ -123,7 +123,8 @@ def collect(names: list[str], values: np.ndarray) -> Scan:
         alike.setdefault(measured.tobytes(), []).append(name)
     copies = {first: others for first, *others in alike.values() if others}
     distinct = [first for first, *_ in alike.values()]
-    return Scan(distinct, values[[names.index(name) for name in distinct]], copies)
+    place = {name: number for number, name in enumerate(names)}
+    return Scan(distinct, values[[place[name] for name in distinct]], copies)
 
 
 def search(found: Scan, tables: Iterable[int] = (2, 3, 4, 5)) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from asyrepro.data.decoding import deep_grey, eight_bits, read_bytes, verified
+from asyrepro.data.images import luma
 from asyrepro.system.errors import DataError
 
 #: How the pixels were read. "grey" is ITU-R 601 luma rounded to 8 bits (Pillow's ``convert("L")``),
@@ -76,15 +77,13 @@ def measure(image: Image.Image) -> np.ndarray:
     rgb, alpha = to_rgb(image)
     pixels = np.asarray(rgb)
     red, green, blue = (pixels[..., channel].astype(np.int32) for channel in range(3))
-    weighted = 65481 * red + 128553 * green + 24966 * blue
-    luma = (16 + (weighted + 127500) // 255000).astype(np.uint8)  # rounded, exactly
     grey709 = (2125 * red + 7154 * green + 721 * blue) / 10000
     colours = _squares(pixels).sum(axis=2, dtype=np.uint32)
     opacity = 255**2 if alpha is None else _squares(np.asarray(alpha))
     squares = {  # of each variant, and of how many channels
         "grey": (_squares(np.asarray(rgb.convert("L"))), 1),
         "rgb": (colours, 3),
-        "luma": (_squares(luma), 1),
+        "luma": (_squares(luma(pixels)), 1),
         "grey709": (grey709 * grey709, 1),
         "rgba": (colours + opacity, 4),
     }

@@ -186,12 +186,13 @@ def read_full(path: Path, white: float | None, notes: list[str]) -> np.ndarray:
             holds values that cannot be those of an image.
     """
     data = decoding.read_bytes(path)
-    pixels = _decode_float(data, path) if data.startswith(decoding.TIFF) else None
-    if pixels is None:
+    decoded = _decode_float(data, path) if data.startswith(decoding.TIFF) else None
+    if decoded is None:
         picture = decoding.decode(data, path)[0]
-        pixels = picture.pixels
-        found = [*picture.notes, *decoding.unused_range(pixels, white)]
-        notes += [f"{shown(path)}: {note.rstrip('?.')}." for note in found]
+        unused = decoding.unused_range(picture.pixels, white)
+        decoded = picture.pixels, [*picture.notes, *unused]
+    pixels, found = decoded
+    notes += [f"{shown(path)}: {note.rstrip('?.')}." for note in found]
     whites = {"uint8": 255, "uint16": white or 65535}
     pixels = (pixels / whites.get(pixels.dtype.name, white or 1)).transpose(2, 0, 1)
     if len(pixels) in (2, 4):
@@ -212,23 +213,24 @@ def _check_range(pixels: np.ndarray, path: Path, lowest: float, highest: float) 
         )
 
 
-def _decode_float(data: bytes, path: Path) -> np.ndarray | None:
-    """(H, W, C) of a TIFF file of floating point as stored, in float64; None for any other TIFF."""
+def _decode_float(data: bytes, path: Path) -> tuple[np.ndarray, list[str]] | None:
+    """Pixels (H, W, C), float64, of a TIFF file of floating point, and notes; None for others."""
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
-            if file.pages[0].dtype is None or file.pages[0].dtype.kind != "f":
+            page, pages = file.pages[0], len(file.pages)
+            if page.dtype is None or page.dtype.kind != "f":
                 return None
-            pixels = file.asarray().astype(np.float64)
+            pixels = page.asarray().astype(np.float64)
     except Exception as error:  # of a dozen kinds, which all mean the same to a user
         reason = first_line(error)
         raise DataError(f"{path} cannot be decoded ({reason}): try no compression") from error
-    if pixels.ndim == 2:
-        return pixels[..., None]
-    if pixels.ndim == 3 and len(pixels) <= 4:  # channel after channel
-        return np.moveaxis(pixels, 0, -1)
+    if page.axes == "SYX":  # channel after channel
+        pixels = np.moveaxis(pixels, 0, -1)
+    elif page.axes == "YX":
+        pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[2] > 4:
         raise DataError(f"{path} holds values of shape {pixels.shape}, which is not one image")
-    return pixels
+    return pixels, [f"only the first of {pages} pages or frames is taken"] * (pages > 1)
 
 
 def oddities(name: str, reference: np.ndarray, output: np.ndarray) -> list[str]:

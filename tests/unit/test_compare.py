@@ -312,6 +312,22 @@ def test_deep_files_are_not_rounded(colour, tmp_path, capsys):
     assert "white=255" in capsys.readouterr().err
 
 
+def test_floats_channel_after_channel_and_of_several_pages(colour, tmp_path, capsys):
+    reference = save(tmp_path / "a.png", colour[0])
+    floats, output = (colour[0] / 255).astype(np.float32), str(tmp_path / "b.tif")
+    table = tmp_path / "table.csv"
+    tifffile.imwrite(output, floats.transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
+    assert door("compare", reference, output, f"output={table}") == 0
+    assert pd.read_csv(table)["psnr"][0] > 120  # rounding to float32
+    capsys.readouterr()
+    with tifffile.TiffWriter(output) as file:
+        for page in (floats, np.zeros_like(floats)):
+            file.write(page, photometric="rgb", contiguous=False)
+    assert door("compare", reference, output, f"output={table}") == 0
+    assert pd.read_csv(table)["psnr"][0] > 120
+    assert "2 pages" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("shape", "words"),
     [

@@ -13,7 +13,7 @@ from PIL import Image
 
 from asyrepro.data import cache, catalogue, download, sources
 from asyrepro.data.catalogue import NotAvailable, test_set, training_set
-from asyrepro.data.dataset import DataSet
+from asyrepro.data.dataset import DataSet, read_all
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.data.sources import Source
 from asyrepro.system.errors import DataError
@@ -219,6 +219,15 @@ def test_cache_is_built_once(tmp_path, monkeypatch):
     second = cache.cached_images(files, "rgb", tmp_path / "cache", "x")
     assert first[1] == second[1]
     assert all(np.array_equal(a, b) for a, b in zip(before, second[0], strict=True))
+
+
+def test_few_images_are_read_ahead_of_what_is_taken(tmp_path, monkeypatch):
+    files, read = pictures(tmp_path, 100), []
+    monkeypatch.setattr("asyrepro.data.images.read", lambda path, *_: read.append(path) or path)
+    taken = read_all(files, "rgb")
+    assert next(taken) == files[0]
+    assert len(read) < 20
+    assert [*taken] == files[1:]
 
 
 def test_cache_of_other_files_or_damaged_is_built_again(tmp_path):

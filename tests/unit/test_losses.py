@@ -335,6 +335,8 @@ def test_charbonnier_and_gradient_loss_by_hand():
     assert CharbonnierLoss(0.4)(output, label).item() == pytest.approx(expected)
     label, output = label.expand(1, 1, 2, 3), output.expand(1, 1, 2, 3)
     assert GradientLoss()(output, label).item() == pytest.approx((0.3 + 0.4) / 2)
+    with pytest.raises(ValueError, match="single"):
+        GradientLoss()(output[..., :1], label[..., :1])
 
 
 def test_focal_frequency_loss_of_one_frequency_is_its_power():

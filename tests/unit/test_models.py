@@ -302,7 +302,8 @@ def test_sliced_convolution_is_torchs(kernel, stride, bias):
         x = torch.rand(2, 3, depth, 7, 9)
         torch.testing.assert_close(ours(x), theirs(x))
     torch.testing.assert_close(ours(x[:, :, 0]), theirs(x[:, :, :1])[:, :, 0])
-    for wrong in ({}, nn.Conv3d(3, 5, kernel, bias=bias).state_dict()):
+    others = [nn.Conv3d(3, 5, kernel, bias=bias), nn.Conv3d(3, 4, (5, kernel, kernel), bias=bias)]
+    for wrong in ({}, *(other.state_dict() for other in others)):
         with pytest.raises(RuntimeError):
             ours.load_state_dict(wrong)
 
