@@ -31,8 +31,8 @@ LOOK = {"lw": 1.3, "ms": 3.2}
 MARKERS = "osD^v"
 APART = 0.045  # radians between the losses on a spoke, so that their ranges are told apart
 MOST = 4  # losses whose changes are drawn, the paper's first
-WRAPPED, NOTE = 125, 48  # letters of a line under the title, and of one under a chart
-LONGEST = 7  # letters of a name at a spoke; longer ones are numbered, with a key below
+WRAPPED, NOTE = 125, 46  # letters of a line under the title, and of one under a chart
+LONGEST = 7  # letters of a name at a spoke of up to three charts; others are numbered, with a key
 
 
 @dataclass(frozen=True)
@@ -185,24 +185,23 @@ def draw(heading: str, about: list[str], images: list[str], rows: list[Row]) -> 
     Args:
         heading: the title.
         about: small lines under it.
-        images: the spokes' names; long ones are numbered, with a key at the foot.
+        images: the spokes' names; where they are long, or the panels many, numbers with a key.
         rows: see :class:`Row`.
 
     Returns:
         The figure; its axes are labelled ``<row> <column>`` from 0.
     """
-    numbered = max(map(len, images)) > LONGEST
+    columns = max(len(row.panels) for row in rows)
+    numbered = max(map(len, images)) > (LONGEST if columns < 4 else 2)
     names = [str(k + 1) for k in range(len(images))] if numbered else images
     key = _key(images) if numbered else []
-    columns = max(len(row.panels) for row in rows)
-    side = min(1.75, style.WIDTH / columns - 0.85)
+    side = min(1.75, style.WIDTH / columns - 0.3 - 0.1 * max(map(len, names)))
     heads = 0.34 + 0.15 * len(about)
-    notes = max(len(panel.notes) for row in rows for panel in row.panels) + 1
     legends = [_handles(row) for row in rows]
     shapes = [style.legend_grid([handle.get_label() for handle in handles]) for handles in legends]
-    above = 0.71 + 0.15 * max(nrows for _, nrows in shapes)
-    tall = above + side + 0.22 + 0.14 * notes
-    height = heads + tall * len(rows) + 0.15 * len(key) + 0.1
+    aboves = [0.71 + 0.15 * nrows for _, nrows in shapes]
+    belows = [side + 0.38 + 0.14 * max(len(x.notes) for x in row.panels) for row in rows]
+    height = heads + sum(aboves) + sum(belows) + 0.15 * len(key) + 0.1
     with style.context():
         fig = style.figure(height)
         fig.text(0.5, 1 - 0.1 / height, heading, ha="center", va="top", size=9.5)
@@ -212,8 +211,8 @@ def draw(heading: str, about: list[str], images: list[str], rows: list[Row]) -> 
         for k, line in enumerate(key):
             y = (0.08 + 0.15 * (len(key) - k)) / height
             fig.text(0.5, y, line, ha="center", va="top", size=6.5, color=style.GREY)
-        for number, row in enumerate(rows):
-            top = height - heads - tall * number
+        top = height - heads
+        for number, (row, above, below) in enumerate(zip(rows, aboves, belows, strict=True)):
             fig.text(0.5, (top - 0.1) / height, row.heading, ha="center", va="top", weight="bold")
             fig.legend(handles=legends[number], loc="upper center", frameon=False,
                        ncols=shapes[number][0], borderaxespad=0.2,
@@ -224,6 +223,7 @@ def draw(heading: str, about: list[str], images: list[str], rows: list[Row]) -> 
                 box = np.divide(box, (style.WIDTH, height, style.WIDTH, height))
                 ax = fig.add_axes(box, projection="polar", label=f"{number} {column}")
                 _panel(ax, panel, names, side)
+            top -= above + below
     return fig
 
 
@@ -249,18 +249,18 @@ def _panel(ax, panel: Panel, names: list[str], side: float) -> None:
         ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", va="center")
     texts = _ring_texts(rings, signed=bool(panel.better))
     for ring, text in zip(rings[1:], texts[1:], strict=True):
-        ax.text(0, ring, text, ha="center", va="center", size=5.8, color=style.GREY, zorder=5,
+        ax.text(0, ring, text, ha="center", va="center", size=6.2, color=style.GREY, zorder=5,
                 bbox={"fc": "white", "ec": "none", "pad": 0.4})  # fmt: skip
     for angle, name in zip(angles, names, strict=True):
         x, y = math.sin(angle), math.cos(angle)
         ha = "center" if abs(x) < 0.15 else "left" if x > 0 else "right"
         va = "bottom" if y > 0.9 else "top" if y < -0.9 else "center"
         place = (0.5 + 0.53 * x, 0.5 + 0.53 * y)
-        ax.text(*place, name, transform=ax.transAxes, ha=ha, va=va, size=6.5)
+        ax.text(*place, name, transform=ax.transAxes, ha=ha, va=va, size=7)
     below = [f"axis from {texts[0]}", *panel.notes]
     ax.text(0.5, 1.1, panel.title, transform=ax.transAxes, ha="center", va="bottom", size=8)
     for k, text in enumerate(below[1:] + below[:1]):
-        y = -(0.2 + 0.14 * k) / side
+        y = -(0.22 + 0.14 * k) / side
         colour = style.GREY if k else style.BLACK
         ax.text(0.5, y, text, transform=ax.transAxes, ha="center", va="top", size=6.3, color=colour)
 
