@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogFormatterSciNotation
 
 from asyrepro.analysis.titles import loss_title
 from asyrepro.runs import results
@@ -79,6 +80,13 @@ def of_tables(histories: pd.DataFrame) -> pd.DataFrame:
     return histories[number.notna()].assign(table=number.dropna().astype(int))
 
 
+class _Decimals(LogFormatterSciNotation):
+    """``0.02`` where matplotlib writes a power of ten, whose exponent is too small to read."""
+
+    def __call__(self, x, pos=None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
 def draw(histories: pd.DataFrame, bases: dict[str, str], title: str) -> Figure | None:
     """Validation PSNR of all losses, and the training loss of each base loss and its followers.
 
@@ -119,6 +127,8 @@ def draw(histories: pd.DataFrame, bases: dict[str, str], title: str) -> Figure |
                 ax.plot(line.index, line, color=colours[loss], ls=dashes[loss])
             if column == "train_loss" and all((line > 0).all() for line in lines.values()):
                 ax.set_yscale("log")
+                ax.yaxis.set_major_formatter(_Decimals())
+                ax.yaxis.set_minor_formatter(_Decimals())
             ax.set_title(name, size=7)
             ax.set_xlabel("training steps")
             ax.xaxis.set_major_locator(style.ticks(4))
