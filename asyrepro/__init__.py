@@ -12,12 +12,18 @@ To use in code of your own:
 To run: asyrepro COMMAND name=value ..., or python -m asyrepro; asyrepro --help lists the commands.
 """
 
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
+__all__ = ["AsymmetricLoss", "asymmetric_weight"]
 
+if TYPE_CHECKING:
+    from asyrepro.losses import AsymmetricLoss, asymmetric_weight
+else:
 
-def __getattr__(name: str):
-    if name not in ("AsymmetricLoss", "asymmetric_weight"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from asyrepro import losses  # not before it is wanted: it needs PyTorch
+    def __getattr__(name: str):
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from asyrepro import losses  # not before it is wanted: it needs PyTorch
 
-    return getattr(losses, name)
+        return getattr(losses, name)
