@@ -364,6 +364,8 @@ def committed(name):
         ("dncnn-huber", "", "bsd68", "huber", "psnr", 0.0112, 0.0330),
         ("huber", "", "table3", "huber", "psnr", 0.0098, 0.0415),
         ("huber", "", "bsd90", "huber", "psnr", 0.0063, 0.0202),
+        ("dphsir-huber", "", "table5", "huber", "psnr", 0.0053, 0.0475),
+        ("dphsir-huber", "", "set12", "huber", "psnr", 0.0214, 0.0982),
         ("sigmas", "task.sigma=50", "table4", "asy_mae", "psnr", -0.0651, 0.0126),
         ("sigmas", "task.sigma=15", "table4", "asy_mse", "psnr", -0.1063, 0.0123),
         ("scales", "task.scale=2", "table2", "asy_mae", "psnr", -0.0135, 0.0040),
