@@ -121,8 +121,8 @@ class Muon(torch.optim.Optimizer):
         iterations: of :func:`orthogonalized`.
 
     Raises:
-        ValueError: a rate or a count that is not positive, a negative decay, or a group with its
-            own parts, decay, largest or iterations.
+        ValueError: a rate or a count that is not positive, a momentum outside [0, 1), a negative
+            decay, or a group with its own parts, decay, largest or iterations.
     """
 
     capturable = True  # in a CUDA graph
@@ -140,26 +140,13 @@ class Muon(torch.optim.Optimizer):
         largest: float = math.inf,
         iterations: int = 5,
     ):
-        for name, value in {
-            "lr": lr,
-            "adam": adam,
-            "eps": eps,
-            "largest": largest,
-        }.items():
-            if not value > 0:
-                raise ValueError(f"{name} is {value}, but must be above 0")
         if not (isinstance(parts, int) and parts > 0):
             raise ValueError(f"parts is {parts}, but must be a whole number above 0")
-        _check_iterations(iterations)
-        for name, value in {
-            "momentum": momentum,
-            "betas[0]": betas[0],
-            "betas[1]": betas[1],
-        }.items():
-            if not 0 <= value < 1:
-                raise ValueError(f"{name} is {value}, but must be in [0, 1)")
         if not 0 <= decay < math.inf:
             raise ValueError(f"decay is {decay}, but must be at least 0")
+        if not largest > 0:
+            raise ValueError(f"largest is {largest}, but must be above 0")
+        _check_iterations(iterations)
         defaults = {"lr": lr, "momentum": momentum, "adam": adam, "betas": tuple(betas), "eps": eps}
         super().__init__(params, defaults)
         self.parts, self.largest, self.iterations = parts, largest, iterations
@@ -167,6 +154,12 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             if own := {"parts", "decay", "largest", "iterations"} & set(group):
                 raise ValueError(f"{sorted(own)[0]} is one for all groups of parameters")
+            for name in ("lr", "adam", "eps"):
+                if not 0 < group[name] < math.inf:
+                    raise ValueError(f"{name} is {group[name]}, but must be above 0 and finite")
+            for name, values in {"momentum": [group["momentum"]], "betas": group["betas"]}.items():
+                if not all(0 <= value < 1 for value in values):
+                    raise ValueError(f"{name} is {group[name]}, but must be in [0, 1)")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:

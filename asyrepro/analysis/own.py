@@ -136,7 +136,8 @@ def judged(numbers: Numbers, base: str) -> pd.DataFrame:
     """Every loss against the base, by the rule for changes (:func:`asyrepro.paper.claims.judge`).
 
     Args:
-        numbers: of :func:`checked`. Rows without a column seed are of one seed.
+        numbers: of :func:`checked`. Rows without a column seed are of one seed; a loss without any
+            seed, as the degraded input is in a study's own table, is left out with a note.
         base: the loss to compare with.
 
     Returns:
@@ -147,8 +148,16 @@ def judged(numbers: Numbers, base: str) -> pd.DataFrame:
         DataError: two rows are of one loss, seed and image, or a row has no seed.
     """
     rows = numbers.rows if "seed" in numbers.rows else numbers.rows.assign(seed=0)
+    seeds = rows["seed"].groupby(rows["loss"]).count()
+    seedless = [loss for loss in numbers.losses if seeds[loss] == 0 and loss != base]
+    if seedless and len(seedless) < len(numbers.losses) - 1:  # something is left to judge
+        note(f"left out, as their rows have no seed: {', '.join(seedless)}")
+        rows = rows[~rows["loss"].isin(seedless)]
     if rows["seed"].isna().any():
-        raise DataError("a row has no seed: fill it in, or leave the column out if there is one")
+        loss = rows.loc[rows["seed"].isna(), "loss"].iloc[0]
+        raise DataError(
+            f"a row of {loss} has no seed: fill it in, or leave the column out if there is one seed"
+        )
     twice = rows[rows.duplicated([*NAMES, "seed"])]
     if len(twice):
         row = twice.iloc[0]
@@ -160,7 +169,7 @@ def judged(numbers: Numbers, base: str) -> pd.DataFrame:
         _against(rows, loss, base, metric, numbers.direction(metric))
         for metric in numbers.metrics
         for loss in numbers.losses
-        if loss != base
+        if loss not in (base, *seedless)
     ]
     table = pd.DataFrame(found, columns=COLUMNS)
     corrected = table.groupby("metric")["p"].transform(lambda p: holm(p.to_numpy(dtype=float)))

@@ -33,7 +33,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from asyrepro.data.images import list_images
+from asyrepro.data.images import is_image, list_images
 from asyrepro.paper.measure import CROP_WORDS, CROPS, READINGS, VARIANTS, measure_file
 from asyrepro.paper.tables import constants
 from asyrepro.system.errors import DataError
@@ -78,11 +78,8 @@ def scan(
     try:
         files = list_images(folder, recursive)
     except DataError as error:
-        inside = folder.is_dir() and any(
-            path.is_dir() and not path.name.startswith(".") for path in folder.iterdir()
-        )
-        hint = "; recursive=true looks into its folders" if inside and not recursive else ""
-        raise DataError(f"{error}{hint}") from error
+        inside = not recursive and folder.is_dir() and any(map(is_image, folder.rglob("*")))
+        raise DataError(f"{error}{', or give recursive=true' * inside}") from error
     names, values, damaged = [], [], []
     with bar(total=len(files), unit="image", disable=None if progress else True) as shown:
         for path, (rms, reason) in zip(files, _measured(files, jobs), strict=True):

@@ -291,7 +291,8 @@ def test_what_is_refused(tmp_path, monkeypatch, arguments, names):
     for folder in (".hidden", "above/inside", "good"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "file.png").write_text("")
-    save(tmp_path / "good", "a.png", skimage.data.camera()[:50, :50])
+    for folder in ("good", "above/inside"):
+        save(tmp_path / folder, "a.png", skimage.data.camera()[:50, :50])
     assert_refused(call("identify", *arguments.split()), *names.split())
 
 

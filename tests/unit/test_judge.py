@@ -108,6 +108,13 @@ def test_runs_that_cannot_be_told_apart_are_refused(change, name):
         judged(change(table()))
 
 
+def test_a_loss_without_any_seed_is_left_out_with_a_note(capsys):
+    frame = table()
+    noisy = frame[(frame["loss"] == "l1") & (frame["seed"] == 0)].assign(loss="noisy", seed=np.nan)
+    pd.testing.assert_frame_equal(judged(pd.concat([frame, noisy])), judged(frame))
+    assert "noisy" in capsys.readouterr().err
+
+
 def test_tables_as_other_programs_write_them(tmp_path, capsys):
     path = tmp_path / "mine.csv"
     table().to_csv(path)  # with an index, whose column has no name

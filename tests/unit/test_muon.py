@@ -1,5 +1,6 @@
 """The optimiser of short trainings, against the singular value decomposition and torch's Adam."""
 
+import math
 from unittest import mock
 
 import pytest
@@ -130,13 +131,16 @@ def test_memory_layout_makes_no_difference():
     ("setting", "value"),
     [
         *(("lr", 0.0), ("momentum", 1.0), ("adam", -1), ("parts", 0), ("decay", -0.1)),
-        ("iterations", 2.5),
+        *(("lr", math.inf), ("betas", (0.9, 2)), ("iterations", 2.5)),
         ("iterations", 6),
     ],
 )
 def test_rates_that_cannot_be(setting, value):
     with refuses(ValueError, setting, value):
         Muon(nn.Conv2d(1, 1, 1).parameters(), **{setting: value})
+    if setting in ("lr", "momentum", "adam"):
+        with refuses(ValueError, setting, value):
+            Muon([{"params": nn.Conv2d(1, 1, 1).parameters(), setting: value}])
     with refuses(ValueError, "decay"):  # a group has none of its own
         Muon([{"params": nn.Conv2d(1, 1, 1).parameters(), "decay": 0.5}])
 

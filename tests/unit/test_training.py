@@ -318,7 +318,6 @@ def test_a_step_is_captured_only_if_the_schedule_changes_rates_alone():
 
 
 def test_every_run_of_a_process_is_compiled(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
     compiled = []
 
     def backend(module, inputs):
@@ -326,8 +325,9 @@ def test_every_run_of_a_process_is_compiled(tmp_path, monkeypatch):
         return module
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
-    for number in range(4):
-        trainer(tmp_path / str(number), steps=2, compile=True).run()
+    with torch._dynamo.config.patch(recompile_limit=2):  # setattr and back would delete it
+        for number in range(4):
+            trainer(tmp_path / str(number), steps=2, compile=True).run()
     assert len(compiled) == 4
 
 
