@@ -7,7 +7,7 @@ import pandas as pd
 from asyrepro.analysis import changes as analysis
 from asyrepro.analysis import titles
 from asyrepro.analysis.comparisons import CONTROLS
-from asyrepro.analysis.mechanism import MINIMUM_PIXELS
+from asyrepro.analysis.mechanism import LARGEST_CHANGE, MINIMUM_PIXELS
 from asyrepro.analysis.statistics import STUDIES
 from asyrepro.analysis.titles import loss_title, model_title
 from asyrepro.analysis.verdicts import attribution
@@ -38,6 +38,7 @@ def changes(found) -> str:
         title=title,
         grids=change_grids(found.changes),
         below=setup.below_baseline(found.frame),
+        enough=MINIMUM_SEEDS,
     )
 
 
@@ -94,6 +95,7 @@ def verdicts(found) -> str:
         times=None if found.times is None or found.times.empty else _times(found.times),
         regions=None if found.regions is None else _regions(found.regions),
         failed=wording.listed(failed) if failed else "",
+        largest=LARGEST_CHANGE,
         pixels=MINIMUM_PIXELS,
         studies=STUDIES,
         rules={name.replace("_", " "): RULES[name] for name in RULES if name in rules},
