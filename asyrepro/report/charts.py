@@ -43,7 +43,8 @@ def remove_others(folder: Path, drawn: Iterable[Chart]) -> None:
     """Of an earlier report's charts those that were not drawn now; any other file stays."""
     kinds = ("forest", "mechanism", "curves")
     stems = {f"{kind}_table{table}" for kind in kinds for table in paper.TABLES}
-    stems |= {"overview", "changes", *(f"fig{number}" for number in radar.FIGURES.values())}
+    stems |= {f"{kind}{width}" for kind in ("overview", "changes") for width in ("", "_narrow")}
+    stems |= {*(f"fig{number}" for number in radar.FIGURES.values())}
     for stem in stems - {chart.stem for chart in drawn}:
         for ending in ("svg", "pdf"):
             (folder / f"{stem}.{ending}").unlink(missing_ok=True)
@@ -66,8 +67,10 @@ def _forests(found) -> Iterator[Chart]:
         steps = {s.table: wording.span(s.iterations) for s in found.summaries}
         title = "What the asymmetric weight changes, and what the paper reports"
         claimed = claimed.assign(steps=claimed["table"].map(steps))
-        figure = forest.overview(claimed, wording.marked(title, found.stand_in))
-        yield Chart("overview", "answer", "Changes of PSNR in each network", figure)
+        title = wording.marked(title, found.stand_in)
+        alt = "Changes of PSNR in each network"
+        yield Chart("overview", "answer", alt, forest.overview(claimed, title))
+        yield Chart("overview_narrow", "", alt, forest.overview(claimed, title, narrow=True))
     shown = changes.ranked(changes.shown(found.changes))
     shown = shown[shown["seeds"] > 0]
     if changes.beyond(found.changes) and not shown.empty:
@@ -76,6 +79,7 @@ def _forests(found) -> Iterator[Chart]:
         own = (shown["kind"] == "loss").any()
         place = "answer" if own else "changes"
         yield Chart("changes", place, alt, forest.of_changes(shown, title))
+        yield Chart("changes_narrow", "", alt, forest.of_changes(shown, title, narrow=True))
 
 
 def _mechanisms(found) -> Iterator[Chart]:

@@ -21,6 +21,7 @@ from asyrepro.system import style
 
 NAME = 50  # letters of a line's name
 ABOUT = 125  # letters of a line under the title
+NARROW = 3.4  # inches, of a chart for a telephone
 PAPER = style.INK  # no loss has this colour
 SCALE = {"psnr": 1, "ssim": 1000, "nrmse": 1000}
 PLOTTED = ("change", "lower", "upper", "fixed_lower", "fixed_upper", "noise", "paper_change")
@@ -64,7 +65,7 @@ def of_table(table: pd.DataFrame, title: str) -> Figure:
     return fig
 
 
-def overview(rows: pd.DataFrame, title: str, about: str = "") -> Figure:
+def overview(rows: pd.DataFrame, title: str, about: str = "", narrow: bool = False) -> Figure:
     """One forest plot of all tables: what each asymmetric loss changes in each network's PSNR.
 
     Args:
@@ -72,6 +73,7 @@ def overview(rows: pd.DataFrame, title: str, about: str = "") -> Figure:
             (text) the budget of each is named.
         title: of the figure.
         about: a line under the title, before what is said of the test images.
+        narrow: for a telephone, see :func:`lines`.
     """
     rows = rows.sort_values(["table", "dataset", "base"], kind="stable")
     names = []
@@ -81,11 +83,15 @@ def overview(rows: pd.DataFrame, title: str, about: str = "") -> Figure:
         names.append(f"{model_title(row['model'])}, {loss_title(row['loss'])}\n{budget}")
     groups = list(zip(rows["table"], rows["dataset"], strict=True))
     axis = "change of PSNR against the base loss (dB), mean over the images of a table"
-    return lines(rows, title, names, groups, axis, f"{about} {other_images(rows)}".strip())
+    about = f"{about} {other_images(rows)}".strip()
+    return lines(rows, title, names, groups, axis, about, narrow=narrow)
 
 
-def of_changes(rows: pd.DataFrame, title: str) -> Figure:
-    """A forest plot of :func:`asyrepro.analysis.changes.shown`'s rows: every loss and test set."""
+def of_changes(rows: pd.DataFrame, title: str, narrow: bool = False) -> Figure:
+    """A forest plot of :func:`asyrepro.analysis.changes.shown`'s rows: every loss and test set.
+
+    ``narrow`` is for a telephone, see :func:`lines`.
+    """
     names = [
         f"{model_title(row.model)}, {row.place}: {loss_title(row.loss)}"
         for row in rows.itertuples()
@@ -96,7 +102,7 @@ def of_changes(rows: pd.DataFrame, title: str) -> Figure:
     axis = "change of PSNR against the base loss (dB)"
     about = wording.seeds(rows["seeds"])
     about += "; one seed has no interval" if (rows["seeds"] == 1).any() else ""
-    return lines(rows, title, names, groups, axis, about, "mean change")
+    return lines(rows, title, names, groups, axis, about, "mean change", narrow)
 
 
 def lines(
@@ -107,6 +113,7 @@ def lines(
     axis: str,
     about: str = "",
     marks: str = "asymmetric loss",
+    narrow: bool = False,
 ) -> Figure:
     """A forest plot of one panel.
 
@@ -117,23 +124,33 @@ def lines(
         axis: what is drawn, and its unit.
         about: a line under the title.
         marks: what the legend calls the dots.
+        narrow: half as wide, and the names above their lines.
     """
     narrower = {"fixed_lower": np.nan, "fixed_upper": np.nan}  # a question that is left out
     rows = rows.assign(kind="claim", **narrower)
+    if narrow:
+        names = [name.replace("\n", ", ") for name in names]
+        axis = axis.partition(",")[0]
     names = ["\n".join(map(_wrapped, name.split("\n"))) for name in names]
-    line = 0.3 if any("\n" in name for name in names) else 0.24
+    line = 0.4 if narrow else 0.3 if any("\n" in name for name in names) else 0.24
     order = list(dict.fromkeys(groups))
     places = [number + 0.6 * order.index(key) for number, key in enumerate(groups)]
     with style.context():
-        fig = style.figure(1.5 + line * (places[-1] + 1))
+        width = NARROW if narrow else style.WIDTH
+        fig = style.figure(1.5 + line * (places[-1] + 1), width)
         ax = fig.subplots()
-        ends = _limits(ax, rows, 0.11, 8, stretch=2)
+        ends = _limits(ax, rows, 0.11 * style.WIDTH / width, 5 if narrow else 8, stretch=2)
         for place, row in zip(places, rows.itertuples(), strict=True):
             _band(ax, (place, place), row.noise, ends)
             _drawn_line(ax, place, row, ends)
+        margin = max(0.25, _margin(names))
         ax.set_yticks(places, names)
         ax.set_xlabel(axis)
-        _frame(fig, rows, title, about, max(0.25, _margin(names)), marks)
+        if narrow:
+            margin = 0.03
+            ax.set_yticks(np.subtract(places, 0.2), names, ha="left", va="bottom")
+            ax.tick_params(axis="y", pad=0)
+        _frame(fig, rows, title, about, margin, marks)
     return fig
 
 
@@ -171,16 +188,21 @@ def _frame(
         ax.spines[["top", "right", "left"]].set_visible(False)
         ax.tick_params(axis="y", length=0)
     fig.axes[0].set_ylim(fig.axes[0].get_yticks()[-1] + 0.7, -0.7)
-    about = textwrap.wrap(about, ABOUT)
-    top = 0.42 + 0.12 * max(0, len(about) - 1)  # inches
-    high = fig.get_figheight() + top - 0.42
-    fig.set_figheight(high)
-    fig.suptitle(title, y=1 - 0.06 / high)
-    about = "\n".join(about)
-    fig.text(0.5, 1 - 0.25 / high, about, ha="center", va="top", size=6.5, color=style.GREY)
+    share = fig.get_figwidth() / style.WIDTH
+    titles, about = (textwrap.wrap(x, round(n * share)) for x, n in ((title, 90), (about, ABOUT)))
+    more = 0.15 * max(0, len(titles) - 1)  # inches
+    top = 0.42 + more + 0.12 * max(0, len(about) - 1)
     handles = _legend(fig, table, marks)
-    fig.legend(handles=handles, loc="lower center", ncols=3, frameon=False)
-    fig.subplots_adjust(left, 0.86 / high, 0.985, 1 - top / high, wspace=0.12)
+    ncols = int(3 * share)
+    below = 0.86 + 0.14 * max(0, -(-len(handles) // ncols) - 2)
+    high = fig.get_figheight() + top - 0.42 + (below - 0.86)
+    fig.set_figheight(high)
+    fig.suptitle("\n".join(titles), y=1 - 0.06 / high)
+    about = "\n".join(about)
+    y = 1 - (0.25 + more) / high
+    fig.text(0.5, y, about, ha="center", va="top", size=6.5, color=style.GREY)
+    fig.legend(handles=handles, loc="lower center", ncols=ncols, frameon=False)
+    fig.subplots_adjust(left, below / high, 0.985, 1 - top / high, wspace=0.12)
 
 
 def _legend(fig, table: pd.DataFrame, marks: str) -> list:

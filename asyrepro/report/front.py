@@ -68,7 +68,7 @@ class Entry:
 
 
 def write(folder: Path, log, pdf: bool = False) -> Path | None:
-    """Write index.html and overview.svg over the studies in a folder; None if there are none.
+    """Write index.html and its overview over the studies in a folder; None if there are none.
 
     A study that cannot be read, or whose report an earlier version made, is left out and named.
     """
@@ -85,6 +85,7 @@ def write(folder: Path, log, pdf: bool = False) -> Path | None:
         if enough.any():
             drawn, about = evidence[enough], "Of each the strongest study with enough seeds."
         style.replace(forest.overview(drawn, title, about), folder / "overview", pdf)
+        style.replace(forest.overview(drawn, title, about, narrow=True), folder / "overview_narrow")
         alt = "Changes of PSNR in each network, beside the paper's"
         overview = figure(folder, "overview", alt)
     root = folder.resolve().parent

@@ -27,10 +27,9 @@ def figure(folder: Path, stem: str, alt: str) -> dict | None:
     """A figure of a page's folder, with its size, which keeps its place before it is loaded."""
     for ending in ("svg", "jpg", "png"):
         if (folder / f"{stem}.{ending}").is_file():
-            pdf = f"{stem}.pdf"
-            return _sized(folder, f"{stem}.{ending}", alt) | {
-                "pdf": pdf if (folder / pdf).is_file() else ""
-            }
+            further = {"pdf": f"{stem}.pdf", "narrow": f"{stem}_narrow.svg"}
+            there = {key: file for key, file in further.items() if (folder / file).is_file()}
+            return _sized(folder, f"{stem}.{ending}", alt) | there
     return None
 
 
@@ -43,7 +42,7 @@ def _sized(folder: Path, file: str, alt: str) -> dict:
     elif path.is_file():
         with suppress(OSError), Image.open(path) as image:
             size = image.size
-    return {"file": file, "alt": alt, "pdf": "", "width": size[0], "height": size[1]}
+    return {"file": file, "alt": alt, "pdf": "", "narrow": "", "width": size[0], "height": size[1]}
 
 
 @dataclass

@@ -41,6 +41,30 @@ def test_overview_has_a_line_for_each_table_and_base_loss_with_its_budget():
     assert all(found[place] == pytest.approx(value, abs=6e-3) for place, value in at.items())
 
 
+def test_a_narrow_chart_shows_the_same_and_all_its_words_fit(compared):
+    claims = compared[(compared["kind"] == "claim") & (compared["metric"] == "psnr")]
+    title = "What the asymmetric weight changes, and what the paper reports"
+
+    def made(narrow):
+        figure = forest.overview(claims.assign(steps="24,000"), title, "A line.", narrow)
+        (ax,) = figure.axes
+        dots = [x.get_xdata()[0] for x in ax.lines if x.get_marker() == "o"]
+        return figure, dots, [" ".join(x.get_text().split()) for x in ax.get_yticklabels()]
+
+    (wide, dots, names), (narrow, same, beside) = made(False), made(True)
+    assert dots == same and len(dots) == 2
+    assert [name.replace(",", "") for name in names] == [name.replace(",", "") for name in beside]
+    assert narrow.get_figwidth() < 0.5 * wide.get_figwidth()
+    for figure in (wide, narrow):
+        figure.canvas.draw()
+        (ax,) = figure.axes
+        texts = [*figure.texts, figure._suptitle, ax.xaxis.label, *ax.get_yticklabels()]
+        for text in [*texts, *figure.legends[0].get_texts()]:
+            box = text.get_window_extent()
+            assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+            assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
+
+
 @pytest.mark.parametrize("seeds", [1, 10])
 def test_forest_explains_what_it_shows_and_nothing_else(full, seeds):
     table = v.verdicts(full[full["seed"] < seeds], PAPER)
