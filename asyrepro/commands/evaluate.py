@@ -1,22 +1,34 @@
 """Evaluate trained weights on a test set.
 
     asyrepro evaluate checkpoint=results/quick/table4/mse/seed0/weights.pt testset=set12
+    asyrepro evaluate checkpoint='results/mine/table4/*/seed*/weights.pt' testset=set12 output=m.csv
 
-Prints the metrics of each image, beside those of the degraded image itself (bicubic or noisy).
+Prints the metrics of each image, beside those of the degraded image itself (bicubic or noisy); of
+several runs their means over the images. ``asyrepro judge`` compares the losses of such a table.
 """
 
 from __future__ import annotations
 
+import glob
+import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from asyrepro.system import files
 from asyrepro.system.errors import CheckpointError, ConfigError
 from asyrepro.system.options import TRUST, no_such_choice, setting
 
+if TYPE_CHECKING:
+    import torch
+    from omegaconf import DictConfig
+
+    from asyrepro.data.dataset import DataSet
+    from asyrepro.tasks import Task
+
 
 @dataclass(kw_only=True)
 class Options:
-    checkpoint: str = setting(about="weights.pt of a run", shown="FILE")
+    checkpoint: str = setting(about="weights.pt of a run; with *, of several", shown="FILE")
     testset: str = setting(
         about="a test set, as asyrepro data lists them, or a folder of images (with a slash)"
     )
@@ -51,10 +63,26 @@ class Options:
     device: str = setting("auto", "auto, cpu, cuda or cuda:N", shown="NAME")
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """The rows of trained weights, one an image, and what they were made with."""
+
+    path: str
+    cfg: DictConfig
+    task: Task
+    testset: DataSet
+    rows: list[dict]
+
+    def about(self, variant: str) -> dict:
+        """What all rows of these weights, and of the degraded images, have in common."""
+        from asyrepro.data import catalogue
+
+        dataset = catalogue.short(self.cfg.dataset.name)
+        return {"model": self.cfg.model.name, "dataset": dataset, "variant": variant}
+
+
 def run(options: Options) -> None:
-    from asyrepro.data import catalogue
     from asyrepro.metrics import FURTHER
-    from asyrepro.restoration import restoring
     from asyrepro.runs import evaluation, parts, results
     from asyrepro.system import devices
 
@@ -62,10 +90,56 @@ def run(options: Options) -> None:
         if name not in FURTHER:
             raise ConfigError(no_such_choice("further metric", name, FURTHER))
     device = devices.choose(options.device)
-    network, task, cfg = parts.load(options.checkpoint, device, options.trust)
-    other_task = [f"task.{name}={value}" for name, value in options.task.items()]
-    if options.task:
-        task = _another_task(other_task, task, cfg)
+    paths = _matching(options.checkpoint)
+    if options.save and len(paths) > 1:
+        raise ConfigError(f"save= takes the images of one file, and {len(paths)} match checkpoint=")
+    typed = [f"task.{name}={value}" for name, value in options.task.items()]
+    found: list[Evaluated] = []
+    for path in paths:
+        network, task, cfg = parts.load(path, device, options.trust)
+        if found and (cfg.model, cfg.task) != (found[0].cfg.model, found[0].cfg.task):
+            what = f"{path} and {found[0].path} have other networks or tasks"
+            raise ConfigError(f"{what}: evaluate them apart")
+        task = _another_task(typed, task, cfg) if typed else task
+        found.append(_evaluated(path, network, task, cfg, options))
+    first = found[0]
+    baseline = evaluation.evaluate_baseline(first.testset, first.task, options.metrics)
+    if options.output:
+        variant = ",".join(typed)
+        rows = [
+            one.about(variant) | {"loss": one.cfg.loss.name, "seed": one.cfg.seed} | row
+            for one in found
+            for row in one.rows
+        ]
+        rows += [first.about(variant) | {"loss": first.task.baseline} | row for row in baseline]
+        files.write_text(options.output, results.to_csv(rows))
+    what, title = [first.cfg.model.name, *typed], first.testset.title
+    if len(found) == 1:
+        what[1:1] = [first.cfg.loss.name, f"seed {first.cfg.seed}"]
+        table = _of_images({first.cfg.loss.name: first.rows, first.task.baseline: baseline})
+    else:
+        table = _of_runs(found, baseline)
+    print(f"{', '.join(what)}, on {title}\n\n{table}")
+
+
+def _matching(checkpoint: str) -> list[str]:
+    """The files that ``checkpoint=`` names; CheckpointError if it is a pattern of none."""
+    if "*" not in checkpoint or os.path.exists(checkpoint):
+        return [checkpoint]
+    if not (paths := sorted(glob.glob(os.path.expanduser(checkpoint)))):
+        raise CheckpointError(f"no file is called {checkpoint}: check the pattern, and quote it")
+    return paths
+
+
+def _evaluated(
+    path: str, network: torch.nn.Module, task: Task, cfg: DictConfig, options: Options
+) -> Evaluated:
+    from asyrepro.data import catalogue
+    from asyrepro.restoration import restoring
+    from asyrepro.runs import evaluation
+    from asyrepro.system import devices
+
+    device = next(network.parameters()).device
     white = options.white or cfg.dataset.get("white")
     where = {"root": options.data, "download": options.download, "white": white}
     testset = catalogue.test_set(options.testset, **task.reading(), **where)
@@ -73,32 +147,15 @@ def run(options: Options) -> None:
         network = restoring.Ensemble(network)
     keep = options.save and (lambda *images: evaluation.save(options.save, *images))
     full = f"an image does not fit into the free memory of {devices.name_of(device)}"
+    how = {"device": device, "progress": True, "keep": keep, "further": options.metrics}
     try:
         with devices.memory(full):
-            rows = evaluation.evaluate(
-                network,
-                testset,
-                task,
-                device=device,
-                progress=True,
-                keep=keep,
-                further=options.metrics,
-            )
+            rows = evaluation.evaluate(network, testset, task, **how)
     except ValueError as error:  # of the network, or of the metrics if no image is finite
         raise CheckpointError(
-            f"these weights cannot be evaluated on {options.testset} with this task: {error}"
+            f"{path} cannot be evaluated on {options.testset} with this task: {error}"
         ) from error
-    baseline = evaluation.evaluate_baseline(testset, task, options.metrics)
-    if options.output:
-        about = {"model": cfg.model.name, "dataset": catalogue.short(cfg.dataset.name)}
-        about["variant"] = ",".join(other_task)
-        trained = about | {"loss": cfg.loss.name, "seed": cfg.seed}
-        found = [trained | row for row in rows]
-        found += [about | {"loss": task.baseline} | row for row in baseline]
-        files.write_text(options.output, results.to_csv(found))
-    what = [cfg.model.name, cfg.loss.name, f"seed {cfg.seed}", *other_task]
-    print(f"{', '.join(what)}, on {testset.title}\n")
-    print(_table({cfg.loss.name: rows, task.baseline: baseline}))
+    return Evaluated(path, cfg, task, testset, rows)
 
 
 def _another_task(typed: list[str], task, cfg):
@@ -130,11 +187,9 @@ def _another_task(typed: list[str], task, cfg):
     return config.make(OmegaConf.merge(cfg.task, changes))
 
 
-def _table(scored: dict[str, list[dict]]) -> str:
+def _of_images(scored: dict[str, list[dict]]) -> str:
     """The metrics of each image and their means, the losses side by side."""
     from statistics import fmean
-
-    from tabulate import tabulate
 
     from asyrepro.metrics import METRICS
 
@@ -142,8 +197,34 @@ def _table(scored: dict[str, list[dict]]) -> str:
     columns = {"image": [*(row["image"] for row in some), "mean"]}
     for metric in (name for name in METRICS if name in some[0]):
         for loss, rows in scored.items():
-            values, spec = [row[metric] for row in rows], ".2f" if "psnr" in metric else ".4f"
+            values = [row[metric] for row in rows]
             head = f"{metric.upper().replace('_', ' ')}\n{loss}"
-            columns[head] = [f"{value:{spec}}" for value in (*values, fmean(values))]
-    sides = ["left"] + ["right"] * (len(columns) - 1)
+            columns[head] = [_written(metric, value) for value in (*values, fmean(values))]
+    return _aligned(columns, 1)
+
+
+def _of_runs(found: list[Evaluated], baseline: list[dict]) -> str:
+    """The metrics' means over the images, a row for each file of weights."""
+    from statistics import fmean
+
+    from asyrepro.metrics import METRICS
+
+    scored = [(one.cfg.loss.name, str(one.cfg.seed), one.rows) for one in found]
+    scored.append((found[0].task.baseline, "", baseline))
+    columns = {"loss": [loss for loss, *_ in scored], "seed": [seed for _, seed, _ in scored]}
+    for metric in (name for name in METRICS if name in baseline[0]):
+        means = [fmean(row[metric] for row in rows) for *_, rows in scored]
+        columns[metric.upper().replace("_", " ")] = [_written(metric, mean) for mean in means]
+    return _aligned(columns, 2)
+
+
+def _written(metric: str, value: float) -> str:
+    return f"{value:{'.2f' if 'psnr' in metric else '.4f'}}"
+
+
+def _aligned(columns: dict[str, list], names: int) -> str:
+    """A table of so many columns of names, the others of numbers."""
+    from tabulate import tabulate
+
+    sides = ["left"] * names + ["right"] * (len(columns) - names)
     return tabulate(columns, "keys", "simple", disable_numparse=True, colalign=sides)

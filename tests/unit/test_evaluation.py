@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from helpers import ROOT, refuses
+from helpers import ROOT, door, refuses
 from torch import nn
 
 from asyrepro.data import bundled
@@ -60,6 +61,29 @@ def test_stored_weights_restore_what_they_were_trained_for(weights, gain):
     testset = DataSet("bundled", "a face", ["face"], images)
     [found], [before] = evaluate(network, testset, task), evaluate_baseline(testset, task)
     assert found["psnr"] > before["psnr"] + gain
+
+
+def test_weights_of_several_runs_are_evaluated_together(tmp_path, capsys):
+    weights, table = ROOT / "results" / "paper-cpu" / "weights", tmp_path / "rows.csv"
+
+    def evaluated(pattern, *options):
+        how = ["testset=bundled_validation", "device=cpu", f"output={table}", *options]
+        status = door("evaluate", f"checkpoint={weights}/{pattern}", *how)
+        return status, capsys.readouterr()
+
+    status, said = evaluated("table2/*mse/seed*.pt")
+    together = pd.read_csv(table)
+    assert status == 0 and {*together["loss"]} == {"mse", "asy_mse", "bicubic"}
+    assert said.out.count("mse") == 2
+    assert evaluated("table2/asy_mse/seed0.pt")[0] == 0
+    alone = pd.read_csv(table)
+    for loss in ("asy_mse", "bicubic"):
+        pd.testing.assert_frame_equal(
+            *(rows[rows["loss"] == loss].reset_index(drop=True) for rows in (alone, together))
+        )
+    for pattern, *options in (["table[24]/mse/*.pt"], ["t*/none.pt"], ["table2/*/*.pt", "save=x"]):
+        status, said = evaluated(pattern, *options)
+        assert status == 2 and len(said.err.splitlines()) == 1
 
 
 def test_the_identity_scores_as_the_baseline():
