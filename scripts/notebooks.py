@@ -39,7 +39,9 @@ def execute(path: Path) -> None:
 
 
 def main(paths: list[str]) -> int:
-    failed = False
+    failed = not paths
+    if failed:
+        print("give the notebooks to execute: notebooks/*.ipynb", file=sys.stderr)
     for path in map(Path, paths):
         try:
             execute(path)

@@ -97,7 +97,7 @@ def _written(value: object) -> object:
 def _raw(path: Path, may_be_empty: bool) -> pd.DataFrame:
     """One CSV of rows as text; its index says where each row stands: "<path>, line <n>"."""
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, encoding="utf-8-sig", newline="") as file:  # as Excel saves it, too
             reader = csv.reader(file, strict=True)
             lines = [(reader.line_num, line) for line in reader if line]
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):

@@ -54,6 +54,13 @@ def test_collect_sorts_canonically_and_keeps_the_papers_order(tmp_path):
     assert last["psnr_y"] == 34.5
 
 
+def test_a_table_that_excel_saved_is_read(tmp_path):
+    frame = results.collect(study(tmp_path))
+    path = tmp_path / "metrics.csv"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    pd.testing.assert_frame_equal(results.load(tmp_path), frame)
+
+
 def configured(path, **settings):
     """A run's config.yaml: a committed run's, with other settings."""
     known = OmegaConf.load(
