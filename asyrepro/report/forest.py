@@ -20,7 +20,7 @@ from asyrepro.report import wording
 from asyrepro.system import style
 
 NAME = 50  # letters of a line's name
-ABOUT = 150  # letters of a line under the title
+ABOUT = 135  # letters of a line under the title
 NARROW = 3.4  # inches, of a chart for a telephone
 PAPER = style.INK  # no loss has this colour
 SCALE = {"psnr": 1, "ssim": 1000, "nrmse": 1000}
