@@ -65,9 +65,8 @@ def _forests(found) -> Iterator[Chart]:
     claimed = rows[(rows["kind"] == "claim") & (rows["metric"] == "psnr")]
     if len(claimed.drop_duplicates(["table", "dataset"])) > 1:
         steps = {s.table: wording.span(s.iterations) for s in found.summaries}
-        title = "What the asymmetric weight changes, and what the paper reports"
         claimed = claimed.assign(steps=claimed["table"].map(steps))
-        title = wording.marked(title, found.stand_in)
+        title = wording.marked(forest.OVERVIEW, found.stand_in)
         alt = "Changes of PSNR in each network"
         yield Chart("overview", "answer", alt, forest.overview(claimed, title))
         yield Chart("overview_narrow", "", alt, forest.overview(claimed, title, narrow=True))

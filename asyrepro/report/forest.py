@@ -22,6 +22,7 @@ from asyrepro.system import style
 NAME = 50  # letters of a line's name
 ABOUT = 135  # letters of a line under the title
 NARROW = 3.4  # inches, of a chart for a telephone
+OVERVIEW = "What the asymmetric weight changes, and what the paper reports"
 PAPER = style.INK  # no loss has this colour
 SCALE = {"psnr": 1, "ssim": 1000, "nrmse": 1000}
 PLOTTED = ("change", "lower", "upper", "fixed_lower", "fixed_upper", "noise", "paper_change")

@@ -80,12 +80,12 @@ def write(folder: Path, log, pdf: bool = False) -> Path | None:
     first, overview = evidence[evidence["first"].astype(bool)], None
     enough = evidence["seeds"] >= MINIMUM_SEEDS
     if len(evidence):
-        title = "What the asymmetric weight changes, and what the paper reports"
         drawn, about = evidence, ""
         if enough.any():
             drawn, about = evidence[enough], "Of each the strongest study with enough seeds."
-        style.replace(forest.overview(drawn, title, about), folder / "overview", pdf)
-        style.replace(forest.overview(drawn, title, about, narrow=True), folder / "overview_narrow")
+        style.replace(forest.overview(drawn, forest.OVERVIEW, about), folder / "overview", pdf)
+        narrow = forest.overview(drawn, forest.OVERVIEW, about, narrow=True)
+        style.replace(narrow, folder / "overview_narrow")
         alt = "Changes of PSNR in each network, beside the paper's"
         overview = figure(folder, "overview", alt)
     root = folder.resolve().parent

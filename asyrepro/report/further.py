@@ -1,4 +1,4 @@
-"""Tables beyond the paper's: the literature's test sets, sweeps, and every comparison."""
+"""Tables beyond the paper's: the literature's test sets, sweeps, and their validation."""
 
 from __future__ import annotations
 

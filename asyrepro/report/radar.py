@@ -52,7 +52,7 @@ class Panel:
 
     title: str
     lines: list[Line]
-    notes: list[str] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)  # lines and their colours
     better: int = 0
 
 
@@ -113,7 +113,9 @@ def _panels(summary: Summary, shown: list[tuple[str, str | None]]) -> list[Panel
                 + wording.number(float(of_loss.mean()), METRICS[metric].decimals, sign=change)
                 for (loss, _), of_loss in zip(shown, values, strict=True)
             )
-            notes += textwrap.wrap(f"{whose}: {', '.join(numbers)}", NOTE)
+            colour = style.BLACK if whose == "mean" else style.GREY
+            wrapped = textwrap.wrap(f"{whose}: {', '.join(numbers)}", NOTE)
+            notes += [(line, colour) for line in wrapped]
         name = METRICS[metric].label
         if change:
             name = f"Change of {name}"
@@ -257,11 +259,9 @@ def _panel(ax, panel: Panel, names: list[str], side: float) -> None:
         va = "bottom" if y > 0.9 else "top" if y < -0.9 else "center"
         place = (0.5 + 0.53 * x, 0.5 + 0.53 * y)
         ax.text(*place, name, transform=ax.transAxes, ha=ha, va=va, size=7)
-    below = [f"axis from {texts[0]}", *panel.notes]
     ax.text(0.5, 1.1, panel.title, transform=ax.transAxes, ha="center", va="bottom", size=8)
-    for k, text in enumerate(below[1:] + below[:1]):
+    for k, (text, colour) in enumerate([*panel.notes, (f"axis from {texts[0]}", style.GREY)]):
         y = -(0.22 + 0.14 * k) / side
-        colour = style.GREY if k else style.BLACK
         ax.text(0.5, y, text, transform=ax.transAxes, ha="center", va="top", size=6.3, color=colour)
 
 
