@@ -203,12 +203,12 @@ def _evaluating(job: Job, only_here: bool = False) -> float:
 
 def _validating(job: Job) -> float:
     """Seconds that all validations while training take."""
-    validate, _ = job.validation()
-    if validate is None:
+    validation = job.validation()
+    if validation is None:
         return 0.0
-    validate(job.network.eval())  # kernels are chosen
+    validation.psnr(job.network.eval())  # kernels are chosen
     started = time.perf_counter()
-    validate(job.network)
+    validation.psnr(job.network)
     times = job.cfg.recipe.steps // job.cfg.recipe.validate_every + 1
     return (time.perf_counter() - started) * times
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
+from itertools import repeat
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -36,9 +37,47 @@ from asyrepro.training.loop import Diverged, Trainer
 VALIDATION_SIDE = 160  # pixels of the centre crops that validation while training looks at
 Fingerprints = dict[str, str]  # of data sets, as {"training bsd300": SHA-256}
 
+Batch = tuple[Tensor, Tensor]  # (input, label) of the patches of a step, or of one image
 
-def carry_out(cfg: DictConfig, run: Run) -> tuple[list[dict], bool]:
-    """The rows of a run, and whether it was finished already; else it is trained or continued.
+
+class Outcome(NamedTuple):
+    """What :func:`carry_out` returns: a run's rows, and whether they were there already."""
+
+    rows: list[dict]
+    finished_before: bool
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network, and the data sets that it was trained and validated on."""
+
+    network: nn.Module
+    seen: Fingerprints
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The images that a network is validated on while it is trained."""
+
+    pairs: list[Batch]  # of (1, C, H, W), on the device
+    seen: Fingerprints
+
+    def psnr(self, network: nn.Module) -> float:
+        """The mean PSNR in dB."""
+        return evaluation.mean_psnr(network, self.pairs)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What a trained network scores on the test sets of its run."""
+
+    rows: list[dict]
+    profile: pd.DataFrame | None  # of the errors on a table's test set; None without a table
+    seen: Fingerprints
+
+
+def carry_out(cfg: DictConfig, run: Run) -> Outcome:
+    """Train or continue a run and evaluate it, unless it is finished: then its rows are read.
 
     A run that is trained but lacks its rows (somebody removed rows.csv, to evaluate it again)
     is not repeated: its weights.pt is evaluated. :func:`asyrepro.runs.resolve.resolve` has gone
@@ -56,16 +95,14 @@ def carry_out(cfg: DictConfig, run: Run) -> tuple[list[dict], bool]:
     with ExitStack() as held:
         rows = distributed.on_main(lambda: _open(cfg, run, held))
         if rows is not None:
-            return rows, True
+            return Outcome(rows, finished_before=True)
         job = Job.prepared(cfg, run)
-        if cfg.get("from"):
-            black, _ = parts.black_patches(job.task, cfg.recipe.patch, job.device)
-            foreign.load_into(job.network, black, cfg["from"])
+        job.load_initial_weights()
         checks.check_tests(cfg, run, job.network, job.task)
-        done = job.trained_before()
-        distributed.on_main(lambda: job.note_beginning(continued=done is not None))
-        network, seen = done or job.train()
-        return distributed.on_main(lambda: job.finish(network, seen)), False
+        before = job.trained_before()
+        distributed.on_main(lambda: job.note_beginning(continued=before is not None))
+        trained = before or job.train()
+        return Outcome(distributed.on_main(lambda: job.finish(trained)), finished_before=False)
 
 
 def _open(cfg: DictConfig, run: Run, held: ExitStack) -> list[dict] | None:
@@ -107,8 +144,14 @@ class Job:
             checks.check_fit(cfg, network, task, device)
         return cls(cfg, run, device, network, task)
 
-    def trained_before(self) -> tuple[nn.Module, Fingerprints] | None:
-        """The network of a run that is trained, and what it was trained and validated on."""
+    def load_initial_weights(self) -> None:
+        """Take over the weights of the file that ``from=`` names, if it does."""
+        if self.cfg.get("from"):
+            black, _ = parts.black_patches(self.task, self.cfg.recipe.patch, self.device)
+            foreign.load_into(self.network, black, self.cfg["from"])
+
+    def trained_before(self) -> Trained | None:
+        """What weights.pt holds, if the training was done before; else None."""
         path = self.run.weights
         recorded = provenance.fingerprints(self.run)
         if self.run.checkpoint.is_file() or not path.is_file() or not recorded:
@@ -118,12 +161,14 @@ class Job:
         if config.identity(stored) != config.identity(self.cfg):
             raise CheckpointError(f"{path} is of another configuration; delete it to train anew")
         checkpoint.load_weights(self.network, state.get("network"), path)
-        validated = f"test {self.cfg.validation and catalogue.short(self.cfg.validation)}"
-        return self.network, {
-            name: fingerprint
-            for name, fingerprint in recorded.items()
-            if name.startswith("training ") or name == validated
-        }
+        return Trained(self.network, self._seen_in_training(recorded))
+
+    def _seen_in_training(self, recorded: Fingerprints) -> Fingerprints:
+        """Those of the data sets of a run that it was trained and validated on, not only tested."""
+        names = {name for name in recorded if name.startswith("training ")}
+        if self.cfg.validation:
+            names.add(f"test {catalogue.short(self.cfg.validation)}")
+        return {name: recorded[name] for name in recorded if name in names}
 
     def note_beginning(self, continued: bool) -> None:
         chosen = {key: self.cfg[key] for key in ("amp", "channels_last")}
@@ -142,24 +187,19 @@ class Job:
         inputs, label = parts.black_patches(self.task, self.cfg.recipe.patch, self.device, batch)
         if self.cfg.channels_last and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        advance = self._trainer(None, "", None).stepping()
+        advance = self._trainer(repeat((inputs, label))).stepping()
         self.network.train()
         return lambda: advance(inputs, label)
 
-    def train(self) -> tuple[nn.Module, Fingerprints]:
-        """The trained network, and the fingerprints of what it was trained and validated on."""
-        cfg = self.cfg
+    def train(self) -> Trained:
+        """Train, or continue from the checkpoint in the run's folder, to the last step."""
+        cfg, log = self.cfg, self.cfg.runtime.logger
         with devices.memory(
             f"the training set {cfg.dataset.name} does not fit into the memory, where it lies "
             f"decoded as a whole, here and on {devices.name_of(self.device)}: make room, or choose "
             "another dataset"
         ):
-            reading = parts.reading_here(self.task, cfg)
-            with or_give(f"fallback=true for {cfg.dataset.instead} instead, as in reproduce"):
-                images = catalogue.training_set(cfg.dataset.name, **reading)
-            key = f"training {images.name}"
-            if catalogue.is_folder(cfg.dataset.name):
-                checks.check_same_images(self.run, cfg.dataset.name, key, images.fingerprint)
+            images = self._training_images()
             sampler = PatchSampler(
                 images.images,
                 self.task,
@@ -169,40 +209,58 @@ class Job:
                 device=self.device,
                 names=images.names,
             )
-        seen = {key: images.fingerprint}
-        signature = config.identity(cfg)  # what must agree for a checkpoint to be continued
-        if catalogue.is_folder(cfg.dataset.name):
-            signature += f" {images.fingerprint}"
         with devices.memory(self._smaller_batch()):
             if cfg.recipe.get("whiten"):
                 parts.whiten(self.network, cfg.recipe.whiten, sampler)
-            validate, validated = self.validation()
-            trainer = self._trainer(sampler, signature, validate)
-            log = cfg.runtime.logger
+            validation = self.validation()
+            trainer = self._trainer(sampler, self._signature(images), validation)
             with logger.opened(log.name, self.run.folder, log.get("options")) as trainer.logger:
-                return whitening.fold(trainer.run()), seen | validated
+                network = whitening.fold(trainer.run())
+        seen = {f"training {images.name}": images.fingerprint}
+        return Trained(network, seen | (validation.seen if validation else {}))
 
-    def validation(self):
-        """The PSNR of a network on the validation images as a function, and their fingerprint."""
+    def _training_images(self) -> catalogue.DataSet:
+        """The training set; DataError if it is a folder with other images than the row's runs."""
+        chosen = self.cfg.dataset
+        with or_give(f"fallback=true for {chosen.instead} instead, as in reproduce"):
+            images = catalogue.training_set(chosen.name, **parts.reading_here(self.task, self.cfg))
+        if catalogue.is_folder(chosen.name):
+            key = f"training {images.name}"
+            checks.check_same_images(self.run, chosen.name, key, images.fingerprint)
+        return images
+
+    def _signature(self, images: catalogue.DataSet) -> str:
+        """What must agree for a checkpoint to be continued: the identity, and images of a folder.
+
+        Those of the catalogue need no mention: a name there stands for the same images always.
+        """
+        identity = config.identity(self.cfg)
+        own = catalogue.is_folder(self.cfg.dataset.name)
+        return f"{identity} {images.fingerprint}" if own else identity
+
+    def validation(self) -> Validation | None:
+        """The validation images, of which the centres are taken; None without validation."""
         cfg = self.cfg
         if not cfg.recipe.validate_every:
-            return None, {}
+            return None
         without = "recipe.validate_every=0 to train without validation"
         with or_give(f"validation= a folder of your own, or {without}"):
             chosen = catalogue.test_set(cfg.validation, **parts.reading_here(self.task, cfg))
-        step = self.task.scale if self.task.pairs else 1
-        centres = [_centre(image, step) for image in chosen.images]
-        pairs = [
-            [part.to(self.device) for part in evaluation.test_pair(self.task, image, name)]
-            for name, image in zip(chosen.names, centres, strict=True)
-        ]
+        images = zip(chosen.names, chosen.images, strict=True)
+        pairs = [self._validation_pair(name, image) for name, image in images]
         if not checks.takes_any_size(cfg):
             named = dict(zip(chosen.names, pairs, strict=True))
             checks.check_shapes(self.network, self.task, cfg.recipe.patch, named)
-        validate = partial(evaluation.mean_psnr, pairs=pairs)
-        return validate, {f"test {chosen.name}": chosen.fingerprint}
+        return Validation(pairs, {f"test {chosen.name}": chosen.fingerprint})
 
-    def _trainer(self, sampler: PatchSampler | None, signature: str, validate) -> Trainer:
+    def _validation_pair(self, name: str, image: Tensor) -> Batch:
+        step = self.task.scale if self.task.pairs else 1
+        inputs, label = evaluation.test_pair(self.task, _centre(image, step), name)
+        return inputs.to(self.device), label.to(self.device)
+
+    def _trainer(
+        self, sampler: Iterator[Batch], signature: str = "", validation: Validation | None = None
+    ) -> Trainer:
         cfg, recipe = self.cfg, self.cfg.recipe
         optimizer, scheduler = parts.optimization(recipe, self.network)
         randomness.seed(cfg.seed)  # for losses that draw (shuffled weights)
@@ -226,7 +284,7 @@ class Job:
             clip=recipe.clip,
             ema=recipe.ema,
             log_every=recipe.log_every,
-            validate=validate,
+            validate=validation.psnr if validation else None,
             validate_every=recipe.validate_every,
             checkpoint_seconds=cfg.runtime.checkpoint_seconds,
             label=f"{cfg.row} {cfg.loss.name} seed {cfg.seed}" if cfg.runtime.progress else None,
@@ -246,7 +304,7 @@ class Job:
 
     # ----------------------------------------------------------------------------- evaluation
 
-    def finish(self, network: nn.Module, seen: Fingerprints) -> list[dict]:
+    def finish(self, trained: Trained) -> list[dict]:
         """Evaluate the trained network, and write what the run's folder is to hold."""
         run = self.run
         with devices.memory(
@@ -254,36 +312,29 @@ class Job:
             "the training is done and kept: make room there (end what else uses it), and run the "
             "same command again"
         ):
-            rows, profile, tested = self.evaluate(network)
-        weights = {k: v.cpu() for k, v in network.state_dict().items()}
+            evaluated = self.evaluate(trained.network)
+        weights = {k: v.cpu() for k, v in trained.network.state_dict().items()}
         checkpoint.save(run.weights, {"network": weights, "config": config.to_yaml(self.cfg)})
-        if profile is not None:
-            profiles.save(profile, run.file("profiles.csv"))
-        text = results.to_csv(rows)
+        if evaluated.profile is not None:
+            profiles.save(evaluated.profile, run.file("profiles.csv"))
+        text = results.to_csv(evaluated.rows)
         provenance.finish(
             run,
             config=config.identity(self.cfg),
-            data=seen | tested,
+            data=trained.seen | evaluated.seen,
             weights=weights,
             rows=text,
         )
         files.write_text(run.rows, text)
         run.checkpoint.unlink(missing_ok=True)
-        return rows
+        return evaluated.rows
 
-    def evaluate(self, network: nn.Module):
-        """Rows of the experiment's test set and the benchmarks, the error profile of a table's test
-        set (or None), and the fingerprints of all."""
+    def evaluate(self, network: nn.Module) -> Evaluated:
+        """Score a network on the experiment's test set and the benchmarks.
+
+        Also writes the scores of the degraded images, where they are not there yet.
+        """
         cfg = self.cfg
-        wanted = {catalogue.short(cfg.testset): (cfg.testset, cfg.table)} if cfg.testset else {}
-        for name in cfg.benchmarks:
-            wanted.setdefault(catalogue.short(name), (name, None))
-        common = {
-            "model": cfg.model.name,
-            "dataset": catalogue.short(cfg.dataset.name),
-            "variant": self.run.variant,
-            "versions": provenance.decisive_versions(),
-        }
         made_by = {
             "loss": cfg.loss.name,
             "seed": cfg.seed,
@@ -291,21 +342,39 @@ class Job:
             "iterations": cfg.recipe.steps,
             "device": devices.name_of(self.device),
         }
-        rows, sums, tested = [], [], {}
-        for name, table in wanted.values():
+        rows, sums, seen = [], [], {}
+        for name, table in self._test_sets():
             testset = catalogue.test_set(name, **parts.reading_here(self.task, cfg))
-            tested[f"test {testset.name}"] = testset.fingerprint
-            about = {"table": table, **common}
+            seen[f"test {testset.name}"] = testset.fingerprint
+            about = {
+                "table": table,
+                "model": cfg.model.name,
+                "dataset": catalogue.short(cfg.dataset.name),
+                "variant": self.run.variant,
+                "versions": provenance.decisive_versions(),
+            }
             for image, output, label in self._outputs(network, testset):
                 found = evaluation.row(image, output, label, self.task, testset.name, cfg.metrics)
                 rows.append(about | made_by | found)
                 if table is not None:
                     where = {key: rows[-1][key] for key in profiles.WHERE}
                     sums.append(profiles.profile_rows(label, output, **where))
-            self._write_baseline(testset, about, again=catalogue.is_folder(name))
-        return rows, pd.concat(sums) if sums else None, tested
+            if catalogue.is_folder(name) or not self.run.baseline(testset.name).is_file():
+                self._write_baseline(testset, about)  # other images may be in a folder now
+        return Evaluated(rows, pd.concat(sums) if sums else None, seen)
 
-    def _outputs(self, network: nn.Module, testset: catalogue.DataSet):
+    def _test_sets(self) -> list[tuple[str, str | None]]:
+        """(name, table of the paper) of the test sets, each once; None as a benchmark's table."""
+        wanted = [(self.cfg.testset, self.cfg.table)] if self.cfg.testset else []
+        wanted += [(name, None) for name in self.cfg.benchmarks]
+        by_short_name: dict[str, tuple[str, str | None]] = {}
+        for name, table in wanted:
+            by_short_name.setdefault(catalogue.short(name), (name, table))
+        return list(by_short_name.values())
+
+    def _outputs(
+        self, network: nn.Module, testset: catalogue.DataSet
+    ) -> Iterator[tuple[str, Tensor, Tensor]]:
         """(name, output, label) of every test image; Diverged if one is not finite."""
         for image, _, output, label in evaluation.outputs(
             network, testset, self.task, self.device, self.cfg.runtime.progress
@@ -318,16 +387,12 @@ class Job:
                 )
             yield image, output, label
 
-    def _write_baseline(self, testset: catalogue.DataSet, about: dict, again: bool) -> None:
-        """Once for all losses and seeds: results/<study>/baselines/<row>_<test set>.csv.
-
-        ``again``: also where the file is there, which may be of other images of your own.
-        """
+    def _write_baseline(self, testset: catalogue.DataSet, about: dict) -> None:
+        """Once for all losses and seeds: results/<study>/baselines/<row>_<test set>.csv."""
+        about = about | {"loss": self.task.baseline}
+        rows = evaluation.evaluate_baseline(testset, self.task, self.cfg.metrics)
         path = self.run.baseline(testset.name)
-        if again or not path.is_file():
-            about = about | {"loss": self.task.baseline}
-            rows = evaluation.evaluate_baseline(testset, self.task, self.cfg.metrics)
-            files.write_text(path, results.to_csv(about | row for row in rows))
+        files.write_text(path, results.to_csv(about | row for row in rows))
 
 
 def _centre(image: Tensor, step: int) -> Tensor:

@@ -351,7 +351,7 @@ def test_out_of_memory_on_a_gpu(tmp_path, monkeypatch, where, batch, names, erro
     owner = {"build": parts, "PatchSampler": execution}.get(where, execution.Job)
     monkeypatch.setattr(owner, where, allocate)
     if where == "evaluate":
-        monkeypatch.setattr(execution.Job, "train", lambda job: (job.network, {}))
+        monkeypatch.setattr(execution.Job, "train", lambda job: execution.Trained(job.network, {}))
     with refuses(devices.OutOfMemory, *names):
         carry_out(cfg, Run(tmp_path / "srcnn/loss/seed0"))
 
