@@ -21,7 +21,7 @@ from asyrepro.system import style
 
 NAME = 50  # letters of a line's name
 ABOUT = 135  # letters of a line under the title
-NARROW = 3.4  # inches, of a chart for a telephone
+NARROW = 3.2  # inches, of a chart for a telephone
 OVERVIEW = "What the asymmetric weight changes, and what the paper reports"
 PAPER = style.INK  # no loss has this colour
 SCALE = {"psnr": 1, "ssim": 1000, "nrmse": 1000}
@@ -148,7 +148,7 @@ def lines(
         ax.set_yticks(places, names)
         ax.set_xlabel(axis)
         if narrow:
-            margin = 0.03
+            margin = 0.05
             ax.set_yticks(np.subtract(places, 0.2), names, ha="left", va="bottom")
             ax.tick_params(axis="y", pad=0)
         _frame(fig, rows, title, about, margin, marks)

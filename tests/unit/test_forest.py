@@ -58,7 +58,7 @@ def test_a_narrow_chart_shows_the_same_and_all_its_words_fit(compared):
     for figure in (wide, narrow):
         figure.canvas.draw()
         (ax,) = figure.axes
-        texts = [*figure.texts, figure._suptitle, ax.xaxis.label, *ax.get_yticklabels()]
+        texts = [*figure.texts, ax.xaxis.label, *ax.get_xticklabels(), *ax.get_yticklabels()]
         for text in [*texts, *figure.legends[0].get_texts()]:
             box = text.get_window_extent()
             assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
