@@ -14,8 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from asyrepro.system.errors import ConfigError
-from asyrepro.system.options import argument, setting
+from asyrepro.system.options import argument, check_output, setting
 
 
 @dataclass(kw_only=True)
@@ -39,8 +38,7 @@ def run(options: Options) -> int:
     """The exit status: 2 also where some pairs were left out."""
     from asyrepro.restoration import comparing
 
-    if options.output and options.output.suffix not in (".csv", ".md"):
-        raise ConfigError(f"output={options.output}: the name must end in .csv or .md")
+    check_output(options.output, [".csv", ".md"])
     found = comparing.compare(
         options.reference,
         options.compared,

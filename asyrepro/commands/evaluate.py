@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from asyrepro.system import files
 from asyrepro.system.errors import CheckpointError, ConfigError
-from asyrepro.system.options import TRUST, no_such_choice, setting
+from asyrepro.system.options import TRUST, check_output, no_such_choice, setting
 
 if TYPE_CHECKING:
     import torch
@@ -89,6 +89,7 @@ def run(options: Options) -> None:
     for name in options.metrics:
         if name not in FURTHER:
             raise ConfigError(no_such_choice("further metric", name, FURTHER))
+    check_output(options.output, [".csv"])
     device = devices.choose(options.device)
     paths = _matching(options.checkpoint)
     if options.save and len(paths) > 1:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from asyrepro.system import files
 from asyrepro.system.errors import DataError
-from asyrepro.system.options import argument, setting
+from asyrepro.system.options import argument, check_output, setting
 
 
 @dataclass(kw_only=True)
@@ -34,6 +34,7 @@ class Options:
 def run(options: Options) -> None:
     from asyrepro.paper.identify import default_jobs, describe, scan, search
 
+    check_output(options.output, [".csv"])
     if options.output and not options.output.absolute().parent.is_dir():
         raise DataError(f"the folder of {options.output} does not exist; create it first")
     jobs = options.jobs or default_jobs()

@@ -15,8 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from asyrepro.system.errors import ConfigError, say
-from asyrepro.system.options import argument, setting
+from asyrepro.system.errors import say
+from asyrepro.system.options import argument, check_output, setting
 
 
 @dataclass(kw_only=True)
@@ -32,8 +32,7 @@ def run(options: Options) -> None:
     from asyrepro.analysis import own
     from asyrepro.system.files import write_csv
 
-    if options.output and options.output.suffix != ".csv":
-        raise ConfigError(f"output={options.output}: the name must end in .csv")
+    check_output(options.output, [".csv"], options.table)
     frame = own.read(options.table, options.metrics)
     numbers = own.checked(frame, options.base, options.metrics, options.smaller)
     table = own.judged(numbers, options.base)

@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from asyrepro.system.errors import ConfigError, say
-from asyrepro.system.options import argument, setting
+from asyrepro.system.errors import say
+from asyrepro.system.options import argument, check_output, setting
 
 
 @dataclass(kw_only=True)
@@ -32,8 +32,7 @@ def run(options: Options) -> None:
     from asyrepro.report import radar
     from asyrepro.system import style
 
-    if options.output and options.output.suffix != ".svg":
-        raise ConfigError(f"output={options.output}: the name must end in .svg")
+    check_output(options.output, [".svg"], options.table)
     frame = own.read(options.table, options.metrics)
     title = options.title or options.table.stem
     figure = radar.of_frame(frame, title, options.base, options.metrics, options.smaller)

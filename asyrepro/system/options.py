@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
 import textwrap
 import types
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
+from asyrepro.system import files
 from asyrepro.system.errors import ConfigError, exit_status, say
 
 Options = TypeVar("Options")
@@ -221,6 +223,22 @@ def _paths(paths: list[str], settings: list[_Setting]) -> dict[str, object]:
         raise ConfigError(f"give {wanted}, not {len(paths)} paths; --help tells what is meant")
     pairs = zip(settings, paths, strict=False)
     return {each.name: each.kind(text) for each, text in pairs}
+
+
+def check_output(path: Path | str | None, endings: Sequence[str], *inputs: Path | str) -> None:
+    """Refuse a file that is to be written, before the work for it begins.
+
+    Raises:
+        ConfigError: its name has none of the endings, or it is one of the inputs.
+        StorageError: its name is too long.
+    """
+    if path is None:
+        return
+    if Path(path).suffix not in endings:
+        raise ConfigError(f"output={path}: the name must end in {' or '.join(endings)}")
+    if any(os.path.realpath(path) == os.path.realpath(read) for read in inputs):
+        raise ConfigError(f"output={path} would replace what is read: give it another name")
+    files.check_name(path)
 
 
 def no_such_choice(kind: str, name: str, choices: Sequence[str]) -> str:

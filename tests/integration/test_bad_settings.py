@@ -337,6 +337,7 @@ COMMANDS = [  # a command line, and the names that the sentence must contain; mo
     ("evaluate", f"checkpoint={KEPT} testset=set5 task.border=mirrored", "'mirrored' mirror"),
     ("evaluate", f"{GOOD_EVALUATION} download=perhaps", "download=perhaps"),
     ("evaluate", f"{GOOD_EVALUATION} task=x", "task="),
+    ("evaluate", f"{GOOD_EVALUATION} output=weights.pt", "weights.pt .csv"),
     ("evaluate", "checkpoint=none.pt testset=set5 device=gpu", "'gpu'"),
     ("restore", "a.png checkpoint=w.pt output=", "output="),
     *(

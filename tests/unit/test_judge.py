@@ -139,4 +139,7 @@ def test_the_command(tmp_path, capsys):
     for wrong in ("base=l2", "smaller=fid", "metrics=fid", "output=a.txt"):
         assert door("judge", str(path), *{"base=l1", wrong} - {"base=l1" * ("base" in wrong)}) == 2
         assert wrong.partition("=")[2] in capsys.readouterr().err
+    before = path.read_bytes()
+    assert door("judge", str(path), "base=l1", f"output={tmp_path}/./mine.csv") == 2
+    assert "mine.csv" in capsys.readouterr().err and path.read_bytes() == before
     assert door("judge", str(path)) == 2 and "base" in capsys.readouterr().err
