@@ -186,7 +186,10 @@ def explained(*others: str) -> Iterator[None]:
 
 
 def explain(error: Exception, others: Sequence[str] = ()) -> str:
-    """Hydra's first line, and what was meant perhaps."""
+    """A sentence for what Hydra raised: its first line, and what was meant perhaps.
+
+    ``others``: see :func:`explained`. A command that has some takes lists of them without -m.
+    """
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _no_such_file(error.missing_cfg_file, error.options)
     text = str(error).splitlines()[0].rstrip(".")
@@ -201,29 +204,45 @@ def explain(error: Exception, others: Sequence[str] = ()) -> str:
     if text.startswith("Ambiguous value"):
         sweep = "" if others else ", or add -m to run them one after the other"
         return f"{name} gives several values: give one{sweep}"
-    near = nearest(name, [*others, *known()]) if name else ""
-    own = name.rpartition(".")[0] not in ("", *CLOSED)
-    if not near and own and text.startswith("Could not override"):
-        near = f"+{name}= adds an option that its file does not have"
-    return f"{text}; {near}" if near else text
+    meant = nearest(name, [*others, *known()]) if name else ""
+    if not meant and text.startswith("Could not override") and _has_own_options(name):
+        meant = f"+{name}= adds an option that its file does not have"
+    return f"{text}; {meant}" if meant else text
+
+
+def _has_own_options(name: str) -> bool:
+    """Whether a setting is in a node with the options of a class, to which others can be added."""
+    return name.rpartition(".")[0] not in ("", *CLOSED)
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
-    """A question for the one of ``names``, such as "recipe.steps", that was meant; "" if none.
+    """A question for the one of ``names``, such as "recipe.steps", that was meant; "" if none."""
+    found = None if name in names else _meant(name, names)
+    return f"did you mean {found!r}?" if found else ""
 
-    The name itself in another group, else one that is written alike in the same group, or anywhere.
+
+def _meant(name: str, names: Sequence[str]) -> str | None:
+    """The same word in another group; else one written alike in the same group, or anywhere.
+
+    Elsewhere is looked only if the group is none, or has no settings. Of the same word in several
+    groups the one that lies highest is taken.
     """
-    if name in names:
-        return ""
-    group, _, end = name.rpartition(".")
-    by_end = {key.rpartition(".")[2]: key for key in sorted(names, key=lambda key: -key.count("."))}
-    beside = {k.rpartition(".")[2]: k for k in names if k.rpartition(".")[0] == group}
-    if end in by_end:
-        return f"did you mean {by_end[end]!r}?"
-    for found in (beside, {} if group and beside else by_end):
-        if near := difflib.get_close_matches(end, found, 1):
-            return f"did you mean {found[near[0]]!r}?"
-    return ""
+    group, word = _split(name)
+    deepest_first = sorted(names, key=lambda key: -key.count("."))
+    anywhere = {_split(key)[1]: key for key in deepest_first}  # the last one of a word stays
+    beside = {_split(key)[1]: key for key in names if _split(key)[0] == group}
+    if word in anywhere:
+        return anywhere[word]
+    for known_words in [beside] if group and beside else [beside, anywhere]:
+        for alike in difflib.get_close_matches(word, known_words, 1):
+            return known_words[alike]
+    return None
+
+
+def _split(name: str) -> tuple[str, str]:
+    """("recipe.optimizer", "lr") of "recipe.optimizer.lr"."""
+    group, _, word = name.rpartition(".")
+    return group, word
 
 
 @cache

@@ -12,7 +12,9 @@ import shutil
 import sys
 import time
 import traceback
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -63,11 +65,7 @@ def _main(arguments: list[str]) -> int:
     try:
         sys.argv = ["asyrepro train", *config.options_first(arguments)]  # where Hydra reads them
         launchers.check(arguments)
-        for item in arguments:
-            if item.startswith("hydra.run.dir="):
-                raise ConfigError(
-                    f"{item} would change nothing: results= and study= say where a run's folder is"
-                )
+        _refuse_folder_of_hydra(arguments)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
         together = _distributed()
         with (
@@ -90,6 +88,14 @@ def _main(arguments: list[str]) -> int:
     return 2
 
 
+def _refuse_folder_of_hydra(arguments: list[str]) -> None:
+    for item in arguments:
+        if item.startswith("hydra.run.dir="):
+            raise ConfigError(
+                f"{item} would change nothing: results= and study= say where a run's folder is"
+            )
+
+
 def _tell(text: str) -> None:
     """Print to standard error, once however many processes torchrun has started."""
     together = _distributed()
@@ -99,27 +105,45 @@ def _tell(text: str) -> None:
 
 def _run(arguments: list[str]) -> int:
     """Let Hydra carry out one run, or all of a sweep; returns 1 if runs of a sweep failed."""
-    with ExitStack() as stack:
-        if {"-m", "--multirun"} & set(arguments):
-            study = _check_sweep(arguments)
-            if any(item.startswith(CLUSTER) for item in arguments):
-                say(f"what the runs print is in {study}/.sweep/.submitit/")
-            stack.enter_context(files.storing(study))
-            stack.enter_context(config.explained())  # Hydra's own may be an OSError
-            notes = (study / ".sweep" / f"failed-{os.uname().nodename}-{os.getpid()}").absolute()
-            stack.callback(shutil.rmtree, notes, ignore_errors=True)
-        else:  # one run, or a sweep that stands in a YAML file
-            notes = Path(stack.enter_context(TemporaryDirectory()))
+    swept = {"-m", "--multirun"} & set(arguments)  # else one run, or a sweep of a YAML file
+    place = _sweep(arguments) if swept else TemporaryDirectory()
+    with place as notes, commandline.carrying_out("train", arguments):
         os.environ[NOTES] = str(notes)
-        stack.enter_context(commandline.carrying_out("train", arguments))
         one_run()
-        failed = sorted(notes.glob("*.txt"), key=lambda note: int(note.stem))
-        for note in failed:
-            print(f"failed: {note.read_text().rstrip()}", file=sys.stderr)
-        return 1 if failed else 0
+        failed = _noted(Path(notes))
+        for text in failed:
+            print(f"failed: {text}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 # --------------------------------------------------------------------------------------- one run
+
+
+@dataclass(frozen=True)
+class HydraJob:
+    """How Hydra carries out a run."""
+
+    hydra: DictConfig
+    sweep: bool  # it is one of a sweep
+    here: bool  # in this process, whose sweep it is, and not in one of a launcher's
+
+    @classmethod
+    def now(cls) -> HydraJob:
+        node = HydraConfig.get()
+        here = node.runtime.choices["hydra/launcher"] == "basic"
+        return cls(node, sweep=node.mode == RunMode.MULTIRUN, here=here)
+
+    @property
+    def since(self) -> float:
+        """The time of ``time.monotonic`` from which ``minutes`` count."""
+        return time.monotonic() if self.sweep else stopping.STARTED
+
+    def ends_with(self, error: Exception) -> bool:
+        """Whether nothing is carried out after this failure, which else is noted."""
+        from asyrepro.training import distributed
+
+        all_would_meet_it = self.here and isinstance(error, StorageError)
+        return not self.sweep or distributed.size() > 1 or all_would_meet_it
 
 
 @hydra.main(version_base="1.3", config_path=str(config.CONFIGS), config_name="train")
@@ -127,40 +151,50 @@ def one_run(cfg: DictConfig) -> None:
     """One run, which may be a job of a sweep: there its failure is noted, and the sweep goes on."""
     from asyrepro.training import distributed
 
-    job = HydraConfig.get()
-    os.chdir(job.runtime.cwd)  # relative paths are those of the command line, wherever Hydra went
-    with open_dict(cfg):
-        cfg.hydra = job
-    sweep = job.mode == RunMode.MULTIRUN
-    here = job.runtime.choices["hydra/launcher"] == "basic"  # the sweep is this process
-    if not (here and distributed.main()):
-        cfg.runtime.progress = False  # bars of processes side by side would overwrite each other
+    job = HydraJob.now()
+    _prepare(cfg, job)
     run = Run.of(cfg)
     try:
         with stopping.handled():
-            done = _carry_out(cfg, run, time.monotonic() if sweep else stopping.STARTED)
+            done = _carry_out(cfg, run, job.since)
         if distributed.main():
             run.failure.unlink(missing_ok=True)
             say(f"{run}: {done}")
     except stopping.Stopped as stop:
-        if here:
+        if job.here:
             raise
         print(f"{run}: {stop}", file=sys.stderr, flush=True)
     except locks.InUse as busy:
         if distributed.main():
             say(f"{run}: skipped, {busy}")
-        if not sweep:
+        if not job.sweep:
             sys.exit(stopping.UNFINISHED)
     except Exception as error:
-        foreseen = isinstance(error, UserError)
-        if foreseen:
-            _tell(f"error: {error}")
-        else:
-            traceback.print_exc()
-        alone = not sweep or distributed.size() > 1
-        if alone or (here and isinstance(error, StorageError)):  # which all runs would meet
+        reason = _told(error)
+        if job.ends_with(error):
             sys.exit(2)
-        _note(run, error if foreseen else f"{type(error).__name__}: {error}", job)
+        _note(run, reason, job.hydra)
+
+
+def _prepare(cfg: DictConfig, job: HydraJob) -> None:
+    """Go back to the command line's folder; give the settings Hydra's node, and a bar if one may
+    be shown."""
+    from asyrepro.training import distributed
+
+    os.chdir(job.hydra.runtime.cwd)  # relative paths are the command line's, wherever Hydra went
+    with open_dict(cfg):
+        cfg.hydra = job.hydra
+    if not (job.here and distributed.main()):
+        cfg.runtime.progress = False  # bars of processes side by side would overwrite each other
+
+
+def _told(error: Exception) -> str:
+    """Say why a run failed, with a traceback if nobody foresaw it; returns the reason."""
+    if isinstance(error, UserError):
+        _tell(f"error: {error}")
+        return str(error)
+    traceback.print_exception(error)
+    return f"{type(error).__name__}: {error}"
 
 
 def _carry_out(cfg: DictConfig, run: Run, since: float) -> str:
@@ -187,21 +221,28 @@ def _carry_out(cfg: DictConfig, run: Run, since: float) -> str:
             checks.check_names(chosen, run)
         if cfg.minutes and first:
             chosen = estimate.begin(cfg, chosen, run, since)
-        rows, before = execution.carry_out(chosen, run)
+        outcome = execution.carry_out(chosen, run)
     devices.give_back_memory()
-    return "already finished, " * before + summary(rows, run)
+    scores = summary(outcome.rows, run)
+    return f"already finished, {scores}" if outcome.finished_before else scores
 
 
-def _note(run: Run, reason: Exception | str, job: DictConfig) -> None:
+def _note(run: Run, reason: str, node: DictConfig) -> None:
     """Say in the run's folder, and to the sweep that it belongs to, why it failed."""
-    given = [each.path for each in job.runtime.config_sources if each.provider == "command-line"]
+    given = [each.path for each in node.runtime.config_sources if each.provider == "command-line"]
     places = [item for path in given for item in ("--config-dir", path)]
-    text = failure(reason, [*places, *job.overrides.task])
-    files.write_text(Path(os.environ[NOTES], f"{job.job.num}.txt"), f"{run}: {text}")
+    text = failure(reason, [*places, *node.overrides.task])
+    files.write_text(Path(os.environ[NOTES], f"{node.job.num}.txt"), f"{run}: {text}")
     files.write_text(run.failure, text)
 
 
-def failure(reason: Exception | str, overrides: list[str]) -> str:
+def _noted(notes: Path) -> list[str]:
+    """What the failed runs of a sweep noted, in the order of the sweep."""
+    paths = sorted(notes.glob("*.txt"), key=lambda path: int(path.stem))
+    return [path.read_text().rstrip() for path in paths]
+
+
+def failure(reason: str, overrides: list[str]) -> str:
     """Why a run failed, and the command that does just this run again."""
     python, here = Path(sys.executable), Path.cwd()
     if python.is_relative_to(here):
@@ -238,6 +279,20 @@ def _warning(ours: dict[str, float], baseline: Path) -> str:
 
 
 # --------------------------------------------------------------------------------------- a sweep
+
+
+@contextmanager
+def _sweep(arguments: list[str]) -> Iterator[Path]:
+    """Within this a sweep is carried out, whose failed runs leave notes in the folder yielded."""
+    study = _check_sweep(arguments)
+    if any(item.startswith(CLUSTER) for item in arguments):
+        say(f"what the runs print is in {study}/.sweep/.submitit/")
+    notes = (study / ".sweep" / f"failed-{os.uname().nodename}-{os.getpid()}").absolute()
+    with files.storing(study), config.explained():  # inside, as Hydra's own may be an OSError
+        try:
+            yield notes
+        finally:
+            shutil.rmtree(notes, ignore_errors=True)
 
 
 def _check_sweep(arguments: list[str]) -> Path:
