@@ -131,13 +131,21 @@ def quoted(text: str) -> str:
     return QuotedString(text, Quote.single).with_quotes()
 
 
+def check_named(cfg: DictConfig) -> None:
+    """ConfigError unless model and loss have a name, which a run's folder and rows have."""
+    for group in ("model", "loss"):
+        if not cfg[group].get("name"):
+            raise ConfigError(f"the {group} has no name: give it one in its file, as name: mine")
+
+
 def checked(cfg: DictConfig) -> DictConfig:
     """:func:`plain` of what :func:`compose` returned, if it does what was meant.
 
     Raises:
-        ConfigError: the loss has the name of another one, whose runs its own would pass for;
+        ConfigError: a loss has no name, or that of another one, whose runs its own would pass for;
             nothing reads a setting, as the name is another; or a reference has no value.
     """
+    check_named(cfg)
     chosen, name = cfg.hydra.runtime.choices.get("loss"), cfg.loss.name
     if chosen != name and (CONFIGS / "loss" / f"{name}.yaml").is_file():
         raise ConfigError(f"loss={chosen} has the name of another loss, {name}: give it its own")

@@ -153,7 +153,11 @@ def one_run(cfg: DictConfig) -> None:
 
     job = HydraJob.now()
     _prepare(cfg, job)
-    run = Run.of(cfg)
+    try:
+        run = Run.of(cfg)
+    except ConfigError as error:
+        _tell(f"error: {error}")
+        sys.exit(2)
     try:
         with stopping.handled():
             done = _carry_out(cfg, run, job.since)

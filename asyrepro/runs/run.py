@@ -46,7 +46,11 @@ class Run:
 
         The folder's name comes from the values alone: a setting that is written out with its
         default adds nothing to it.
+
+        Raises:
+            ConfigError: model or loss have no name.
         """
+        config.check_named(cfg)
         row = ",".join([str(cfg.row), *_variant(cfg)])
         study = Path(str(cfg.results)) / str(cfg.study)  # study=2024 is a number
         return cls(study / row / str(cfg.loss.name) / f"seed{cfg.seed}")

@@ -7,6 +7,7 @@ import gc
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -114,7 +115,7 @@ def explained(what: str, advice: str = "") -> Iterator[None]:
     """Within this, what a network, loss or task raises becomes a ConfigError of one sentence.
 
     Not the end of the memory, of which :func:`memory` tells. An error whose text alone says little,
-    such as a KeyError's, is named with its place.
+    such as a KeyError's, or that code of the user's own raises, is named with its place.
     """
     try:
         yield
@@ -124,7 +125,14 @@ def explained(what: str, advice: str = "") -> Iterator[None]:
         if is_of_memory(error):
             raise
         reason = first_line(error)
-        if not isinstance(error, ValueError | TypeError | RuntimeError):
-            place = traceback.extract_tb(error.__traceback__)[-1]
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        clear = isinstance(error, ValueError | TypeError | RuntimeError)
+        if not (clear and _is_known(Path(place.filename))):
             reason = f"{type(error).__name__} in {place.filename}, line {place.lineno}: {reason}"
         raise ConfigError(f"{what}: {reason}{advice}") from error
+
+
+def _is_known(source: Path) -> bool:
+    """Whether a file of code is this program's or PyTorch's, whose errors speak for themselves."""
+    packages = (Path(__file__).parents[1], Path(torch.__file__).parent)
+    return any(map(source.is_relative_to, packages))

@@ -57,6 +57,14 @@ name: mine
 network: {_target_: ownpkg.Net, width: 4000, _convert_: all}
 input: {mode: grey}
 """
+FAILING = """
+from torch import nn
+
+class Loss(nn.Module):
+    def forward(self, output, label):
+        raise ValueError("no luck")
+"""
+
 SETTINGS = [
     "--config-dir", "conf", "model=mine", "task=blur", "recipe=dncnn", "dataset=bundled",
     "testset=bundled_validation", "validation=bundled_validation", "recipe.steps=2", "study=s",
@@ -213,6 +221,26 @@ def test_a_network_that_fails_in_training_alone(tmp_path):
     step = Job.prepared(cfg, Run(tmp_path)).bare_step()
     with refuses(ConfigError, "training", "too few scales"):
         step()
+
+
+def test_a_loss_without_a_name_is_refused(own):
+    path = own.root / "conf/loss/noname.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("criterion:\n  _target_: torch.nn.L1Loss\n")
+    study = ["profile=smoke", "study=noname", "experiment=table2_srcnn", "dataset=bundled"]
+    for command in (["train", *SETTINGS], ["train", "-m", *SETTINGS], ["reproduce", *study]):
+        status, said = own(*command, "--config-dir", "conf", "loss=noname")
+        assert status == 2 and len(said.splitlines()) == 1, said
+        assert "loss" in said and "name" in said
+
+
+def test_what_code_of_ones_own_raises_is_told_with_its_place(own):
+    (own.root / "failing.py").write_text(FAILING)
+    path = own.root / "conf/loss/failing.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("name: failing\ncriterion:\n  _target_: failing.Loss\n")
+    status, said = own("train", *SETTINGS, "loss=failing")
+    assert status == 2 and "no luck" in said and "failing.py, line 6" in said, said
 
 
 def test_a_sweep_that_fails_says_so_wherever_hydra_works(own):
