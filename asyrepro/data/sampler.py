@@ -125,18 +125,18 @@ class PatchSampler:
         self.task, self.batch, self.augment = task, batch, augment
         self.device = torch.device(device)
         self.side = patch // task.scale + 2 * task.margin  # in pixels of the stored image
-        pieces = [split(task, image) for image in images]
-        labels, fixed = [label for label, _ in pieces], [stored for _, stored in pieces]
-        least, sides = self.side * task.scale, [min(label.shape[-2:]) for label in labels]
+        least, sides = self.side * task.scale, [min(image.shape[-2:]) for image in images]
         if min(sides) < least:
             place, few = sides.index(min(sides)), sum(side < least for side in sides)
             name = f", {names[place]!r}," if names else ""
-            height, width = labels[place].shape[-2:]
+            height, width = (side - side % task.scale for side in images[place].shape[-2:])
             raise DataError(
                 f"a patch needs {least} pixels a side with its margin, but {few} of the "
                 f"{len(sides)} training images are smaller; the smallest{name} gives a label of "
                 f"{height} x {width}: choose a smaller patch, or leave them out"
             )
+        pieces = [split(task, image) for image in images]
+        labels, fixed = [label for label, _ in pieces], [stored for _, stored in pieces]
         self._labels = _Stack(labels, self.device)
         self._stored = self._labels if fixed[0] is None else _Stack(fixed, self.device)
         # In proportion to their area: a patch is as likely from anywhere, large images and small.

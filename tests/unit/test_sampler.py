@@ -153,6 +153,9 @@ def test_the_smallest_image_is_named():
     images = [torch.zeros(1, *size, dtype=torch.uint8) for size in [(30, 30), (16, 20), (19, 40)]]
     with refuses(DataError, "'b'", "16 x 20", "2 of the 3"):
         PatchSampler(images, Denoising(25), patch=24, batch=1, seed=0, names=["a", "b", "c"])
+    images[1] = torch.zeros(1, 1, 50, dtype=torch.uint8)  # of less than a low-resolution pixel
+    with refuses(DataError, "'b'", "2 of the 3"):
+        PatchSampler(images, SuperResolution(3), patch=9, batch=1, seed=0, names=["a", "b", "c"])
 
 
 class Own(Task):
