@@ -229,11 +229,12 @@ def _finished(folder: Path, copies: int) -> str:
 
 
 def _cost(arguments: list[str]) -> tuple[float, float]:
-    """CPU seconds of a command, which other work on the machine changes little, and its peak in MB.
+    """CPU seconds of a command on one thread, and its peak in MB.
 
     The peak is read while the command runs: what wait4 tells includes this process's own memory.
     """
-    child = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
+    one = {**os.environ, "OMP_NUM_THREADS": "1"}  # waiting threads take time of a core, too
+    child = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, env=one)
     status = Path(f"/proc/{child.pid}/status")
     peak = 0
     while not (ended := os.wait4(child.pid, os.WNOHANG))[0]:
