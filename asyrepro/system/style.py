@@ -34,7 +34,7 @@ DARK = {  # what becomes of a colour in the dark theme
     FAINT: "#2a3038",
     GREEN: "#2fc79b",
     VERMILLION: "#ff8a45",
-    BLUE: "#6db8f2",
+    BLUE: "#4f80ff",  # lighter it would be the sky blue of MAE
     BROWN: "#c99762",
 }
 
