@@ -1,7 +1,7 @@
 """How a high-quality image (the label) is degraded into a network's input.
 
 Bicubic resampling is that of MATLAB's ``imresize``: the kernel with a = -0.5, antialiasing, and the
-image continued by its mirror image. PyTorch's default for enlarging (a = -0.75) differs by
+image continued by its mirror image. PyTorch's default for upsampling (a = -0.75) differs by
 0.2-0.3 dB and is comparable with no published number.
 """
 
@@ -79,8 +79,8 @@ def downsample(image: Tensor, scale: int, border: str = "mirror") -> Tensor:
     return small.round().clamp(0, 255).to(torch.uint8)
 
 
-def enlarge(images: Tensor, scale: int, border: str = "mirror") -> Tensor:
-    """Bicubic enlargement of (N, C, h, w) float images to (N, C, scale*h, scale*w).
+def upsample(images: Tensor, scale: int, border: str = "mirror") -> Tensor:
+    """Bicubic upsampling of (N, C, h, w) float images to (N, C, scale*h, scale*w).
 
     ``border`` as in :func:`reduce`; the outermost 3/2 ``scale`` pixels depend on it.
     """

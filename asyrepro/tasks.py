@@ -22,7 +22,7 @@ MODES = ("rgb", "grey", "luma")
 NORMALIZATIONS = (None, "minmax")
 NOISES = ("name", "kair")
 KAIR_SETS = ("set12", "bsd68")  # on which denoisers are compared with published numbers
-MARGIN = 2  # low-resolution pixels that bicubic enlargement looks beyond a patch's border
+MARGIN = 2  # low-resolution pixels that bicubic upsampling looks beyond a patch's border
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -41,12 +41,12 @@ class Task:
         mode: how images are read, one of "rgb", "grey" (ITU-R 601) and "luma" (MATLAB's
             rgb2ycbcr).
         scale: label pixels per pixel of the stored degraded image (1 for denoising).
-        enlarged: whether the network takes the stored image bicubically enlarged to the label's
+        enlarged: whether the network takes the stored image bicubically upsampled to the label's
             size; else it takes it as it is.
-        border: what that enlargement takes pixels beyond the image for, see
+        border: what that upsampling takes pixels beyond the image for, see
             :func:`asyrepro.degradation.reduce`.
         margin: pixels of the stored degraded image that ``inputs`` needs around a patch, to cut
-            them off once it is enlarged.
+            them off once it is upsampled.
         draws: whether ``inputs`` draws random numbers (noise).
         baseline: the name that the tables give to the degraded image itself.
         normalize: "minmax" for eq. (1): input and label of each training pair are stretched by the
@@ -86,7 +86,7 @@ class Task:
         """A batch of patches (N, C, h, w), float32 in [0, 1] -> the network's input."""
         if not self.margin:
             return self.prepared(stored)
-        inputs = degradation.enlarge(stored, self.scale, "renormalise")  # whose border is cut off
+        inputs = degradation.upsample(stored, self.scale, "renormalise")  # whose border is cut off
         margin = self.margin * self.scale
         return inputs[..., margin:-margin, margin:-margin]
 
@@ -129,10 +129,10 @@ class Task:
         return inputs if self.enlarged else self.upsampled(inputs)
 
     def upsampled(self, images: Tensor) -> Tensor:
-        """Images (N, C, h, w) bicubically enlarged to the label's size (N, C, H, W)."""
+        """Images (N, C, h, w) bicubically upsampled to the label's size (N, C, H, W)."""
         if self.scale == 1:
             return images
-        return degradation.enlarge(images, self.scale, self.border)
+        return degradation.upsample(images, self.scale, self.border)
 
 
 class SuperResolution(Task):
@@ -141,8 +141,8 @@ class SuperResolution(Task):
     Args:
         scale: 2, 3 or 4. The paper names none.
         mode: "luma" for SRCNN, "rgb" for EDSR.
-        enlarged: True if the network takes the bicubically enlarged image (SRCNN), False if it
-            takes the small one and enlarges it itself (EDSR).
+        enlarged: True if the network takes the bicubically upsampled image (SRCNN), False if it
+            takes the small one and upsamples it itself (EDSR).
         border: "mirror" as MATLAB's imresize and the published numbers have it; "renormalise" as
             runs made before this option existed, whose stored configurations do not name it.
         normalize: None or "minmax", see :class:`Task`.
@@ -316,8 +316,8 @@ class Pairs(Task):
     Args:
         scale: label pixels per pixel of the degraded image, a side.
         mode: "grey", "rgb" or "luma".
-        enlarged: True if the network takes the degraded image bicubically enlarged to the label's
-            size, False if it enlarges it itself; with ``scale=1`` it makes no difference.
+        enlarged: True if the network takes the degraded image bicubically upsampled to the label's
+            size, False if it upsamples it itself; with ``scale=1`` it makes no difference.
     """
 
     pairs = True

@@ -1,7 +1,7 @@
 """A convolution that learns in decorrelated coordinates.
 
-Grey values in a window of a photograph are nearly equal, the more so after bicubic enlargement: of
-the 81 directions of a 9 x 9 window of BSD300's images, enlarged three times, one holds 91 % of the
+Grey values in a window of a photograph are nearly equal, the more so after bicubic upsampling: of
+the 81 directions of a 9 x 9 window of BSD300's images, upsampled three times, one holds 91 % of the
 variance, and 44 less than a ten-thousandth of the mean each. Gradient descent learns the small
 directions last, and these are the edges and textures that super-resolution is about.
 Here the weight W of a convolution is written as W = V M, where M whitens the layer's input, and V

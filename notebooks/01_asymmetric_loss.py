@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from IPython.display import Markdown
 from torch import nn
 
-from asyrepro.data import bundled
+from asyrepro.data.catalogue import test_set, training_set
 from asyrepro.data.sampler import PatchSampler
 from asyrepro.losses import AsymmetricLoss, asymmetric_weight
 from asyrepro.models import SRCNN
@@ -46,12 +46,12 @@ matplotlib.rcParams.update(style.RC)
 # %%
 PHOTO = "coffee_cup"
 
-pixels, _ = bundled.read_regions(bundled.TEST, "rgb")
-pictures = dict(zip(bundled.TEST, pixels, strict=True))
+tests = test_set("bundled", mode="rgb")
+pictures = dict(zip(tests.names, tests.images, strict=True))
 print("photographs:", *pictures)
 
 # %% [markdown]
-# Something to restore: the photograph reduced to a third and enlarged again, bicubically.
+# Something to restore: the photograph reduced to a third and upsampled again, bicubically.
 
 # %%
 task = SuperResolution(scale=3, mode="rgb")
@@ -107,8 +107,8 @@ Markdown(
 # (0.25) or near the brightest (0.75), and `TH()` is taken to be the tanh of eq. (2).
 
 # %%
-pixels, _ = bundled.read_regions(bundled.TEST, "grey")
-photos = {name: to_float(image)[None] for name, image in zip(bundled.TEST, pixels, strict=True)}
+tests = test_set("bundled", mode="grey")
+photos = {name: to_float(x)[None] for name, x in zip(tests.names, tests.images, strict=True)}
 grey = np.sort(photos[PHOTO].flatten().numpy())
 quartiles = np.quantile(grey, [0.25, 0.75])
 print(f"{PHOTO}: quartiles of the grey values {quartiles[0]:.3f} and {quartiles[1]:.3f}")
@@ -271,12 +271,12 @@ sorted(
 
 # %% [markdown]
 # Then the asymmetric rest. How much of the loss sits in dark pixels, for the error of bicubic
-# enlargement? Mean over the photographs:
+# upsampling? Mean over the photographs:
 
 # %%
 task = SuperResolution(scale=3, mode="grey")
 shares = []
-for name, image in zip(photos, pixels, strict=True):
+for name, image in zip(tests.names, tests.images, strict=True):
     output, label = task.test_pair(image, name)
     for base in ("mae", "mse"):
         for kind in WEIGHTS:
@@ -293,7 +293,7 @@ shares.map("{:.1%}".format)
 
 # %%
 network = SRCNN(kernels=(5, 1, 5), channels=(16, 8))
-regions, _ = bundled.read_regions(bundled.TRAINING, "grey")
+regions = training_set("bundled", mode="grey").images
 batches = PatchSampler(regions, Denoising(sigma=25), patch=32, batch=8, seed=0)
 
 
@@ -379,7 +379,7 @@ print(f"{len(fitted)} fits of {x.shape[1]} factors to {len(y):,} pixels")
 # %%
 task = Denoising(sigma=SIGMA)
 errors = {"grey": []} | {key: [] for key in fitted}
-for name, image in zip(photos, pixels, strict=True):
+for name, image in zip(tests.names, tests.images, strict=True):
     noisy, label = task.test_pair(image, name)
     x, y = features(noisy), label.flatten().double()
     errors["grey"].append(y)

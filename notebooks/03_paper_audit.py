@@ -94,7 +94,7 @@ drawn(audit_figures.constants(k))
 
 # %%
 (pixels,), _ = bundled.read_regions({"cat": bundled.TEST["chelsea_cat"]}, "grey")
-label = pixels[0].numpy() / 255
+label = pixels[0] / 255
 noise = np.random.default_rng(0).normal(0, 0.1, label.shape)
 outputs = {"noisy": label + noise, "blurred": gaussian(label, 2), "too dark": 0.9 * label}
 
@@ -272,7 +272,7 @@ lost
 # ## 11. EDSR with MSE: an error that all ten images share
 #
 # Table 3's gains are the largest of all. The printed PSNRs by column, and plain bicubic
-# enlargement of the 100 test images of BSD300 beside them *(that, with the images, from
+# upsampling of the 100 test images of BSD300 beside them *(that, with the images, from
 # `results/audit/`)*:
 
 # %%

@@ -109,7 +109,7 @@ def checkpoint_files() -> list[bytes]:
         return OmegaConf.to_yaml({"model": model, "task": task, **common, **rest})
 
     srcnn, dncnn = SRCNN((3, 1, 3), (4, 4)), DnCNN(3, 4)
-    enlarging = config(
+    upsampling = config(
         {"_target_": "asyrepro.models.SRCNN", "kernels": [3, 1, 3], "channels": [4, 4]},
         {"_target_": "asyrepro.tasks.SuperResolution", "scale": 3, "mode": "luma"},
     )
@@ -123,7 +123,7 @@ def checkpoint_files() -> list[bytes]:
     training |= {"optimizer": {"state": {0: moments}, "param_groups": [group]}}
     training |= {"network": srcnn.state_dict()}
     return [
-        saved({"network": srcnn.state_dict(), "config": enlarging}),
+        saved({"network": srcnn.state_dict(), "config": upsampling}),
         saved({"network": dncnn.state_dict(), "config": denoising}),
         saved({**training, "random": torch.get_rng_state()}),
     ]

@@ -35,7 +35,7 @@ class Options:
         choices=("png", "tif", "jpg", "bmp", "webp"),
     )
     task: str | None = setting(
-        None, "refuse a checkpoint that does something else", choices=("denoise", "enlarge")
+        None, "refuse a checkpoint that does something else", choices=("denoise", "upsample")
     )
     sigma: float | None = setting(
         None, "noise level in 8-bit grey levels; estimated from each picture if not given"

@@ -7,7 +7,7 @@ rounded.
 ``reach`` is how many input pixels beyond its own an output pixel sees, on each side at most. An
 image can therefore be restored in windows that overlap (:mod:`asyrepro.restoration.tiling`).
 
-    SRCNN   super-resolution of luma, input already enlarged      8,129 parameters
+    SRCNN   super-resolution of luma, input already upsampled     8,129 parameters
     EDSR    super-resolution of RGB, input the small image    1,554,499 (baseline, x3)
     DnCNN   denoising of one noise level                        556,032 (17 layers)
     GRUNet  denoising with a noise-level map, DPHSIR's own   14,278,451

@@ -137,11 +137,11 @@ class Block(nn.Module):
         return self.layer2(self.layer1(x)) + self.shortcut(x)
 
 
-def enlarge(x: Tensor, place: Place | None = None) -> Tensor:
+def upsample(x: Tensor, place: Place | None = None) -> Tensor:
     """Twice the height and width: trilinear (bilinear for one band), corners aligned.
 
     Aligned corners make a pixel's value depend on where it lies in the whole image. If ``x`` is a
-    window of a larger one, ``place`` says which, and the result is the window of the enlarged
+    window of a larger one, ``place`` says which, and the result is the window of the upsampled
     whole.
 
     On CUDA it is computed in float32: the gradient is summed by atomic additions, which are slow
@@ -150,17 +150,17 @@ def enlarge(x: Tensor, place: Place | None = None) -> Tensor:
     9.5 times; the error is the rounding of the result but for bfloat16 products, which double it.)
     """
     if x.is_cuda and x.dtype != torch.float32:
-        return enlarge(x.float(), place).to(x.dtype)
+        return upsample(x.float(), place).to(x.dtype)
     if place is not None:
         top, left, height, width = place
-        return _enlarge_axis(_enlarge_axis(x, -2, top, height), -1, left, width)
+        return _upsample_axis(_upsample_axis(x, -2, top, height), -1, left, width)
     if x.ndim == 4:
         return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
     return F.interpolate(x, scale_factor=(1, 2, 2), mode="trilinear", align_corners=True)
 
 
-def _enlarge_axis(x: Tensor, axis: int, start: int, length: int) -> Tensor:
-    """:func:`enlarge` along one axis, of a window from ``start`` of an axis of ``length``."""
+def _upsample_axis(x: Tensor, axis: int, start: int, length: int) -> Tensor:
+    """:func:`upsample` along one axis, of a window from ``start`` of an axis of ``length``."""
     size = x.shape[axis]
     step = (length - 1) / (2 * length - 1)
     exact = torch.promote_types(x.dtype, torch.float32)  # bfloat16 has eight bits for a place
@@ -243,7 +243,7 @@ class GRUNet(nn.Module):
             skips.append(x)
             x = block(down(x, reverse=True))
         for level, up, block in zip((4, 3, 2, 1), self.up, self.decoder, strict=True):
-            x = up(enlarge(x, place and _reduced(place, level)), reverse=True)
+            x = up(upsample(x, place and _reduced(place, level)), reverse=True)
             x = block(torch.cat((skips.pop(), x), dim=1))
         return self.last(x)
 

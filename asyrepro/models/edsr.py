@@ -70,7 +70,7 @@ class EDSR(nn.Module):
         if init not in ("nearest", "torch"):
             raise ValueError(f"init is nearest or torch, not {init!r}")
         if scale not in (2, 3, 4):
-            raise ValueError(f"EDSR enlarges 2, 3 or 4 times, not {scale}")
+            raise ValueError(f"EDSR upsamples 2, 3 or 4 times, not {scale}")
         self.scale = scale
         self.image_channels = image_channels
         self.reach = 2 * blocks + 4  # 3 convolutions besides the blocks, and 1 for the large ones

@@ -1,4 +1,4 @@
-"""SRCNN: three convolutions from a bicubically enlarged image to a sharp one.
+"""SRCNN: three convolutions from a bicubically upsampled image to a sharp one.
 
 Dong, Loy, He, Tang, "Image Super-Resolution Using Deep Convolutional Networks", IEEE TPAMI
 38(2), 2016 (arXiv 1501.00092). Section 3.1: patch extraction (9x9), non-linear mapping (1x1)
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class SRCNN(nn.Module):
-    """Sharpen an image that has already been enlarged to its final size.
+    """Sharpen an image that has already been upsampled to its final size.
 
     The paper convolves without padding, so that its output is smaller than its input. Here the
     border is repeated outwards once, at the entrance, by what the three convolutions consume
@@ -31,7 +31,7 @@ class SRCNN(nn.Module):
         init: how the weights start.
             ``"identity"``: He-initialised, except that one feature map carries the image through
             both ReLUs to the output and the last layer ignores the others, so that training
-            starts at the enlarged image itself instead of first having to learn it.
+            starts at the upsampled image itself instead of first having to learn it.
             ``"kaiming"``: He-initialised, the last layer with a tenth of that spread.
             ``"paper"``: Gaussian of standard deviation 0.001, biases 0 (section 4.1); this needs
             the paper's 10^8 or so back-propagations.
@@ -86,7 +86,7 @@ class SRCNN(nn.Module):
                         layer.weight[c, c, middle, middle] = 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """Sharpened image (N, C, H, W) of an enlarged image (N, C, H, W)."""
+        """Sharpened image (N, C, H, W) of an upsampled image (N, C, H, W)."""
         if x.ndim != 4 or x.shape[1] != self.image_channels:
             raise ValueError(
                 f"SRCNN expects (N, {self.image_channels}, H, W), got {tuple(x.shape)}; "

@@ -21,7 +21,7 @@ from scipy.stats import linregress
 from torch import Tensor
 
 from asyrepro import metrics
-from asyrepro.degradation import crop_to_multiple, downsample, enlarge
+from asyrepro.degradation import crop_to_multiple, downsample, upsample
 from asyrepro.models import EDSR
 from asyrepro.paper.tables import LOSSES, constants, tables
 
@@ -114,7 +114,7 @@ def bicubic(images: dict[str, np.ndarray]) -> pd.DataFrame:
     for scale in (SCALE, 4):
         for name, array in images.items():
             label, small = _degraded(array, scale)
-            psnr = metrics.psnr(label, enlarge(small, scale)[0].numpy())
+            psnr = metrics.psnr(label, upsample(small, scale)[0].numpy())
             rows.append({"image": name, "scale": scale, "psnr": round(psnr, 4)})
     return pd.DataFrame(rows)
 
@@ -216,7 +216,7 @@ def _excess(strength: float, change: Change, pairs: list[Pair], psnr: float) -> 
 @torch.no_grad()
 def _faults(small: Tensor, network: EDSR | None) -> dict[str, np.ndarray]:
     """Outputs (3, H, W) for one input (1, 3, h, w) under faults that need no strength, by kind."""
-    raised = enlarge(small, SCALE)
+    raised = upsample(small, SCALE)
     own_mean = small.mean((2, 3), keepdim=True).expand_as(raised)
     made = {"bicubic upsampling": raised, "the image's own mean colour": own_mean}
     made["mid grey"] = torch.full_like(raised, 0.5)

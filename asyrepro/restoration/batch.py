@@ -22,7 +22,7 @@ from asyrepro.system.errors import ConfigError, StorageError, UserError, reachin
 from asyrepro.system.progress import bar
 from asyrepro.tasks import Denoising, SuperResolution, Task
 
-TASKS = {"denoise": Denoising, "enlarge": SuperResolution}
+TASKS = {"denoise": Denoising, "upsample": SuperResolution}
 
 
 def restore_all(
@@ -230,4 +230,4 @@ def check(options, task: Task) -> None:
 def purpose(task: Task) -> str:
     if isinstance(task, Denoising):
         return f"denoises, trained with sigma {_trained(task)}"
-    return f"enlarges {task.scale} times" if task.scale > 1 else f"restores {task.baseline} images"
+    return f"upsamples {task.scale} times" if task.scale > 1 else f"restores {task.baseline} images"

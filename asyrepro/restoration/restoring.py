@@ -1,8 +1,8 @@
 """Restoring your own pictures: nothing is degraded, nothing is compared.
 
 A network restores what it was trained on: three channels together ("rgb"), one channel ("grey":
-each colour by itself), or luma alone ("luma": the other two components are enlarged bicubically,
-as super-resolution papers do). Grey pictures stay grey, alpha is enlarged bicubically or, when
+each colour by itself), or luma alone ("luma": the other two components are upsampled bicubically,
+as super-resolution papers do). Grey pictures stay grey, alpha is upsampled bicubically or, when
 denoising, kept.
 """
 
@@ -36,7 +36,7 @@ def restore(
     device: torch.device | str = "cpu",
     progress: str | None = None,
 ) -> np.ndarray:
-    """Denoise or enlarge a picture, tile by tile.
+    """Denoise or upsample a picture, tile by tile.
 
     Args:
         pixels: uint8 or uint16 (H, W, C): grey, grey and alpha, RGB or RGB and alpha.
@@ -134,7 +134,7 @@ def estimated_sigma(pixels: np.ndarray, white: int | None = None) -> float:
 
 
 def preview(pixels: np.ndarray, restored: np.ndarray, white: int | None = None) -> np.ndarray:
-    """The input, enlarged bicubically, and to its right the result; alpha is laid over white.
+    """The input, upsampled bicubically, and to its right the result; alpha is laid over white.
 
     Of a larger result than :data:`PREVIEW` pixels the middle is shown, in full resolution.
 
@@ -145,7 +145,7 @@ def preview(pixels: np.ndarray, restored: np.ndarray, white: int | None = None) 
     side = PREVIEW // scale
     top, left = (max(length - side, 0) // 2 for length in pixels.shape[:2])
     before = _over_white(pixels[top : top + side, left : left + side], white)
-    before = degradation.enlarge(before[None], scale)[0] if scale > 1 else before
+    before = degradation.upsample(before[None], scale)[0] if scale > 1 else before
     side, top, left = side * scale, top * scale, left * scale
     after = _over_white(restored[top : top + side, left : left + side], white)
     gap = torch.ones(len(after), after.shape[1], 8)

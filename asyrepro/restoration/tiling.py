@@ -26,12 +26,12 @@ Place = tuple[int, int, int, int]  # of a window: its top and left, the image's 
 
 
 def plan(network: nn.Module, task: Task, tile: int | None = None) -> tuple[int, int]:
-    """The side of a tile and the overlap, in pixels of the image before it is enlarged.
+    """The side of a tile and the overlap, in pixels of the image before it is upsampled.
 
     Args:
         network: has ``reach`` and, if windows must lie on a grid, ``grid``; one without ``reach``
             is given the whole image at once.
-        task: says what happens to the image before the network (bicubic enlargement).
+        task: says what happens to the image before the network (bicubic upsampling).
         tile: the side that is wished for (rounded up to the grid); 0 for the whole image at once,
             None for one that suits the network.
 

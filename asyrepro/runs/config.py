@@ -135,7 +135,7 @@ def check_named(cfg: DictConfig) -> None:
     """ConfigError unless model and loss have a name, which a run's folder and rows have."""
     for group in ("model", "loss"):
         if not cfg[group].get("name"):
-            raise ConfigError(f"the {group} has no name: give it one in its file, as name: mine")
+            raise ConfigError(f"{group}.name is null: give it one in its file, as name: mine")
 
 
 def checked(cfg: DictConfig) -> DictConfig:

@@ -340,7 +340,7 @@ def test_weights_in_half_precision(tmp_path):
     setting = save_weights(tmp_path / "half.pt", network, task, half=True)
     path = tmp_path / "small.bmp"
     Image.fromarray(random_pixels(3)).save(path)
-    assert restore(path, setting, f"output={tmp_path}/large.jpg", "task=enlarge").status == 0
+    assert restore(path, setting, f"output={tmp_path}/large.jpg", "task=upsample").status == 0
     loaded, _, _ = parts.load(tmp_path / "half.pt")
     expected = restoration.restore(random_pixels(3), loaded, task)
     full = restoration.restore(random_pixels(3), network, task)
@@ -358,11 +358,11 @@ def test_weights_in_half_precision(tmp_path):
         ("{picture} {keep} sigma=-1", "sigma -1"),
         ("{picture} {keep} tile=-1", "tile=-1"),
         ("{picture} {keep} device=abacus", "abacus"),
-        ("{picture} {keep} task=enlarge", "enlarge 25"),
-        ("{picture} {keep} task=enlrage", "enlarge"),
+        ("{picture} {keep} task=upsample", "upsample 25"),
+        ("{picture} {keep} task=upsampel", "upsample"),
         ("{picture} {large} sigma=3", "sigma="),
         ("{picture} {jpeg} sigma=3", "sigma= jpeg"),
-        ("{picture} {blind} task=enlarge", "enlarge 5 to 55"),
+        ("{picture} {blind} task=upsample", "upsample 5 to 55"),
         ("{picture} {keep} output={picture}", "{picture}"),
         ("{picture} {keep} output=x.gif", ".gif"),
         ("{picture} {keep} output=x.xyz", ".xyz"),

@@ -70,7 +70,7 @@ def imresize(image, size):
 def test_bicubic_is_matlabs_everywhere(scale, size):
     small = np.random.default_rng(scale).uniform(0, 1, size)
     tensor = torch.from_numpy(small).float()[None, None]
-    large = degradation.enlarge(tensor, scale)
+    large = degradation.upsample(tensor, scale)
     expected = imresize(small, (size[0] * scale, size[1] * scale))
     np.testing.assert_allclose(large[0, 0].numpy(), expected, atol=1e-5)
     again = degradation.reduce(torch.from_numpy(expected).float()[None, None], scale)
@@ -131,12 +131,12 @@ def test_noise_map_is_the_second_channel():
 
 def test_super_resolution_pairs():
     image = smooth_image(50, 61)
-    enlarged, label = SuperResolution(3).test_pair(image, "x")
-    assert enlarged.shape == label.shape == (1, 1, 48, 60)  # cropped to multiples of 3
+    upsampled, label = SuperResolution(3).test_pair(image, "x")
+    assert upsampled.shape == label.shape == (1, 1, 48, 60)  # cropped to multiples of 3
     small, _ = SuperResolution(3, enlarged=False).test_pair(image, "x")
     assert small.shape == (1, 1, 16, 20)
     assert torch.equal((small * 255).round(), small * 255)  # 8 bits
-    assert torch.equal(SuperResolution(3, enlarged=False).degraded(small), enlarged)
+    assert torch.equal(SuperResolution(3, enlarged=False).degraded(small), upsampled)
 
 
 @pytest.mark.parametrize(

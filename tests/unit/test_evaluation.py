@@ -91,7 +91,7 @@ def test_the_identity_scores_as_the_baseline():
         assert evaluate(nn.Identity(), Two(), task) == evaluate_baseline(Two(), task)
 
 
-def test_the_baseline_of_a_network_that_enlarges_has_the_labels_size():
+def test_the_baseline_of_a_network_that_upsamples_has_the_labels_size():
     task, sizes = SuperResolution(3, "luma", enlarged=False), []
 
     def keep(name, *images):

@@ -13,7 +13,7 @@ from synthetic import reference_mask
 from torch import nn
 from torch._subclasses import FakeTensorMode
 
-from asyrepro.degradation import enlarge, reduce
+from asyrepro.degradation import reduce, upsample
 from asyrepro.losses import (
     AsymmetricLoss,
     CharbonnierLoss,
@@ -248,7 +248,7 @@ def test_bad_images_are_refused(call, label, error, names):
 
 def test_overshoot_of_bicubic_resampling_is_no_other_range():
     camera = torch.from_numpy(skimage.data.camera() / np.float32(255))[None, None]
-    label = enlarge(reduce(camera, 2), 2)
+    label = upsample(reduce(camera, 2), 2)
     assert label.min() < 0 and label.max() > 1
     assert AsymmetricLoss()(label, label) == 0
 

@@ -8,7 +8,7 @@ from scipy.signal import correlate2d
 from torch import nn
 
 from asyrepro.models import EDSR, SRCNN, DnCNN, GRUNet
-from asyrepro.models.dphsir import QuasiRecurrent, SlicedConv3d, enlarge
+from asyrepro.models.dphsir import QuasiRecurrent, SlicedConv3d, upsample
 
 
 def parameters(network: nn.Module) -> int:
@@ -150,10 +150,10 @@ def test_untrained_edsr_repeats_pixels(scale, colours):
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
-def test_grunet_enlarges_a_window_as_the_whole_in_each_precision(kind):
+def test_grunet_upsamples_a_window_as_the_whole_in_each_precision(kind):
     image = torch.rand(1, 1, 4, 640, dtype=torch.float64).to(kind)
-    whole = enlarge(image)
-    part = enlarge(image[..., 320:], (0, 320, 4, 640))[..., 2:]
+    whole = upsample(image)
+    part = upsample(image[..., 320:], (0, 320, 4, 640))[..., 2:]
     error = (part - whole[..., 642:]).abs().max().item()
     assert error <= 4 * torch.finfo(kind).eps
 
@@ -333,7 +333,7 @@ def test_untrained_denoisers_return_their_input():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_untrained_srcnn_returns_the_enlarged_image(channels):
+def test_untrained_srcnn_returns_the_upsampled_image(channels):
     for kernels in ((9, 1, 5), (9, 5, 5)):
         x = torch.rand(2, channels, 11, 14)
         torch.testing.assert_close(SRCNN(kernels, image_channels=channels)(x), x)

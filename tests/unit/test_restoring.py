@@ -63,7 +63,7 @@ def as_evaluated(network, task, image):
     return task.stored(task.label(image)), output
 
 
-def test_enlarged_as_in_the_evaluation_edsr():
+def test_upsampled_as_in_the_evaluation_edsr():
     network = random_network(lambda: EDSR(2, 2, 8))
     task = SuperResolution(2, "rgb", enlarged=False)
     image = torch.from_numpy(random_pixels(3, height=40, width=31).transpose(2, 0, 1).copy())
@@ -73,7 +73,7 @@ def test_enlarged_as_in_the_evaluation_edsr():
     np.testing.assert_allclose(restored, expected, atol=0.501)
 
 
-def test_enlarged_as_in_the_evaluation_srcnn():
+def test_upsampled_as_in_the_evaluation_srcnn():
     """A grey picture of 16 bits whose luma is, closely enough, the evaluation's small image."""
     network = random_network(lambda: SRCNN(channels=(8, 4)))
     task = SuperResolution(3, "luma")
@@ -93,7 +93,7 @@ def test_srcnn_changes_luma_and_leaves_chroma_bicubic():
     with torch.no_grad():
         task = SuperResolution(2, "luma", border="mirror")
         restored = restoration.restore_colours(image, network, task)
-        bicubic = degradation.enlarge(image[None], 2)[0]
+        bicubic = degradation.upsample(image[None], 2)[0]
         before, after = (
             skimage.color.rgb2ycbcr(x.permute(1, 2, 0).numpy()) for x in (bicubic, restored)
         )
@@ -104,7 +104,7 @@ def test_srcnn_changes_luma_and_leaves_chroma_bicubic():
 
 
 @pytest.mark.parametrize("scale", [1, 2])
-def test_alpha_is_kept_or_enlarged(scale):
+def test_alpha_is_kept_or_upsampled(scale):
     pixels = random_pixels(4)
     if scale == 1:
         restored = restoration.restore(pixels, blur(), Denoising(25), tile=5)
@@ -115,7 +115,7 @@ def test_alpha_is_kept_or_enlarged(scale):
         task = SuperResolution(2, "rgb", enlarged=False, border="mirror")
         restored = restoration.restore(pixels, network, task, tile=5)
         alpha = torch.from_numpy(pixels[..., 3].astype(np.float32))[None, None]
-        expected = degradation.enlarge(alpha, 2)[0, 0].clamp(0, 255)
+        expected = degradation.upsample(alpha, 2)[0, 0].clamp(0, 255)
         np.testing.assert_allclose(restored[..., 3], expected, atol=0.501)
 
 

@@ -89,7 +89,7 @@ def test_super_resolution_patches_are_cut_from_the_whole_images_pair(scale, enla
 
 
 def test_augmented_pairs_stay_aligned():
-    # A ramp: enlarging keeps it, so input and label agree whatever the orientation.
+    # A ramp: upsampling keeps it, so input and label agree whatever the orientation.
     ramp = torch.arange(0, 240, 4, dtype=torch.uint8).repeat(60, 1)[None]
     inputs, labels = next(PatchSampler([ramp], SuperResolution(3), patch=18, batch=32, seed=0))
     assert (inputs - labels).abs().max() < 3 / 255

@@ -95,7 +95,7 @@ def test_no_output_sees_further_than_the_reach(network, shape, scale):
 
 
 def test_plans():
-    # the deepest path: 17 convolutions; 6 pixels of the enlarged image are 2, bicubic takes 2
+    # the deepest path: 17 convolutions; 6 pixels of the upsampled image are 2, bicubic takes 2
     assert tiling.plan(DnCNN(), Denoising()) == (512, 17)
     assert tiling.plan(SRCNN(), SuperResolution(3)) == (170, 4)
     assert tiling.plan(EDSR(3), SuperResolution(3, "rgb", False)) == (216, 36)
