@@ -100,7 +100,7 @@ def truncated_weights(study):
 def digit_of_the_metrics(study):
     number_ = number(study / "metrics.csv")
     edit(study / "metrics.csv", number_, other(number_))
-    return None, f"psnr {other(number_)}"
+    return None, f"psnr {float(other(number_))}"
 
 
 def digit_of_the_rows(study):
