@@ -91,8 +91,10 @@ def environment(device: torch.device, name: str, **settings) -> dict:
     """
     import torch
 
+    from asyrepro.system import devices
+
     flags = {
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cpu_capability": devices.cpu_capability(),
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
         "cudnn_deterministic": torch.backends.cudnn.deterministic,
         "cudnn_tf32": torch.backends.cudnn.allow_tf32,

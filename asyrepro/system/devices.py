@@ -70,6 +70,14 @@ def fast_bfloat16(device: torch.device) -> bool:
     return getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
 
 
+def cpu_capability() -> str:
+    """The instructions that decide on a CPU's bits and speed, as "AVX2" or "AVX512, bf16, AMX"."""
+    found = getattr(torch.cpu, "get_capabilities", dict)()
+    more = {"bf16": "avx512_bf16", "AMX": "amx_bf16"}
+    names = [name for name, capability in more.items() if found.get(capability)]
+    return ", ".join([torch.backends.cpu.get_cpu_capability(), *names])
+
+
 def name_of(device: torch.device) -> str:
     """The GPU's name, or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

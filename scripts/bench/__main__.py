@@ -78,7 +78,7 @@ def machine(device: torch.device) -> str:
     """The hardware and the versions, in a line."""
     name = devices.name_of(device)
     if device.type == "cpu":
-        processor = f"{provenance.cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
+        processor = f"{provenance.cpu_model()}, {devices.cpu_capability()}"
         name = f"one of {os.cpu_count()} CPU cores ({processor})"
     return f"{name}; {provenance.decisive_versions()}"
 

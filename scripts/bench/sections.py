@@ -190,6 +190,22 @@ def steps(device: torch.device, _: Path) -> list[dict]:
     return lines
 
 
+def precision(device: torch.device, _: Path) -> list[dict]:
+    """A step of each network's recipe in float32 and in bfloat16."""
+    if not devices.fast_bfloat16(device):
+        return []
+    profile, lines = "h200" if device.type == "cuda" else "cpu", []
+    for name in NETWORKS:
+        runs = {}
+        for kind, amp in (("float32", False), ("bfloat16", True)):
+            this = Setup(name, device, f"amp={amp}", profile=profile)
+            this.steps = 5  # as many of either
+            runs[kind] = this.stepping()
+        rows = [(f"{name}: step, float32 / bfloat16, profile {profile}", *runs, "")]
+        lines += compare(device, runs, rows)
+    return lines
+
+
 def study(device: torch.device, _: Path) -> list[dict]:
     """What a study of finished runs costs, where there is nothing to train: CPU seconds, memory."""
     lines = []
@@ -366,6 +382,7 @@ def quick(device: torch.device, _: Path) -> list[dict]:
 SECTIONS = {
     section.__name__: section
     for section in (
-        training, losses, usual, steps, floor, study, grunet, optimizing, evaluating, quick,
+        training, losses, usual, steps, floor, precision, study, grunet, optimizing, evaluating,
+        quick,
     )
 }  # fmt: skip
