@@ -27,6 +27,7 @@ STARTED = time.monotonic() - time.process_time()  # before the imports, which ta
 
 _received: int | None = None  # the first signal; a process is stopped only once
 _deferred = False
+_parent: int | None = None  # of the process, when it first entered handled()
 
 
 class Stopped(SystemExit):
@@ -44,6 +45,8 @@ class Stopped(SystemExit):
 @contextmanager
 def handled():
     """Within this, signals and the time limit raise :class:`Stopped` (in the main thread only)."""
+    global _parent
+    _parent = _parent or os.getppid()
     nested = signal.getsignal(signal.SIGTERM) is _handle
     if nested or threading.current_thread() is not threading.main_thread():
         check()
@@ -88,14 +91,22 @@ def deferred():
 
 
 def received() -> int:
-    """The signal by which the process has been asked to end, or 0."""
+    """The signal by which the process has been asked to end, or 0.
+
+    A parallel sweep's worker is asked by the end of its parent as well, which after kill -9 could
+    pass nothing on.
+    """
+    global _received
+    worker = multiprocessing.parent_process() is not None
+    if _received is None and worker and _parent not in (None, os.getppid()):
+        _received = signal.SIGTERM
     return _received or 0
 
 
 def check(where: str = "") -> None:
     """Raise :class:`Stopped` if the process has been asked to end; ``where`` says how far it is."""
-    if _received is not None:
-        raise Stopped(_received, where)
+    if number := received():
+        raise Stopped(number, where)
 
 
 def _handle(number: int, frame) -> None:

@@ -121,6 +121,22 @@ def test_sigterm_ends_what_is_under_way_after_a_checkpoint(tmp_path, words):
     assert words is STUDY or [folder.parent.name for folder in folders] == ["mae"]
 
 
+def test_the_workers_of_a_sweep_that_is_killed_end_after_a_checkpoint(tmp_path):
+    parallel = ["hydra/launcher=processes", "hydra.launcher.n_jobs=2", f"results={tmp_path}"]
+    process = soak.start(tmp_path / "log", door, *SWEEP, *LONG, *parallel)
+    while len(list(tmp_path.rglob(CHECKPOINT))) < 2:
+        assert process.exitcode is None, "the process ended too early"
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    folders = [path.parent for path in tmp_path.rglob(CHECKPOINT)]
+    deadline = time.monotonic() + 60
+    while any(map(locks.in_use, folders)):
+        assert time.monotonic() < deadline, "a worker goes on"
+        time.sleep(0.05)
+    assert all(0 < checkpoint.load(folder / CHECKPOINT)["step"] < 10**5 for folder in folders)
+
+
 @pytest.mark.parametrize("words", [SWEEP, STUDY], ids=["sweep", "study"])
 def test_the_time_limit_holds_for_the_whole_command(tmp_path, words):
     limit = ["runtime.max_minutes=1e-6", f"results={tmp_path}"]
