@@ -41,3 +41,5 @@ def run(options: Options) -> None:
     print(text)
     if options.output:
         print(f"Written to {output}: audit.html, audit.md, the figures and CSV files")
+    else:
+        print("The figures and CSV files that it names are written with output=FOLDER")

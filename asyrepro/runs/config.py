@@ -305,6 +305,8 @@ def make(node: DictConfig):
 
 def _why_not_made(target: str, error: InstantiationException) -> str:
     reason = first_line(error.__cause__ or error)
+    if isinstance(error.__cause__, TypeError):  # as of a function of (output, label), no Module
+        return f"{target} cannot be made of its options: {reason}"
     if not reason.startswith("Error loading"):
         return reason
     found = error.__cause__.__cause__  # by the import of the module, or of what it imports itself

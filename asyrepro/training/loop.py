@@ -30,7 +30,7 @@ COLUMNS = {  # of the history, and how their numbers are written
 
 
 class Diverged(UserError):
-    """The loss is no longer finite."""
+    """The loss or a weight is not finite."""
 
 
 @dataclass
@@ -220,7 +220,7 @@ class Trainer:
         numbers = [self.total, *(p.detach() for p in self.network.parameters())]
         if not nn.utils.get_total_norm(numbers).isfinite():
             raise Diverged(
-                f"the loss is no longer finite at step {self.step} (learning rate "
+                f"the loss or a weight is not finite at step {self.step} (learning rate "
                 f"{rate:.2g}); choose a smaller learning rate or set recipe.clip"
             )
 
