@@ -168,6 +168,8 @@ def one_run(cfg: DictConfig) -> None:
         if job.here:
             raise
         print(f"{run}: {stop}", file=sys.stderr, flush=True)
+        if stopping.orphaned():
+            os._exit(stop.code)  # joblib's worker would wait for ever for the next run
     except locks.InUse as busy:
         if distributed.main():
             say(f"{run}: skipped, {busy}")

@@ -91,16 +91,17 @@ def deferred():
 
 
 def received() -> int:
-    """The signal by which the process has been asked to end, or 0.
-
-    A parallel sweep's worker is asked by the end of its parent as well, which after kill -9 could
-    pass nothing on.
-    """
+    """The signal by which the process has been asked to end, or 0; an orphan's is SIGTERM."""
     global _received
-    worker = multiprocessing.parent_process() is not None
-    if _received is None and worker and _parent not in (None, os.getppid()):
+    if _received is None and orphaned():
         _received = signal.SIGTERM
     return _received or 0
+
+
+def orphaned() -> bool:
+    """Whether this is a worker of a parallel sweep that is gone, as after kill -9."""
+    worker = multiprocessing.parent_process() is not None
+    return worker and _parent not in (None, os.getppid())
 
 
 def check(where: str = "") -> None:

@@ -4,6 +4,7 @@ import math
 import os
 import re
 import signal
+import subprocess
 import time
 
 import pytest
@@ -121,17 +122,31 @@ def test_sigterm_ends_what_is_under_way_after_a_checkpoint(tmp_path, words):
     assert words is STUDY or [folder.parent.name for folder in folders] == ["mae"]
 
 
+def children(pid):
+    """The processes that a process has started."""
+    found = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True)
+    pairs = [map(int, line.split()) for line in found.stdout.splitlines()]
+    return [child for child, parent in pairs if parent == pid]
+
+
+def running(pid):
+    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return found.stdout.strip()[:1] not in ("", "Z")
+
+
 def test_the_workers_of_a_sweep_that_is_killed_end_after_a_checkpoint(tmp_path):
     parallel = ["hydra/launcher=processes", "hydra.launcher.n_jobs=2", f"results={tmp_path}"]
     process = soak.start(tmp_path / "log", door, *SWEEP, *LONG, *parallel)
     while len(list(tmp_path.rglob(CHECKPOINT))) < 2:
         assert process.exitcode is None, "the process ended too early"
         time.sleep(0.01)
+    workers = children(process.pid)
+    assert len(workers) >= 2
     process.kill()
     process.join()
     folders = [path.parent for path in tmp_path.rglob(CHECKPOINT)]
     deadline = time.monotonic() + 60
-    while any(map(locks.in_use, folders)):
+    while any(map(running, workers)):
         assert time.monotonic() < deadline, "a worker goes on"
         time.sleep(0.05)
     assert all(0 < checkpoint.load(folder / CHECKPOINT)["step"] < 10**5 for folder in folders)
