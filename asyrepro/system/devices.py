@@ -24,6 +24,9 @@ def choose(name: str) -> torch.device:
     # fails where the newer fp32_precision was set.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    # Intel's processors are slow with numbers below 1e-38, to which the momentum of a dead channel
+    # (ReLU) falls within 2,000 steps. Threads that start later inherit this.
+    torch.set_flush_denormal(True)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -8,6 +8,8 @@ devices.
 """
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from unittest import mock
 
@@ -119,6 +121,21 @@ def test_float32_is_float32_and_convolutions_are_measured_only_where_asked():
         with devices.measured_convolutions(False):
             assert not torch.backends.cudnn.benchmark
     assert not torch.backends.cudnn.benchmark
+
+
+SUBNORMAL = """
+import torch
+from asyrepro.system import devices
+devices.choose("cpu")
+torch.set_num_threads(2)
+print(torch.full((2**22,), 1e-38).mul_(0.1).count_nonzero().item())
+"""
+
+
+@pytest.mark.skipif(not torch.set_flush_denormal(False), reason="not on this processor")
+def test_what_a_dead_channels_momentum_falls_to_is_zero_in_all_threads():
+    done = subprocess.run([sys.executable, "-c", SUBNORMAL], capture_output=True, text=True)
+    assert done.stdout.strip() == "0", done.stderr
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's /proc")
