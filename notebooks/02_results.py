@@ -32,7 +32,7 @@ pd.options.display.max_colwidth = 100
 # Add the names of studies of your own.
 
 # %%
-STUDIES = ["paper-cpu", "edsr-mid", "dncnn-seeds", "dphsir-seeds", "srcnn-seeds"]
+STUDIES = ["paper-cpu", "edsr-long", "dncnn-seeds", "dphsir-seeds", "srcnn-seeds"]
 
 studies = {study: results.plain(results.load(f"../results/{study}")) for study in STUDIES}
 columns = ["table", "model", "dataset", "loss", "seed", "image", "psnr", "ssim", "rmse", "nrmse"]
@@ -188,7 +188,7 @@ print("verdicts.csv has the intervals worked out above:", same)
 # the most steps.
 
 # %%
-STRONGEST = {2: "paper-cpu", 3: "edsr-mid", 4: "dncnn-seeds", 5: "dphsir-seeds"}
+STRONGEST = {2: "paper-cpu", 3: "edsr-long", 4: "dncnn-seeds", 5: "dphsir-seeds"}
 
 judged = {study: verdicts.verdicts(studies[study], published) for study in STRONGEST.values()}
 every = pd.concat(judged[study].query("table == @table") for table, study in STRONGEST.items())

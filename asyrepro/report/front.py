@@ -1,8 +1,9 @@
 """The front page over all studies, ``results/index.html``, and the audit's page beside them.
 
-Each network and base loss is answered by its strongest study: the one with the most training steps
-times seeds. Where that one has too few seeds for a verdict, the strongest that has enough stands
-below it. The paper's reasons, for which it gives no number, are counted over all studies.
+Each network and base loss is answered by its strongest study: of those with seeds enough for a
+verdict the one with the most training steps times seeds. Where the longest runs are of a study with
+fewer seeds, it stands there, too. The paper's reasons, for which it gives no number, are counted
+over all studies.
 """
 
 from __future__ import annotations
@@ -154,17 +155,19 @@ def strongest(gains: pd.DataFrame) -> pd.DataFrame:
         gains: of :func:`of_psnr`.
 
     Returns:
-        Some of its rows, with the column first: True for the study with the most steps x seeds (of
-        equals the first, whatever they found); after it one with seeds enough for a verdict, where
-        the first lacks them.
+        Some of its rows: of the studies with seeds enough for a verdict the one with the most steps
+        x seeds; before it the one with the most steps, if that has fewer seeds. Of equals the first
+        is taken, whatever they found. The column first is True for the first row of each.
     """
     made = []
     for _, group in gains.groupby(["table", "base"]):
         group = group.assign(weight=group["longest"] * group["seeds"])
-        group = group.sort_values("weight", ascending=False, kind="stable")
-        made.append(group.head(1).assign(first=True))
-        if group["seeds"].iloc[0] < MINIMUM_SEEDS:
-            made.append(group[group["seeds"] >= MINIMUM_SEEDS].head(1).assign(first=False))
+        longest = group.sort_values("longest", ascending=False, kind="stable").head(1)
+        judged = group[group["seeds"] >= MINIMUM_SEEDS]
+        judged = judged.sort_values("weight", ascending=False, kind="stable").head(1)
+        short = longest["seeds"].iloc[0] < MINIMUM_SEEDS
+        found = pd.concat([longest, judged]) if short else judged
+        made.append(found.assign(first=[True, False][: len(found)]))
     return pd.concat(made, ignore_index=True) if made else gains.assign(first=False)
 
 
